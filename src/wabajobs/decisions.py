@@ -1,0 +1,90 @@
+"""What people decide: pauses and limits. SQL keeps them; the gate's mirror in Redis repeats them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Self
+
+from wabajobs.errors import InvalidRequest
+
+
+class ScopeType(StrEnum):
+    """What a pause can cover."""
+
+    ALL = "all"
+    APP = "app"
+    CAPABILITY = "capability"
+    QUEUE = "queue"
+    PARTNER = "partner"
+    WABA = "waba"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a decision covers: everything, or one named thing. Written `all` or `queue:template_sync`."""
+
+    type: ScopeType
+    name: str = ""
+
+    @classmethod
+    def of(cls, type_: str, name: str | None = None) -> Self:
+        """Read a scope as an operator types it: `of("queue", "template_sync")`, `of("all")`.
+
+        Raises `InvalidRequest` that names the scopes there are.
+        """
+        if ":" in type_ and not name:
+            type_, _, name = type_.partition(":")
+        known = ", ".join(ScopeType)
+        if type_ not in set(ScopeType):
+            raise InvalidRequest(f"there is no scope {type_!r}; use one of {known}")
+        kind = ScopeType(type_)
+        if kind is ScopeType.ALL and name:
+            raise InvalidRequest(f"scope 'all' takes no name, but {name!r} was given")
+        if kind is not ScopeType.ALL and not name:
+            raise InvalidRequest(f"scope {type_!r} needs a name, for example: {type_} NAME")
+        return cls(kind, name or "")
+
+    def __str__(self) -> str:
+        return str(self.type) if self.type is ScopeType.ALL else f"{self.type}:{self.name}"
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A person's decision that nothing in `scope` may run. Nothing but its end or a person lifts it."""
+
+    id: int
+    scope: Scope
+    reason: str
+    actor: str
+    created_at: datetime
+    ends_at: datetime | None = None
+    notice: str | None = None
+    """What the Hub should tell its customers meanwhile."""
+
+    def __str__(self) -> str:
+        until = f", until {self.ends_at:%Y-%m-%d %H:%M} UTC" if self.ends_at else ""
+        since = f"{self.created_at:%H:%M} UTC"
+        return f"{self.scope} is paused by {self.actor} since {since} ({self.reason}{until})"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How many calls a rolling window of `window_seconds` may hold, for one scope of the gate.
+
+    `scope` is `app:<app id>`, or `waba:<app id>:<waba id>` for Meta's limit per app and WABA.
+    """
+
+    scope: str
+    calls: int
+    window_seconds: float
+    actor: str = "config"
+    reason: str = "from the configuration"
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Everything people have decided, at one revision. A higher revision is newer."""
+
+    revision: int
+    pauses: tuple[Pause, ...]
+    limits: tuple[Limit, ...]

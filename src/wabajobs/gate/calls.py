@@ -1,0 +1,153 @@
+"""What goes into the gate and what comes out of it."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+from wabajobs.capability import Capability, ServiceClass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One Graph call that somebody wants to make: everything the gate needs to judge it."""
+
+    app: str
+    queue: str
+    partner: str
+    capability: Capability
+    waba: str | None = None
+    service_class: ServiceClass = ServiceClass.BACKGROUND
+    cost: int = 1
+    """Calls it counts for at Meta: a batch of 20 costs 20."""
+    operation: str = ""
+    """The operation's id, for whoever looks at what is on the wire."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Permit:
+    """Leave to make one call, now. It must be settled, also when the call was not made after all.
+
+    A permit goes stale after `GateSettings.start_within_seconds`: who has not started the call by then
+    settles it as `UNUSED` and asks again. That bound is what lets `pause` promise that no call starts
+    after it has returned.
+    """
+
+    id: str
+    call: Call
+    epochs: dict[str, int]
+    """Epoch of each breaker that was passed; an outcome with an old epoch cannot close a breaker."""
+    seq: int
+    """Order of admission within the app: a late answer must not overwrite what a newer one said."""
+    probes: tuple[str, ...] = ()
+    """The breakers that this call probes: it holds their half-open leases."""
+    start_before: float
+    """`time.monotonic()` of this process by which the call must have started."""
+
+
+class Because(StrEnum):
+    """Which part of the gate said no."""
+
+    PAUSE = "pause"
+    BREAKER = "breaker"
+    BUDGET = "budget"
+    GATE = "gate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait:
+    """No, and why. `str()` is a sentence for a person.
+
+    `delay` is the longest of all waits that apply, None where only a person can say (an open-ended pause).
+    Nothing was charged.
+    """
+
+    delay: timedelta | None
+    because: Because
+    scope: str
+    """What said no: `queue:template_sync`, `app:1`, `app:1/uploads`, `waba:1:2`."""
+    reason: str
+    notice: str | None = None
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class Outcome(StrEnum):
+    """How a call ended, as far as the gate cares."""
+
+    OK = "ok"
+    """Meta answered, be it with a client error: Meta is well."""
+    FAILED = "failed"
+    """5xx, a timeout, a connection that broke: Meta or the way there is not well."""
+    APP_LIMIT = "app_limit"
+    WABA_LIMIT = "waba_limit"
+    CAPABILITY_LIMIT = "capability_limit"
+    """A narrow limit (code 613 and the like): trips the (app, capability) breaker."""
+    UNUSED = "unused"
+    """The call was not made: the charge and any probe lease are given back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a caller tells the gate after a call."""
+
+    outcome: Outcome
+    app_percent: int | None = None
+    """Highest meter of `X-App-Usage`; None when the header was absent or unreadable (not zero)."""
+    waba_percent: int | None = None
+    """Highest meter of `X-Business-Use-Case-Usage` for this WABA."""
+    regain: timedelta | None = None
+    """`estimated_time_to_regain_access`, when it is more than zero."""
+    code: int | None = None
+    subcode: int | None = None
+    fbtrace_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A breaker that changed its state, for the log and the events."""
+
+    scope: str
+    state: str
+    """`open`, `closed`; (`half-open` is a lease, not a change)."""
+    until: timedelta | None
+    evidence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowReading:
+    """One budget as it stands."""
+
+    scope: str
+    limit: int
+    used: int
+    """Charged by us in the window."""
+    others: int
+    """What Meta's headers say beyond our own count."""
+    window: timedelta
+
+
+@dataclass(frozen=True, kw_only=True)
+class BreakerReading:
+    """One breaker as it stands. `state` is `closed`, `open` or `half-open`."""
+
+    scope: str
+    state: str
+    retry_in: timedelta | None
+    trips: int
+    evidence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppReading:
+    """What the gate knows of one app."""
+
+    app: str
+    told: bool
+    """False: the gate has lost its state, or was never told; no call passes."""
+    learning: bool
+    """After a loss of state: one call at a time until Meta's headers, or time, tell the usage."""
+    in_flight: int
+    windows: tuple[WindowReading, ...] = ()
+    breakers: tuple[BreakerReading, ...] = ()
+    revision: int | None = field(default=None)

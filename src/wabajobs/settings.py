@@ -1,0 +1,244 @@
+"""Settings: a TOML file, with the environment above it. The only place that reads environment variables.
+
+Every duration is in seconds, so that an hour can be run in a minute against any Graph server.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    StringConstraints,
+    ValidationError,
+)
+
+from wabajobs.errors import ConfigurationError
+from wabajobs.secret import Secret, read_secret_file
+
+META: Final = "https://graph.facebook.com"
+RUNNING_FILE: Final = Path(".wabajobs") / "running.toml"
+"""Written by `wabajobs up`; read when no variable says otherwise, so that a second terminal finds it."""
+
+Share = Annotated[float, Field(gt=0, le=1)]
+AppId = Annotated[str, StringConstraints(pattern=r"^[0-9]{5,20}$")]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SecretSource(_Table):
+    """Where a secret is read from: an environment variable or a file; never the configuration itself."""
+
+    env: str | None = None
+    file: Path | None = None
+
+    def read(self, environ: Mapping[str, str], *, what: str) -> Secret:
+        """Return the secret, or raise `ConfigurationError` that names what is missing."""
+        if self.env is not None:
+            if value := environ.get(self.env):
+                return Secret(value)
+            raise ConfigurationError(f"{what}: the environment variable {self.env} is not set")
+        if self.file is not None:
+            try:
+                return read_secret_file(self.file)
+            except OSError as error:
+                raise ConfigurationError(f"{what}: {self.file} cannot be read ({error.strerror})") from None
+        raise ConfigurationError(f'{what}: say where it is, {{ env = "NAME" }} or {{ file = "PATH" }}')
+
+
+class AppSettings(_Table):
+    """One Meta app: `[apps.<app id>]`."""
+
+    token: SecretSource
+    secret: SecretSource | None = None
+    """With the app's secret, every call carries an `appsecret_proof`."""
+    calls_per_window: PositiveInt = 200
+    """Meta's limit for the app, until `limits set` says otherwise. See your App Dashboard."""
+    calls_per_waba: PositiveInt = 5000
+    """Meta's limit per app and WABA: 5,000 for an active WABA, 200 for one without a registered number."""
+
+
+class GateSettings(_Table):
+    """`[gate]`: windows, breakers and the bounds of a permit."""
+
+    window_seconds: PositiveFloat = 3600
+    """Length of Meta's rolling window."""
+    window_buckets: Annotated[int, Field(ge=10, le=240)] = 120
+    """Buckets a window is counted in; 120 use 99 % of the limit in under 1 KiB."""
+    spread_seconds: Annotated[float, Field(ge=0)] = 5
+    """How much later than its admission a call may reach Meta; windows are this much longer."""
+    margin: Annotated[float, Field(ge=0, lt=0.5)] = 0.02
+    """Share of a limit that is never used, for calls of others that the headers have not told yet."""
+    standard_ceiling: Share = 0.98
+    """Share of a budget that `standard` operations may fill; `interactive` may fill all of it."""
+    background_ceiling: Share = 0.95
+    """Share of a budget that `background` operations may fill."""
+    breaker_seconds: PositiveFloat = 30
+    """First opening of a breaker; doubles at each trip."""
+    breaker_cap_seconds: PositiveFloat = 120
+    """Longest opening, unless Meta names a longer time."""
+    probe_lease_seconds: PositiveFloat = 45
+    """A probe that has not been settled by then is taken for lost. Longer than a call can take."""
+    failure_window_seconds: PositiveFloat = 60
+    """Span over which failed calls are counted for a breaker."""
+    failure_calls: PositiveInt = 20
+    """Fewest calls in that span that can trip a breaker by rate."""
+    failure_share: Share = 0.5
+    """Share of failed calls that trips it."""
+    learning_share: Share = 0.5
+    """Share of a limit taken for spent after the gate's state was lost and Meta's headers say nothing."""
+    header_stale_seconds: PositiveFloat = 30
+    """A usage header older than this lets one call through to refresh it."""
+    start_within_seconds: PositiveFloat = 1
+    """A permit not used by then is void."""
+    redis_timeout_seconds: PositiveFloat = 2
+    """How long the gate waits for Redis before it fails closed."""
+
+
+class GraphSettings(_Table):
+    """`[graph]`: the HTTP side."""
+
+    connect_seconds: PositiveFloat = 5
+    read_seconds: PositiveFloat = 30
+    pool_size: PositiveInt = 32
+
+
+class DispatchSettings(_Table):
+    """`[dispatch]`: leases and waits between ledger and workers."""
+
+    poll_seconds: PositiveFloat = 1
+    """How often the dispatcher looks although nobody woke it."""
+    release_lease_seconds: PositiveFloat = 15
+    """A released operation that no worker has begun by then goes back to the ledger."""
+    attempt_lease_seconds: PositiveFloat = 15
+    """A running attempt whose lease was not renewed for so long is taken for dead."""
+    renew_seconds: PositiveFloat = 4
+    """How often a worker renews its leases, and looks at what people have decided."""
+    worker_alive_seconds: PositiveFloat = 5
+    """A worker that has not announced itself for so long gets nothing any more."""
+    leader_seconds: PositiveFloat = 4
+    """A dispatcher that has not renewed its lead for so long loses it."""
+    short_wait_seconds: Annotated[float, Field(ge=0)] = 2
+    """A wait up to this long is slept out in the worker; a longer one gives the slot back."""
+    max_attempts: PositiveInt = 6
+    """Attempts that may fail for passing reasons. Being held spends none."""
+    retry_seconds: PositiveFloat = 5
+    """First back-off after a passing failure; doubles, with full jitter."""
+    retry_cap_seconds: PositiveFloat = 600
+    """Longest back-off."""
+
+
+class WorkerSettings(_Table):
+    """`[workers]`."""
+
+    concurrency: PositiveInt = 8
+    """Operations that one worker process works at at once (threads)."""
+
+
+class TemplateSyncSettings(_Table):
+    """`[template_sync]`."""
+
+    page_size: Annotated[int, Field(ge=1, le=1000)] = 100
+    """Templates asked for per call at first; halved when Meta says that the page is too heavy."""
+    max_pages: PositiveInt = 1000
+    """Pages after which a list is taken for endless."""
+
+
+class Settings(_Table):
+    """All settings, with the environment's word above the file's."""
+
+    database_url: str = ""
+    redis_url: str = ""
+    broker_url: str = ""
+    graph_url: str = META
+    graph_version: Annotated[str, StringConstraints(pattern=r"^v[0-9]+\.[0-9]+$")] = "v24.0"
+    kinds: tuple[str, ...] = ()
+    """Modules with kinds of your own, each with a `KIND` in it."""
+    apps: dict[AppId, AppSettings] = {}
+    gate: GateSettings = GateSettings()
+    graph: GraphSettings = GraphSettings()
+    dispatch: DispatchSettings = DispatchSettings()
+    workers: WorkerSettings = WorkerSettings()
+    template_sync: TemplateSyncSettings = TemplateSyncSettings()
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Read the file that `WABAJOBS_CONFIG` names, then the environment above it.
+
+        Without any `WABAJOBS_` variable, the file left by a running `wabajobs up` of this folder is read.
+        Raises `ConfigurationError` with the field and what is wrong with it.
+        """
+        environ = os.environ if environ is None else environ
+        table = _read_toml(_config_path(environ))
+        for field in ("database_url", "redis_url", "broker_url", "graph_url", "graph_version"):
+            if value := environ.get(f"WABAJOBS_{field.upper()}"):
+                table[field] = value
+        try:
+            return cls.model_validate(table)
+        except ValidationError as error:
+            raise ConfigurationError(_first_sentence(error)) from None
+
+    @cached_property
+    def broker(self) -> str:
+        """URL of Celery's broker; the Redis URL unless set."""
+        return self.broker_url or self.redis
+
+    @cached_property
+    def redis(self) -> str:
+        """URL of the gate's Redis."""
+        return self.redis_url or "redis://127.0.0.1:6379/0"
+
+    @cached_property
+    def database(self) -> str:
+        """SQLAlchemy URL of the ledger."""
+        return self.database_url or "sqlite:///wabajobs.sqlite3"
+
+    def app(self, app_id: str) -> AppSettings:
+        """Return the settings of an app, or raise `ConfigurationError` that names those there are."""
+        if app_id not in self.apps:
+            known = ", ".join(self.apps) or "none"
+            raise ConfigurationError(f"app {app_id!r} is not configured (configured: {known})")
+        return self.apps[app_id]
+
+    def token(self, app_id: str, environ: Mapping[str, str] | None = None) -> Secret:
+        """Read the app's token from where the configuration says."""
+        return self.app(app_id).token.read(environ or os.environ, what=f"token of app {app_id}")
+
+    def app_secret(self, app_id: str, environ: Mapping[str, str] | None = None) -> Secret | None:
+        """Read the app's secret; None when the app has none."""
+        source = self.app(app_id).secret
+        return source.read(environ or os.environ, what=f"secret of app {app_id}") if source else None
+
+
+def _config_path(environ: Mapping[str, str]) -> Path | None:
+    if path := environ.get("WABAJOBS_CONFIG"):
+        return Path(path)
+    told_otherwise = any(name.startswith("WABAJOBS_") and value for name, value in environ.items())
+    return RUNNING_FILE if not told_otherwise and RUNNING_FILE.exists() else None
+
+
+def _read_toml(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read ({error.strerror}); see WABAJOBS_CONFIG") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not TOML: {error}") from None
+
+
+def _first_sentence(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"configuration: {where}: {first['msg']}{more}"
