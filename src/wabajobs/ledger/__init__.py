@@ -1,0 +1,31 @@
+"""The ledger: the truth about every operation, in SQL. Nothing else in the house knows SQL."""
+
+from wabajobs.ledger.database import Database
+from wabajobs.ledger.decisions import DecisionRecords, Leaderships
+from wabajobs.ledger.operations import Accepted, NewOperation, Operations, Released, Story
+from wabajobs.ledger.templates import Change, TemplateList, TemplateMirror
+
+
+class Ledger:
+    """Everything that is kept: operations, people's decisions, leaderships and the mirror of templates."""
+
+    def __init__(self, database: Database) -> None:
+        """Gather the records kept in `database`."""
+        self.database = database
+        self.operations = Operations(database)
+        self.decisions = DecisionRecords(database)
+        self.leaderships = Leaderships(database)
+        self.templates = TemplateMirror(database)
+
+
+__all__ = [
+    "Accepted",
+    "Change",
+    "Database",
+    "Ledger",
+    "NewOperation",
+    "Released",
+    "Story",
+    "TemplateList",
+    "TemplateMirror",
+]

@@ -1,0 +1,166 @@
+"""The way to the ledger's database: transactions, and how SQLite is made to behave."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from wabajobs.errors import ConfigurationError, LedgerUnavailable
+
+_WRITES: Final = {"wabajobs_writes": True}
+
+
+class Database:
+    """A pool of connections to the ledger. Safe to share between threads."""
+
+    def __init__(self, url: str) -> None:
+        """Prepare for the database at an SQLAlchemy URL; nothing is opened yet."""
+        self.url: Final = _driver_url(url)
+        self._engine = _engine(self.url)
+        self._writer = self._engine.execution_options(**_WRITES)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is the embedded database."""
+        return self.url.get_backend_name() == "sqlite"
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction that writes. Keep it short, and never hold it over an HTTP call."""
+        with _in_plain_words(self), self._writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One consistent view, without writing."""
+        with _in_plain_words(self), self._engine.connect() as connection:
+            yield connection
+
+    def upgrade(self) -> str:
+        """Bring the tables to the newest schema; safe to repeat. Returns the schema's revision."""
+        if self.is_sqlite and self.url.database:
+            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+        with self.write() as connection:
+            if not self.is_sqlite:
+                # Two who upgrade at once: the second waits, then finds nothing to do.
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7_246_225)")
+            config = _alembic()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+        return self.newest_revision()
+
+    def revision(self) -> str | None:
+        """Return the schema's revision; None for a database without tables."""
+        with self.read() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+
+    @staticmethod
+    def newest_revision() -> str:
+        """Return the revision that this version of wabajobs needs."""
+        head = ScriptDirectory.from_config(_alembic()).get_current_head()
+        assert head is not None  # noqa: S101 (there is a first migration)
+        return head
+
+    def require_schema(self) -> None:
+        """Raise `LedgerUnavailable` unless the tables are those of this version."""
+        found, needed = self.revision(), self.newest_revision()
+        if found != needed:
+            state = "has no tables yet" if found is None else f"is at revision {found}, this needs {needed}"
+            raise LedgerUnavailable(f"the ledger at {self} {state}; run: wabajobs db upgrade")
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def __str__(self) -> str:
+        return self.url.render_as_string(hide_password=True)
+
+
+def _driver_url(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ConfigurationError(
+            "WABAJOBS_DATABASE_URL is no database URL; for example sqlite:///data/ledger.sqlite3"
+            " or postgresql://user@host/name"
+        ) from None
+    if parsed.drivername in {"postgresql", "postgres"}:
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
+        raise ConfigurationError(
+            f"the ledger runs on SQLite or PostgreSQL, not on {parsed.get_backend_name()!r}"
+        )
+    if parsed.get_backend_name() == "sqlite" and parsed.database in {None, "", ":memory:"}:
+        raise ConfigurationError("the ledger must outlive its process: give SQLite a file, not :memory:")
+    return parsed
+
+
+def _engine(url: URL) -> Engine:
+    try:
+        if url.get_backend_name() == "sqlite":
+            engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
+            return engine
+        return create_engine(url, pool_size=10, max_overflow=20, pool_pre_ping=True)
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise ConfigurationError(f"the database URL cannot be used: {error}") from None
+
+
+def _prepare_sqlite(dbapi: Any, _entry: ConnectionPoolEntry) -> None:
+    # The driver's own implicit BEGIN comes too late and is always deferred; we begin by ourselves.
+    connection: sqlite3.Connection = dbapi
+    connection.isolation_level = None
+    connection.execute("PRAGMA busy_timeout = 30000")
+    connection.execute("PRAGMA journal_mode = WAL")
+    # FULL: what has been accepted survives a power cut, not only the death of a process.
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and writes later would fail with "database is locked" instead of
+    # waiting its turn; so whoever will write takes the lock at once.
+    writes = connection.get_execution_options().get("wabajobs_writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(resources.files("wabajobs.ledger") / "migrations"))
+    return config
+
+
+@contextmanager
+def _in_plain_words(database: Database) -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise LedgerUnavailable(f"the ledger at {database} cannot be asked: {_cause(error)}") from error
+    except DBAPIError as error:
+        if _lacks_table(error):
+            raise LedgerUnavailable(
+                f"the ledger at {database} has no tables yet; run: wabajobs db upgrade"
+            ) from error
+        raise
+
+
+def _lacks_table(error: DBAPIError) -> bool:
+    return getattr(error.orig, "sqlstate", None) == "42P01"
+
+
+def _cause(error: DBAPIError) -> str:
+    text = str(error.orig).strip().splitlines()
+    cause = text[0] if text else type(error.orig).__name__
+    return f"{cause}; run: wabajobs db upgrade" if cause.startswith("no such table") else cause

@@ -1,0 +1,169 @@
+"""What people have decided: pauses and limits, and one revision number over both."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Connection, Select, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from wabajobs.decisions import Decisions, Limit, Pause, Scope, ScopeType
+from wabajobs.ledger.database import Database
+from wabajobs.ledger.tables import LeadershipRow, LimitRow, PauseRow, RevisionRow
+
+_REVISION = "decisions"
+
+
+class DecisionRecords:
+    """The record of pauses and limits."""
+
+    def __init__(self, database: Database) -> None:
+        """Work on the tables of `database`."""
+        self._database = database
+
+    def pause(
+        self,
+        scope: Scope,
+        *,
+        reason: str,
+        actor: str,
+        now: datetime,
+        lasting: timedelta | None = None,
+        notice: str | None = None,
+    ) -> Pause:
+        """Write a pause down. A second one of the same scope is a layer of its own."""
+        values = {
+            "scope_type": str(scope.type),
+            "scope_name": scope.name,
+            "reason": reason,
+            "notice": notice,
+            "actor": actor,
+            "created_at": now,
+            "ends_at": now + lasting if lasting else None,
+        }
+        with self._database.write() as connection:
+            id_ = connection.scalar(insert(PauseRow).values(**values).returning(PauseRow.id))
+            _bump(connection)
+            row = connection.execute(_pauses().where(PauseRow.id == id_)).one()
+        return _as_pause(row)
+
+    def resume(self, scope: Scope, *, reason: str, actor: str, now: datetime) -> list[Pause]:
+        """Lift every live pause of exactly this scope; other layers stay. Returns what was lifted."""
+        live = (*_live(now), PauseRow.scope_type == str(scope.type), PauseRow.scope_name == scope.name)
+        with self._database.write() as connection:
+            lifted = [_as_pause(row) for row in connection.execute(_pauses().where(*live))]
+            if lifted:
+                connection.execute(
+                    update(PauseRow)
+                    .where(PauseRow.id.in_([pause.id for pause in lifted]))
+                    .values(lifted_at=now, lifted_by=actor, lift_reason=reason)
+                )
+                _bump(connection)
+        return lifted
+
+    def set_limit(self, limit: Limit, *, now: datetime) -> None:
+        """Write down a limit that somebody set; it outranks the configuration and what was set before."""
+        with self._database.write() as connection:
+            connection.execute(
+                insert(LimitRow).values(
+                    scope=limit.scope,
+                    calls=limit.calls,
+                    window_seconds=limit.window_seconds,
+                    actor=limit.actor,
+                    reason=limit.reason,
+                    created_at=now,
+                )
+            )
+            _bump(connection)
+
+    def pauses(self, *, now: datetime) -> list[Pause]:
+        """Return the pauses in force, oldest first."""
+        with self._database.read() as connection:
+            return _live_pauses(connection, now)
+
+    def current(self, *, now: datetime) -> Decisions:
+        """Return all that is in force, with its revision."""
+        newest = select(func.max(LimitRow.id)).group_by(LimitRow.scope)
+        with self._database.read() as connection:
+            revision = _revision(connection)
+            pauses = _live_pauses(connection, now)
+            limits = [
+                Limit(row.scope, row.calls, row.window_seconds, row.actor, row.reason)
+                for row in connection.execute(
+                    select(LimitRow.__table__).where(LimitRow.id.in_(newest)).order_by(LimitRow.scope)
+                )
+            ]
+        return Decisions(revision, tuple(pauses), tuple(limits))
+
+    def revision(self) -> int:
+        """Return the number of the newest decision."""
+        with self._database.read() as connection:
+            return _revision(connection)
+
+
+class Leaderships:
+    """Who leads: a lease by name, so that of many dispatchers one works and another can take over."""
+
+    def __init__(self, database: Database) -> None:
+        """Work on the tables of `database`."""
+        self._database = database
+
+    def lead(self, name: str, *, holder: str, now: datetime, lease: timedelta) -> bool:
+        """Take or renew the lead. False while somebody else holds it."""
+        upsert = sqlite.insert if self._database.is_sqlite else postgresql.insert
+        mine_or_over = or_(LeadershipRow.holder == holder, LeadershipRow.until < now)
+        statement = upsert(LeadershipRow).values(name=name, holder=holder, until=now + lease)
+        statement = statement.on_conflict_do_update(
+            index_elements=["name"], set_={"holder": holder, "until": now + lease}, where=mine_or_over
+        )
+        with self._database.write() as connection:
+            return bool(connection.execute(statement).rowcount)
+
+    def resign(self, names: Iterable[str], *, holder: str, now: datetime) -> None:
+        """Give the lead up, so that another need not wait for its end."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(LeadershipRow)
+                .where(LeadershipRow.name.in_(list(names)), LeadershipRow.holder == holder)
+                .values(until=now - timedelta(seconds=1))
+            )
+
+
+def _pauses() -> Select[Any]:
+    columns: list[Column[Any]] = list(PauseRow.__table__.columns)  # type: ignore[arg-type]
+    return select(*columns)
+
+
+def _live(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return PauseRow.lifted_at.is_(None), or_(PauseRow.ends_at.is_(None), PauseRow.ends_at > now)
+
+
+def _live_pauses(connection: Connection, now: datetime) -> list[Pause]:
+    rows = connection.execute(_pauses().where(*_live(now)).order_by(PauseRow.id))
+    return [_as_pause(row) for row in rows]
+
+
+def _as_pause(row) -> Pause:  # type: ignore[no-untyped-def]
+    return Pause(
+        id=row.id,
+        scope=Scope(ScopeType(row.scope_type), row.scope_name),
+        reason=row.reason,
+        actor=row.actor,
+        created_at=row.created_at,
+        ends_at=row.ends_at,
+        notice=row.notice,
+    )
+
+
+def _revision(connection: Connection) -> int:
+    return connection.scalar(select(RevisionRow.number).where(RevisionRow.name == _REVISION)) or 0
+
+
+def _bump(connection: Connection) -> None:
+    # The row's lock also puts decisions that are made at the same time into one order.
+    upsert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    connection.execute(
+        upsert(RevisionRow)
+        .values(name=_REVISION, number=1)
+        .on_conflict_do_update(index_elements=["name"], set_={"number": RevisionRow.number + 1})
+    )

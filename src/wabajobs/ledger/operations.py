@@ -1,0 +1,709 @@
+"""The ledger of operations: one method per move.
+
+    accept ──> waiting ──release──> (leased) ──begin──> running ──record──> succeeded | failed
+                  ^                    │                   ├──record──────> held ──(due)──> released again
+                  └────── reclaim ─────┴───── reclaim ─────┘
+
+Every move after `release` is fenced: it names the lease's number, and changes nothing when a newer lease has
+been given (`LeaseLost`). Moments come in from the caller, so that a test can move time by hand.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    false,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import aliased
+
+from wabajobs.capability import Capability, ServiceClass
+from wabajobs.decisions import Pause, ScopeType
+from wabajobs.errors import IdempotencyConflict, LeaseLost, NotFound
+from wabajobs.ledger.database import Database
+from wabajobs.ledger.rows import as_operation, select_operations
+from wabajobs.ledger.tables import AttemptRow, EventRow, OperationRow, RequestRow, StagedPageRow
+from wabajobs.operation import Operation, State, hold_of, new_id
+from wabajobs.outcome import Done, Failed, Hold, NotBegun
+
+OPEN: Final = (State.WAITING, State.HELD)
+"""The states from which an operation can be released."""
+
+_RECLAIM_BATCH: Final = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewOperation:
+    """A request that has been checked: what `accept` writes down."""
+
+    kind: str
+    partner: str
+    app: str
+    waba: str | None
+    service_class: ServiceClass
+    capability: Capability
+    payload: dict[str, Any]
+    lane: str | None = None
+    coalesces: bool = False
+    key: str | None = None
+    """The caller's idempotency key, unique per partner."""
+    id: str = field(default_factory=new_id)
+
+    @property
+    def fingerprint(self) -> str:
+        """What makes two requests the same: kind, app, WABA and payload."""
+        same = [self.kind, self.app, self.waba, self.payload]
+        return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The operation that a request stands for. Not `created`: it was there already."""
+
+    operation: Operation
+    created: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Released:
+    """An operation that may be published now, under the lease `fence`."""
+
+    id: str
+    kind: str
+    fence: int
+    partner: str
+    app: str
+    waba: str | None
+
+
+@dataclass(frozen=True)
+class Story:
+    """An operation's events, oldest first."""
+
+    at: datetime
+    name: str
+    actor: str
+    detail: dict[str, Any] | None
+
+
+class Operations:
+    """The ledger of operations."""
+
+    def __init__(self, database: Database) -> None:
+        """Work on the tables of `database`."""
+        self._database = database
+
+    # ── in ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def accept(
+        self, requests: Sequence[NewOperation], *, now: datetime, connection: Connection | None = None
+    ) -> list[Accepted]:
+        """Write requests down, each once per idempotency key; the list answers in the same order.
+
+        With a `connection` this happens inside the caller's own transaction, else in one of its own.
+        Raises `IdempotencyConflict`, and then none of them is written (in a transaction of its own).
+        """
+        if connection is not None:
+            return [_accept(connection, request, now) for request in requests]
+        with self._database.write() as own:
+            return [_accept(own, request, now) for request in requests]
+
+    # ── out ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def release(
+        self, kind: str, *, at_most: int, pauses: Collection[Pause], now: datetime, lease: timedelta
+    ) -> list[Released]:
+        """Lease the next due operations of a queue, people before robots, nothing that is paused.
+
+        A lane gives at most one, and none while one of it is out.
+        """
+        if at_most <= 0 or any(pause.scope.type is ScopeType.ALL for pause in pauses):
+            return []
+        other = aliased(OperationRow)
+        lane_is_free = ~exists().where(other.lane == OperationRow.lane, other.leased_until.is_not(None))
+        candidates = (
+            select(
+                OperationRow.id,
+                OperationRow.kind,
+                OperationRow.fence,
+                OperationRow.partner,
+                OperationRow.app,
+                OperationRow.waba,
+                OperationRow.lane,
+            )
+            .where(
+                OperationRow.kind == kind,
+                OperationRow.leased_until.is_(None),
+                OperationRow.state.in_(OPEN),
+                OperationRow.due_at <= now,
+                lane_is_free,
+                *(~_covered(pause) for pause in pauses),
+            )
+            .order_by(OperationRow.class_rank, OperationRow.due_at, OperationRow.id)
+            .limit(at_most)
+            .with_for_update(skip_locked=True, of=OperationRow)
+        )
+        with self._database.write() as connection:
+            released: list[Released] = []
+            lanes: set[str] = set()
+            for row in connection.execute(candidates):
+                if row.lane is not None:
+                    if row.lane in lanes:
+                        continue
+                    lanes.add(row.lane)
+                released.append(
+                    Released(
+                        id=row.id,
+                        kind=row.kind,
+                        fence=row.fence + 1,
+                        partner=row.partner,
+                        app=row.app,
+                        waba=row.waba,
+                    )
+                )
+            if released:
+                connection.execute(
+                    update(OperationRow)
+                    .where(OperationRow.id.in_([one.id for one in released]))
+                    .values(fence=OperationRow.fence + 1, leased_until=now + lease, worker=None)
+                )
+                _tell(connection, now, "dispatcher", "released", [(one.id, None) for one in released])
+        return released
+
+    def take_back(self, released: Iterable[Released], *, now: datetime, why: str) -> None:
+        """Undo a release whose message could not be published. A message that went out after all is stale."""
+        with self._database.write() as connection:
+            for one in released:
+                moved = connection.execute(
+                    update(OperationRow)
+                    .where(
+                        OperationRow.id == one.id,
+                        OperationRow.fence == one.fence,
+                        OperationRow.state.in_(OPEN),
+                    )
+                    .values(leased_until=None)
+                ).rowcount
+                if moved:
+                    _tell(connection, now, "dispatcher", "taken back", [(one.id, {"why": why})])
+
+    def begin(
+        self,
+        operation_id: str,
+        fence: int,
+        *,
+        worker: str,
+        pauses: Collection[Pause],
+        now: datetime,
+        lease: timedelta,
+    ) -> Operation | NotBegun:
+        """Let the holder of the lease start; anybody else, and a paused operation, is told why not."""
+        ours = and_(OperationRow.id == operation_id, OperationRow.fence == fence)
+        pending = and_(ours, OperationRow.state.in_(OPEN), OperationRow.leased_until.is_not(None))
+        with self._database.write() as connection:
+            query = select_operations().where(OperationRow.id == operation_id)
+            found = connection.execute(query).mappings().one_or_none()
+            if found is None:
+                return NotBegun("not begun: the ledger knows no such operation", settled=True)
+            operation = as_operation(found)
+            if pause := operation.pause_among(pauses):
+                connection.execute(
+                    update(OperationRow)
+                    .where(pending)
+                    .values(leased_until=None, state=State.WAITING, **_NO_HOLD)
+                )
+                return NotBegun(str(hold_of(pause)), settled=False)
+            begun = connection.execute(
+                update(OperationRow)
+                .where(pending)
+                .values(
+                    state=State.RUNNING,
+                    attempts=OperationRow.attempts + 1,
+                    leased_until=now + lease,
+                    worker=worker,
+                    coalesce_key=None,  # from here on, a new request is a new operation
+                    **_NO_HOLD,
+                )
+            ).rowcount
+            if not begun:
+                return _why_not(operation, fence)
+            connection.execute(
+                insert(AttemptRow).values(operation_id=operation_id, fence=fence, worker=worker, begun_at=now)
+            )
+            _tell(connection, now, worker, "begun", [(operation_id, {"attempt": fence})])
+            return as_operation(connection.execute(query).mappings().one())
+
+    # ── under way ───────────────────────────────────────────────────────────────────────────────────────
+
+    def renew(
+        self, leases: Collection[tuple[str, int]], *, now: datetime, lease: timedelta
+    ) -> set[tuple[str, int]]:
+        """Prolong the leases `(id, fence)` that are still held; return those that are lost."""
+        if not leases:
+            return set()
+        with self._database.write() as connection:
+            held = {
+                (row.id, row.fence)
+                for row in connection.execute(
+                    select(OperationRow.id, OperationRow.fence).where(
+                        OperationRow.id.in_([id_ for id_, _ in leases]),
+                        OperationRow.state == State.RUNNING,
+                    )
+                )
+            } & set(leases)
+            if held:
+                connection.execute(
+                    update(OperationRow)
+                    .where(OperationRow.id.in_([id_ for id_, _ in held]))
+                    .values(leased_until=now + lease)
+                )
+        return set(leases) - held
+
+    def record_checkpoint(
+        self, operation_id: str, fence: int, checkpoint: dict[str, Any], *, capability: Capability
+    ) -> None:
+        """Remember how far the attempt has come, and what its next call needs. Raises `LeaseLost`."""
+        with self._database.write() as connection:
+            write_checkpoint(connection, operation_id, fence, checkpoint, capability=capability)
+
+    def record(
+        self,
+        operation_id: str,
+        fence: int,
+        outcome: Done | Hold | Failed,
+        *,
+        worker: str,
+        now: datetime,
+    ) -> None:
+        """Write down how the attempt ended, and end its lease. Raises `LeaseLost`."""
+        match outcome:
+            case Done(result):
+                values = {"state": State.SUCCEEDED, "result": result, "error": None, "finished_at": now}
+                name, detail = "succeeded", result
+            case Failed(reason, error):
+                detail = {"message": reason, **error}
+                values = {"state": State.FAILED, "error": detail, "finished_at": now}
+                name = "failed"
+            case Hold():
+                values = _held(outcome, now)
+                name = "paused" if outcome.by == "pause" else "held"
+                detail = outcome.as_json()
+        with self._database.write() as connection:
+            moved = connection.execute(
+                update(OperationRow).where(*_held_by(operation_id, fence)).values(leased_until=None, **values)
+            ).rowcount
+            if not moved:
+                raise LeaseLost(f"operation {operation_id}: lease {fence} has gone to somebody else")
+            _close_attempt(connection, operation_id, fence, now=now, outcome=name, detail=str(outcome))
+            _tell(connection, now, worker, name, [(operation_id, detail)])
+            if isinstance(outcome, Hold):
+                _let_join_again(connection, operation_id)
+            else:
+                connection.execute(delete(StagedPageRow).where(StagedPageRow.operation_id == operation_id))
+
+    # ── rescue ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def reclaim(self, *, now: datetime, max_attempts: int) -> list[str]:
+        """Take back what was leased to somebody who is gone; return a sentence for each.
+
+        A message that no worker has begun costs no attempt. A worker that died under way has spent one; who
+        has killed `max_attempts` workers fails, for a person to look at.
+        """
+        expired = (
+            select_operations()
+            .where(OperationRow.leased_until < now)
+            .order_by(OperationRow.leased_until)
+            .limit(_RECLAIM_BATCH)
+            .with_for_update(skip_locked=True)
+        )
+        sentences = []
+        with self._database.write() as connection:
+            for row in connection.execute(expired).mappings().all():
+                operation = as_operation(row)
+                sentences.append(
+                    _reclaim_running(connection, operation, row["worker"], now, max_attempts)
+                    if operation.state is State.RUNNING
+                    else _reclaim_unbegun(connection, operation, now)
+                )
+        return sentences
+
+    # ── looking ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def get(self, operation_id: str) -> Operation:
+        """Return one operation. Raises `NotFound`."""
+        with self._database.read() as connection:
+            query = select_operations().where(OperationRow.id == operation_id)
+            row = connection.execute(query).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"there is no operation {operation_id!r}; list them: wabajobs ops list")
+        return as_operation(row)
+
+    def find(
+        self,
+        *,
+        kind: str | None = None,
+        state: State | None = None,
+        partner: str | None = None,
+        waba: str | None = None,
+        pauses: Collection[Pause] = (),
+        at_most: int = 50,
+    ) -> list[Operation]:
+        """Return operations, newest first. What a pause covers counts as held."""
+        query = select_operations().order_by(OperationRow.created_at.desc(), OperationRow.id.desc())
+        equal = {"kind": kind, "partner": partner, "waba": waba}
+        for name, value in equal.items():
+            if value is not None:
+                query = query.where(getattr(OperationRow, name) == value)
+        if state is not None:
+            query = query.where(_in_state(state, pauses))
+        with self._database.read() as connection:
+            rows = connection.execute(query.limit(at_most)).mappings().all()
+        return [as_operation(row).under(pauses) for row in rows]
+
+    def story(self, operation_id: str) -> list[Story]:
+        """Return what has happened to an operation, oldest first."""
+        query = select(EventRow).where(EventRow.operation_id == operation_id).order_by(EventRow.id)
+        with self._database.read() as connection:
+            return [Story(row.at, row.name, row.actor, row.detail) for row in connection.execute(query)]
+
+    def out(self, kinds: Iterable[str]) -> dict[str, int]:
+        """Return how many operations of each queue are with the workers, or on their way to them."""
+        query = (
+            select(OperationRow.kind, func.count())
+            .where(OperationRow.leased_until.is_not(None))
+            .group_by(OperationRow.kind)
+        )
+        with self._database.read() as connection:
+            counted: dict[str, int] = dict(connection.execute(query).tuples().all())
+        return {kind: counted.get(kind, 0) for kind in kinds}
+
+    def count_open(self, *, pauses: Collection[Pause] = ()) -> list[tuple[str, State, int, datetime]]:
+        """Return (kind, state, how many, created_at of the oldest) of what is not finished."""
+        state = OperationRow.state
+        covered = and_(state.in_(OPEN), _any_covers(pauses))
+        shown = case((covered, literal(str(State.HELD))), else_=state).label("shown")
+        query = (
+            select(OperationRow.kind, shown, func.count(), func.min(OperationRow.created_at))
+            .where(OperationRow.finished_at.is_(None))
+            .group_by(OperationRow.kind, "shown")
+        )
+        with self._database.read() as connection:
+            return [
+                (kind, State(state), number, oldest)
+                for kind, state, number, oldest in connection.execute(query).tuples()
+            ]
+
+    def count_finished(self, *, since: datetime) -> list[tuple[str, State, int]]:
+        """Return (kind, state, how many) of what has finished since."""
+        query = (
+            select(OperationRow.kind, OperationRow.state, func.count())
+            .where(OperationRow.finished_at >= since)
+            .group_by(OperationRow.kind, OperationRow.state)
+        )
+        with self._database.read() as connection:
+            return [(kind, State(state), n) for kind, state, n in connection.execute(query).tuples()]
+
+
+_NO_HOLD: Final[dict[str, Any]] = {
+    "hold_reason": None,
+    "hold_by": None,
+    "hold_until": None,
+    "hold_notice": None,
+}
+
+
+def write_checkpoint(
+    connection: Connection,
+    operation_id: str,
+    fence: int,
+    checkpoint: dict[str, Any],
+    *,
+    capability: Capability,
+) -> None:
+    """Write a checkpoint inside a transaction; the fence makes all of it void for a late worker."""
+    moved = connection.execute(
+        update(OperationRow)
+        .where(*_held_by(operation_id, fence))
+        .values(checkpoint=checkpoint, capability=str(capability))
+    ).rowcount
+    if not moved:
+        raise LeaseLost(f"operation {operation_id}: lease {fence} has gone to somebody else")
+
+
+def _held_by(operation_id: str, fence: int) -> tuple[ColumnElement[bool], ...]:
+    return (
+        OperationRow.id == operation_id,
+        OperationRow.fence == fence,
+        OperationRow.state == State.RUNNING,
+    )
+
+
+def _accept(connection: Connection, request: NewOperation, now: datetime) -> Accepted:
+    if request.key is not None and not _claim_key(connection, request, now):
+        return Accepted(_of_key(connection, request), created=False)
+    if request.coalesces and (joined := _join(connection, request, now)):
+        return Accepted(joined, created=False)
+    if not _insert(connection, request, now):
+        # Between our look and our insert somebody else became the pending one: join them after all.
+        joined = _join(connection, request, now)
+        if joined is None:
+            # … and it has begun meanwhile, so the place is free again.
+            return _accept_again(connection, request, now)
+        return Accepted(joined, created=False)
+    row = connection.execute(select_operations().where(OperationRow.id == request.id)).mappings().one()
+    return Accepted(as_operation(row), created=True)
+
+
+def _accept_again(connection: Connection, request: NewOperation, now: datetime) -> Accepted:
+    for _ in range(5):
+        if _insert(connection, request, now):
+            row = connection.execute(select_operations().where(OperationRow.id == request.id)).mappings()
+            return Accepted(as_operation(row.one()), created=True)
+        if joined := _join(connection, request, now):
+            return Accepted(joined, created=False)
+    raise LeaseLost(f"lane {request.lane} changes hands too fast; try again")
+
+
+def _upsert(connection: Connection) -> Any:
+    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+
+
+def _claim_key(connection: Connection, request: NewOperation, now: datetime) -> bool:
+    # ON CONFLICT, not an exception: inside the caller's own transaction on PostgreSQL a violated
+    # constraint would have spoilt everything the caller has done so far.
+    claimed = connection.execute(
+        _upsert(connection)(RequestRow)
+        .values(
+            partner=request.partner,
+            key=request.key,
+            operation_id=request.id,
+            fingerprint=request.fingerprint,
+            created_at=now,
+        )
+        .on_conflict_do_nothing()
+    )
+    return bool(claimed.rowcount)
+
+
+def _of_key(connection: Connection, request: NewOperation) -> Operation:
+    known = connection.execute(
+        select(RequestRow.operation_id, RequestRow.fingerprint).where(
+            RequestRow.partner == request.partner, RequestRow.key == request.key
+        )
+    ).one()
+    if known.fingerprint != request.fingerprint:
+        raise IdempotencyConflict(
+            f"idempotency key {request.key!r} of partner {request.partner!r} belongs to operation"
+            f" {known.operation_id}, which is another request; use a new key for a new request"
+        )
+    query = select_operations().where(OperationRow.id == known.operation_id)
+    return as_operation(connection.execute(query).mappings().one())
+
+
+def _join(connection: Connection, request: NewOperation, now: datetime) -> Operation | None:
+    """Join the pending operation of the lane: the newest request wins, so it starts from the beginning."""
+    pending = and_(OperationRow.coalesce_key == request.lane, OperationRow.state.in_(OPEN))
+    query = select_operations().where(pending).with_for_update()
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        return None
+    joined = connection.execute(
+        update(OperationRow)
+        .where(pending, OperationRow.id == row["id"])
+        .values(
+            callers=OperationRow.callers + 1,
+            payload=request.payload,
+            class_rank=min(row["class_rank"], request.service_class.rank),
+            checkpoint=None,
+        )
+    ).rowcount
+    if not joined:
+        return None
+    connection.execute(delete(StagedPageRow).where(StagedPageRow.operation_id == row["id"]))
+    if request.key is not None:
+        connection.execute(
+            update(RequestRow)
+            .where(RequestRow.partner == request.partner, RequestRow.key == request.key)
+            .values(operation_id=row["id"])
+        )
+    _tell(connection, now, f"partner:{request.partner}", "joined", [(row["id"], None)])
+    return as_operation(
+        connection.execute(select_operations().where(OperationRow.id == row["id"])).mappings().one()
+    )
+
+
+def _insert(connection: Connection, request: NewOperation, now: datetime) -> bool:
+    inserted = connection.execute(
+        _upsert(connection)(OperationRow)
+        .values(
+            id=request.id,
+            kind=request.kind,
+            state=State.WAITING,
+            partner=request.partner,
+            app=request.app,
+            waba=request.waba,
+            class_rank=request.service_class.rank,
+            capability=str(request.capability),
+            payload=request.payload,
+            lane=request.lane,
+            coalesces=request.coalesces,
+            coalesce_key=request.lane if request.coalesces else None,
+            callers=1,
+            due_at=now,
+            fence=0,
+            attempts=0,
+            created_at=now,
+        )
+        .on_conflict_do_nothing(index_elements=["coalesce_key"])
+    )
+    if not inserted.rowcount:
+        return False
+    _tell(connection, now, f"partner:{request.partner}", "accepted", [(request.id, None)])
+    return True
+
+
+def _covered(pause: Pause) -> ColumnElement[bool]:
+    """Return the SQL form of `Operation.is_covered_by`."""
+    columns: dict[ScopeType, Any] = {
+        ScopeType.APP: OperationRow.app,
+        ScopeType.CAPABILITY: OperationRow.capability,
+        ScopeType.QUEUE: OperationRow.kind,
+        ScopeType.PARTNER: OperationRow.partner,
+        # An operation without a WABA is in no WABA's pause; NULL = 'x' would be neither true nor false.
+        ScopeType.WABA: func.coalesce(OperationRow.waba, ""),
+    }
+    if pause.scope.type is ScopeType.ALL:
+        return true()
+    covered: ColumnElement[bool] = columns[pause.scope.type] == pause.scope.name
+    return covered
+
+
+def _any_covers(pauses: Collection[Pause]) -> ColumnElement[bool]:
+    return or_(false(), *map(_covered, pauses))
+
+
+def _in_state(state: State, pauses: Collection[Pause]) -> ColumnElement[bool]:
+    covered = _any_covers(pauses)
+    match state:
+        case State.HELD:
+            return or_(OperationRow.state == state, and_(OperationRow.state == State.WAITING, covered))
+        case State.WAITING:
+            return and_(OperationRow.state == state, ~covered)
+        case _:
+            return OperationRow.state == state
+
+
+def _why_not(operation: Operation, fence: int) -> NotBegun:
+    if operation.state.finished:
+        return NotBegun(f"not begun: already {operation.state}", settled=True)
+    if operation.state is State.RUNNING:
+        return NotBegun("not begun: another worker has it", settled=True)
+    return NotBegun(f"not begun: lease {fence} is over, the ledger releases it again", settled=False)
+
+
+def _held(hold: Hold, now: datetime) -> dict[str, Any]:
+    attempts = OperationRow.attempts if hold.spends_attempt else OperationRow.attempts - 1
+    if hold.by == "pause":
+        # The pause itself says why it waits, for as long as it lasts; the row needs no copy to go stale.
+        return {"state": State.WAITING, "due_at": now, "attempts": attempts, **_NO_HOLD}
+    return {
+        "state": State.HELD,
+        "due_at": hold.until or now,
+        "attempts": attempts,
+        "hold_reason": hold.reason,
+        "hold_by": hold.by,
+        "hold_until": hold.until,
+        "hold_notice": hold.notice,
+    }
+
+
+def _let_join_again(connection: Connection, operation_id: str) -> None:
+    """Make a held operation the pending one of its lane, unless a newer one is that already."""
+    other = aliased(OperationRow)
+    taken = exists().where(other.coalesce_key == OperationRow.lane)
+    try:
+        with connection.begin_nested():
+            connection.execute(
+                update(OperationRow)
+                .where(OperationRow.id == operation_id, OperationRow.coalesces, ~taken)
+                .values(coalesce_key=OperationRow.lane)
+            )
+    except IntegrityError:
+        pass  # a newer request took the place in this very moment; it is the one to be joined
+
+
+def _reclaim_unbegun(connection: Connection, operation: Operation, now: datetime) -> str:
+    connection.execute(
+        update(OperationRow)
+        .where(OperationRow.id == operation.id, OperationRow.fence == operation.fence)
+        .values(leased_until=None)
+    )
+    _tell(connection, now, "dispatcher", "unclaimed", [(operation.id, {"attempt": operation.fence})])
+    return f"{operation.kind} {operation.id}: no worker began lease {operation.fence}; released again"
+
+
+def _reclaim_running(
+    connection: Connection, operation: Operation, worker: str, now: datetime, max_attempts: int
+) -> str:
+    if operation.attempts >= max_attempts:
+        reason = f"its worker died {operation.attempts} times; look at the logs, then retry it"
+        values = {
+            "state": State.FAILED,
+            "error": {"message": reason, "last_worker": worker},
+            "finished_at": now,
+        }
+    else:
+        reason = f"its worker {worker} is gone; it goes on from its checkpoint"
+        values = {"state": State.WAITING, "due_at": now}
+    connection.execute(
+        update(OperationRow)
+        .where(OperationRow.id == operation.id, OperationRow.fence == operation.fence)
+        .values(leased_until=None, **values)
+    )
+    _close_attempt(connection, operation.id, operation.fence, now=now, outcome="lost", detail=reason)
+    name = "failed" if operation.attempts >= max_attempts else "reclaimed"
+    _tell(connection, now, "dispatcher", name, [(operation.id, {"why": reason})])
+    return f"{operation.kind} {operation.id}: {reason}"
+
+
+def _close_attempt(
+    connection: Connection, operation_id: str, fence: int, *, now: datetime, outcome: str, detail: str
+) -> None:
+    connection.execute(
+        update(AttemptRow)
+        .where(AttemptRow.operation_id == operation_id, AttemptRow.fence == fence)
+        .values(ended_at=now, outcome=outcome, detail=detail)
+    )
+
+
+def _tell(
+    connection: Connection,
+    now: datetime,
+    actor: str,
+    name: str,
+    whom: Sequence[tuple[str, dict[str, Any] | None]],
+) -> None:
+    connection.execute(
+        insert(EventRow).values(
+            operation_id=bindparam("whom"), at=now, name=name, actor=actor, detail=bindparam("what")
+        ),
+        [{"whom": operation_id, "what": detail} for operation_id, detail in whom],
+    )

@@ -1,0 +1,315 @@
+"""The ledger's tables. SQLite (WAL) embedded, PostgreSQL in production; the same on both.
+
+Every moment is UTC. State that a person decided (`pauses`, `limits`) carries actor and reason.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    SmallInteger,
+    String,
+    Text,
+    TypeDecorator,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+Serial = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER counts by itself in SQLite
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware moment, in UTC. SQLite keeps no zone, so it is taken off on the way in and put back."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Store in UTC; a naive moment is a programming error."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("the ledger takes aware datetimes only")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return an aware moment in UTC."""
+        del dialect
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """The ledger's metadata."""
+
+    type_annotation_map = {  # noqa: RUF012 (SQLAlchemy's own name and shape)
+        datetime: UtcDateTime(),
+        dict[str, Any]: Json,
+        list[Any]: Json,
+    }
+
+
+class OperationRow(Base):
+    """One thing that the Hub asked for."""
+
+    __tablename__ = "operations"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16))
+    partner: Mapped[str] = mapped_column(String(64))
+    app: Mapped[str] = mapped_column(String(20))
+    waba: Mapped[str | None] = mapped_column(String(20))
+    class_rank: Mapped[int] = mapped_column(SmallInteger)
+    """Class of service, 0 served first."""
+    capability: Mapped[str] = mapped_column(String(32))
+    payload: Mapped[dict[str, Any]]
+
+    lane: Mapped[str | None] = mapped_column(String(120))
+    """Operations of one lane never run at the same time."""
+    coalesces: Mapped[bool] = mapped_column(default=False)
+    coalesce_key: Mapped[str | None] = mapped_column(String(120), unique=True)
+    """The lane, while the operation is pending and can be joined; unique, so there is at most one."""
+    callers: Mapped[int] = mapped_column(default=1)
+
+    due_at: Mapped[datetime]
+    fence: Mapped[int] = mapped_column(default=0)
+    leased_until: Mapped[datetime | None]
+    """Set from release to the attempt's end; past means that its holder is gone."""
+    worker: Mapped[str | None] = mapped_column(String(120))
+    attempts: Mapped[int] = mapped_column(default=0)
+    checkpoint: Mapped[dict[str, Any] | None]
+
+    hold_reason: Mapped[str | None] = mapped_column(Text)
+    hold_by: Mapped[str | None] = mapped_column(String(32))
+    hold_until: Mapped[datetime | None]
+    hold_notice: Mapped[str | None] = mapped_column(Text)
+
+    result: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        # What the dispatcher looks through: only what could be released.
+        Index(
+            "ix_operations_due",
+            "kind",
+            "class_rank",
+            "due_at",
+            "id",
+            sqlite_where=text("leased_until IS NULL AND state IN ('waiting', 'held')"),
+            postgresql_where=text("leased_until IS NULL AND state IN ('waiting', 'held')"),
+        ),
+        # What is out, per queue, and whose lease has run out.
+        Index(
+            "ix_operations_leased",
+            "kind",
+            "leased_until",
+            sqlite_where=text("leased_until IS NOT NULL"),
+            postgresql_where=text("leased_until IS NOT NULL"),
+        ),
+        Index(
+            "ix_operations_lane_leased",
+            "lane",
+            sqlite_where=text("leased_until IS NOT NULL"),
+            postgresql_where=text("leased_until IS NOT NULL"),
+        ),
+        # What is not finished, for the status.
+        Index(
+            "ix_operations_open",
+            "kind",
+            "state",
+            "created_at",
+            sqlite_where=text("finished_at IS NULL"),
+            postgresql_where=text("finished_at IS NULL"),
+        ),
+        Index("ix_operations_partner", "partner", "created_at"),
+        Index("ix_operations_waba", "waba", "created_at"),
+        Index("ix_operations_created", "created_at"),
+    )
+
+
+class RequestRow(Base):
+    """An idempotency key that was used, and the operation that it stands for."""
+
+    __tablename__ = "requests"
+
+    partner: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    operation_id: Mapped[str] = mapped_column(String(36))
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of kind, app, WABA and payload."""
+    created_at: Mapped[datetime]
+
+
+class AttemptRow(Base):
+    """One lease of an operation by one worker."""
+
+    __tablename__ = "attempts"
+
+    operation_id: Mapped[str] = mapped_column(
+        ForeignKey("operations.id", ondelete="CASCADE"), primary_key=True
+    )
+    fence: Mapped[int] = mapped_column(primary_key=True)
+    worker: Mapped[str] = mapped_column(String(120))
+    begun_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    outcome: Mapped[str | None] = mapped_column(String(16))
+    """`succeeded`, `failed`, `held`, `retry`, `paused`, or `lost` when its worker was gone."""
+    detail: Mapped[str | None] = mapped_column(Text)
+
+
+class EventRow(Base):
+    """One move of an operation; together they are its story."""
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    operation_id: Mapped[str] = mapped_column(ForeignKey("operations.id", ondelete="CASCADE"), index=True)
+    at: Mapped[datetime]
+    name: Mapped[str] = mapped_column(String(32))
+    actor: Mapped[str] = mapped_column(String(120))
+    detail: Mapped[dict[str, Any] | None]
+
+
+class PauseRow(Base):
+    """A pause, live until it ends or somebody lifts it; kept for ever after."""
+
+    __tablename__ = "pauses"
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    scope_type: Mapped[str] = mapped_column(String(16))
+    scope_name: Mapped[str] = mapped_column(String(120))
+    reason: Mapped[str] = mapped_column(Text)
+    notice: Mapped[str | None] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(String(120))
+    created_at: Mapped[datetime]
+    ends_at: Mapped[datetime | None]
+    lifted_at: Mapped[datetime | None]
+    lifted_by: Mapped[str | None] = mapped_column(String(120))
+    lift_reason: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (
+        Index(
+            "ix_pauses_live",
+            "scope_type",
+            "scope_name",
+            sqlite_where=text("lifted_at IS NULL"),
+            postgresql_where=text("lifted_at IS NULL"),
+        ),
+    )
+
+
+class LimitRow(Base):
+    """A limit that somebody set; the newest of a scope is in force."""
+
+    __tablename__ = "limits"
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    scope: Mapped[str] = mapped_column(String(120), index=True)
+    calls: Mapped[int]
+    window_seconds: Mapped[float] = mapped_column(Float)
+    actor: Mapped[str] = mapped_column(String(120))
+    reason: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+
+
+class RevisionRow(Base):
+    """The number of the newest decision: whoever mirrors decisions can tell old from new."""
+
+    __tablename__ = "revisions"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    number: Mapped[int]
+
+
+class LeadershipRow(Base):
+    """Which dispatcher leads, until when."""
+
+    __tablename__ = "leaderships"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(120))
+    until: Mapped[datetime]
+
+
+class TemplateListRow(Base):
+    """How fresh the mirror of one WABA's templates is. Two clocks: a try is not a success."""
+
+    __tablename__ = "template_lists"
+
+    waba: Mapped[str] = mapped_column(String(20), primary_key=True)
+    partner: Mapped[str] = mapped_column(String(64))
+    app: Mapped[str] = mapped_column(String(20))
+    last_attempt_at: Mapped[datetime | None]
+    last_success_at: Mapped[datetime | None]
+    last_error: Mapped[str | None] = mapped_column(Text)
+    operation_id: Mapped[str | None] = mapped_column(String(36))
+    """The operation whose list this is."""
+    templates: Mapped[int] = mapped_column(default=0)
+    page_size: Mapped[int | None]
+    """The page size that Meta bore last time."""
+
+
+class TemplateRow(Base):
+    """A template as Meta told it; `status` is the provider's own word."""
+
+    __tablename__ = "templates"
+
+    waba: Mapped[str] = mapped_column(String(20), primary_key=True)
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(512))
+    language: Mapped[str] = mapped_column(String(16))
+    status: Mapped[str] = mapped_column(String(32))
+    category: Mapped[str] = mapped_column(String(32))
+    content: Mapped[dict[str, Any]]
+    """Everything that Meta said of it."""
+    changed_at: Mapped[datetime]
+
+
+class TemplateChangeRow(Base):
+    """One difference that a sync found."""
+
+    __tablename__ = "template_changes"
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    waba: Mapped[str] = mapped_column(String(20))
+    operation_id: Mapped[str] = mapped_column(String(36))
+    at: Mapped[datetime]
+    change: Mapped[str] = mapped_column(String(8))
+    """`added`, `changed` or `removed`."""
+    template_id: Mapped[str] = mapped_column(String(32))
+    name: Mapped[str] = mapped_column(String(512))
+    language: Mapped[str] = mapped_column(String(16))
+    before: Mapped[dict[str, Any] | None]
+    """The fields that differ, as they were; None when added."""
+    after: Mapped[dict[str, Any] | None]
+    """The fields that differ, as they are; None when removed."""
+
+    __table_args__ = (Index("ix_template_changes_waba", "waba", "id"),)
+
+
+class StagedPageRow(Base):
+    """A page of a list that is still being read; nobody reads the mirror from here."""
+
+    __tablename__ = "staged_pages"
+
+    operation_id: Mapped[str] = mapped_column(
+        ForeignKey("operations.id", ondelete="CASCADE"), primary_key=True
+    )
+    page: Mapped[int] = mapped_column(primary_key=True)
+    next_cursor: Mapped[str | None] = mapped_column(Text)
+    templates: Mapped[list[Any]]

@@ -1,0 +1,70 @@
+"""How an attempt ends. Each `str()` is the sentence that Flower and the operators read."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hold:
+    """Waiting in the ledger, with a reason, an owner and, where it is known, an end."""
+
+    reason: str
+    by: str
+    """Who or what decided: `pause`, `breaker`, `budget`, `gate`, `meta`, `retry`."""
+    until: datetime | None = None
+    """When it is worth trying again; None when only a person can say."""
+    notice: str | None = None
+    """What the Hub may tell its customers meanwhile."""
+    spends_attempt: bool = False
+    """True only for a failed try; being held by a limit, a breaker or a pause spends none."""
+
+    def __str__(self) -> str:
+        until = f", until {self.until:%Y-%m-%d %H:%M:%S} UTC" if self.until else ""
+        return f"held: {self.reason}{until}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the public form: `reason`, `by`, `until`, `notice`."""
+        return {
+            "reason": self.reason,
+            "by": self.by,
+            "until": self.until.isoformat() if self.until else None,
+            "notice": self.notice,
+        }
+
+
+@dataclass(frozen=True)
+class Done:
+    """The operation has happened."""
+
+    result: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        facts = ", ".join(f"{name} {value}" for name, value in self.result.items() if value is not None)
+        return f"done: {facts}" if facts else "done"
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The operation cannot happen; another try would not help."""
+
+    reason: str
+    error: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"failed: {self.reason}"
+
+
+@dataclass(frozen=True)
+class NotBegun:
+    """The message was not for now: no attempt has been made of it."""
+
+    reason: str
+    settled: bool
+    """True when nothing need be said of it: the operation is finished, or runs elsewhere."""
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+Outcome = Done | Hold | Failed | NotBegun
