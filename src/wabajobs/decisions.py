@@ -61,6 +61,10 @@ class Pause:
     notice: str | None = None
     """What the Hub should tell its customers meanwhile."""
 
+    def covers_queue(self, queue: str) -> bool:
+        """Whether the whole queue stands still."""
+        return self.scope.type is ScopeType.ALL or self.scope == Scope(ScopeType.QUEUE, queue)
+
     def __str__(self) -> str:
         until = f", until {self.ends_at:%Y-%m-%d %H:%M} UTC" if self.ends_at else ""
         since = f"{self.created_at:%H:%M} UTC"

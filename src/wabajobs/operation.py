@@ -94,9 +94,7 @@ class Operation:
         if self.state not in (State.WAITING, State.HELD):
             return None
         covering = (pause for pause in pauses if self.is_covered_by(pause))
-        return max(
-            covering, key=lambda one: (one.ends_at is None, one.ends_at or one.created_at), default=None
-        )
+        return max(covering, key=lambda one: (one.ends_at is None, one.ends_at or one.created_at), default=None)
 
     def under(self, pauses: Iterable[Pause]) -> Self:
         """Return the operation as it stands under these pauses: a waiting one that is covered is held.

@@ -82,6 +82,10 @@ class GateSettings(_Table):
     """Share of a budget that `standard` operations may fill; `interactive` may fill all of it."""
     background_ceiling: Share = 0.95
     """Share of a budget that `background` operations may fill."""
+    pacing: bool = True
+    """Spread `standard` and `background` calls evenly over the window, instead of as fast as they come."""
+    pacing_burst_calls: PositiveInt = 10
+    """Calls that may follow each other at once although paced, so that a short operation is not stretched."""
     breaker_seconds: PositiveFloat = 30
     """First opening of a breaker; doubles at each trip."""
     breaker_cap_seconds: PositiveFloat = 120

@@ -1,0 +1,7 @@
+"""Everything that knows Celery: the application, the task body, publishing, consuming."""
+
+from wabajobs.broker.app import make_app
+from wabajobs.broker.release import Sender
+from wabajobs.broker.worker import worker_app
+
+__all__ = ["Sender", "make_app", "worker_app"]

@@ -1,0 +1,32 @@
+"""The gate: leave for each Graph call, from one atomic look at all pauses, breakers and budgets."""
+
+from wabajobs.gate.calls import (
+    AppReading,
+    Because,
+    BreakerReading,
+    Call,
+    Change,
+    Charge,
+    Outcome,
+    Permit,
+    Report,
+    Wait,
+    WindowReading,
+)
+from wabajobs.gate.gate import AppLimits, Gate
+
+__all__ = [
+    "AppLimits",
+    "AppReading",
+    "Because",
+    "BreakerReading",
+    "Call",
+    "Change",
+    "Charge",
+    "Gate",
+    "Outcome",
+    "Permit",
+    "Report",
+    "Wait",
+    "WindowReading",
+]

@@ -24,6 +24,16 @@ class Call:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Charge:
+    """Where a call was charged in one of its windows."""
+
+    bucket: int
+    """The bucket that it fell into, for a refund."""
+    mark: int
+    """How much the window had been charged by then: what came later, Meta's header cannot know of."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Permit:
     """Leave to make one call, now. It must be settled, also when the call was not made after all.
 
@@ -40,6 +50,8 @@ class Permit:
     """Order of admission within the app: a late answer must not overwrite what a newer one said."""
     probes: tuple[str, ...] = ()
     """The breakers that this call probes: it holds their half-open leases."""
+    charges: tuple[Charge, ...] = ()
+    """One for each window, the app's first."""
     start_before: float
     """`time.monotonic()` of this process by which the call must have started."""
 

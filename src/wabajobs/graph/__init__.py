@@ -1,0 +1,20 @@
+"""The HTTP side: one request to Meta's Graph API at a time, errors classified, usage read."""
+
+from wabajobs.graph.client import LARGEST_ANSWER, Credentials, Exchange, GraphClient, GraphRequest
+from wabajobs.graph.codes import CODES, RANGES, Known, classify, known
+from wabajobs.graph.usage import Usage, read_usage
+
+__all__ = [
+    "CODES",
+    "LARGEST_ANSWER",
+    "RANGES",
+    "Credentials",
+    "Exchange",
+    "GraphClient",
+    "GraphRequest",
+    "Known",
+    "Usage",
+    "classify",
+    "known",
+    "read_usage",
+]

@@ -1,0 +1,49 @@
+"""The catalogue of kinds: one file and one line each. Modules named in the settings add their own."""
+
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Final
+
+from wabajobs.errors import ConfigurationError, InvalidRequest
+from wabajobs.kinds import template_sync
+from wabajobs.kinds.kind import Graph, Kind, NoPayload, Step, Templates, Work
+
+_OURS: Final = (template_sync.KIND,)
+
+
+class Catalogue:
+    """The kinds there are, by name."""
+
+    def __init__(self, kinds: Iterable[Kind]) -> None:
+        """Know these kinds."""
+        self._kinds = {kind.name: kind for kind in kinds}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their names, which are their queues."""
+        return tuple(self._kinds)
+
+    def __getitem__(self, name: str) -> Kind:
+        """Return a kind. Raises `InvalidRequest` that names those there are."""
+        if name not in self._kinds:
+            raise InvalidRequest(f"there is no kind {name!r}; there are: {', '.join(self._kinds)}")
+        return self._kinds[name]
+
+
+def catalogue(modules: Iterable[str] = ()) -> Catalogue:
+    """Return our own kinds and the `KIND` of each module. Raises `ConfigurationError`."""
+    return Catalogue([*_OURS, *map(_load, modules)])
+
+
+def _load(name: str) -> Kind:
+    try:
+        module = import_module(name)
+    except ImportError as error:
+        raise ConfigurationError(f"kinds: module {name!r} cannot be imported ({error})") from None
+    kind = getattr(module, "KIND", None)
+    if not isinstance(kind, Kind):
+        raise ConfigurationError(f"kinds: module {name!r} has no `KIND` that is a Kind")
+    return kind
+
+
+__all__ = ["Catalogue", "Graph", "Kind", "NoPayload", "Step", "Templates", "Work", "catalogue"]

@@ -98,9 +98,7 @@ def _driver_url(url: str) -> URL:
     if parsed.drivername in {"postgresql", "postgres"}:
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
-        raise ConfigurationError(
-            f"the ledger runs on SQLite or PostgreSQL, not on {parsed.get_backend_name()!r}"
-        )
+        raise ConfigurationError(f"the ledger runs on SQLite or PostgreSQL, not on {parsed.get_backend_name()!r}")
     if parsed.get_backend_name() == "sqlite" and parsed.database in {None, "", ":memory:"}:
         raise ConfigurationError("the ledger must outlive its process: give SQLite a file, not :memory:")
     return parsed

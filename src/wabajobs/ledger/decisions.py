@@ -112,12 +112,16 @@ class Leaderships:
         """Take or renew the lead. False while somebody else holds it."""
         upsert = sqlite.insert if self._database.is_sqlite else postgresql.insert
         mine_or_over = or_(LeadershipRow.holder == holder, LeadershipRow.until < now)
-        statement = upsert(LeadershipRow).values(name=name, holder=holder, until=now + lease)
-        statement = statement.on_conflict_do_update(
-            index_elements=["name"], set_={"holder": holder, "until": now + lease}, where=mine_or_over
+        statement = (
+            upsert(LeadershipRow)
+            .values(name=name, holder=holder, until=now + lease)
+            .on_conflict_do_update(
+                index_elements=["name"], set_={"holder": holder, "until": now + lease}, where=mine_or_over
+            )
+            .returning(LeadershipRow.name)
         )
         with self._database.write() as connection:
-            return bool(connection.execute(statement).rowcount)
+            return connection.execute(statement).first() is not None
 
     def resign(self, names: Iterable[str], *, holder: str, now: datetime) -> None:
         """Give the lead up, so that another need not wait for its end."""

@@ -226,9 +226,7 @@ class Operations:
             operation = as_operation(found)
             if pause := operation.pause_among(pauses):
                 connection.execute(
-                    update(OperationRow)
-                    .where(pending)
-                    .values(leased_until=None, state=State.WAITING, **_NO_HOLD)
+                    update(OperationRow).where(pending).values(leased_until=None, state=State.WAITING, **_NO_HOLD)
                 )
                 return NotBegun(str(hold_of(pause)), settled=False)
             begun = connection.execute(
@@ -499,8 +497,9 @@ def _claim_key(connection: Connection, request: NewOperation, now: datetime) -> 
             created_at=now,
         )
         .on_conflict_do_nothing()
+        .returning(RequestRow.key)
     )
-    return bool(claimed.rowcount)
+    return claimed.first() is not None
 
 
 def _of_key(connection: Connection, request: NewOperation) -> Operation:
@@ -573,8 +572,9 @@ def _insert(connection: Connection, request: NewOperation, now: datetime) -> boo
             created_at=now,
         )
         .on_conflict_do_nothing(index_elements=["coalesce_key"])
+        .returning(OperationRow.id)
     )
-    if not inserted.rowcount:
+    if inserted.first() is None:
         return False
     _tell(connection, now, f"partner:{request.partner}", "accepted", [(request.id, None)])
     return True

@@ -160,9 +160,7 @@ class AttemptRow(Base):
 
     __tablename__ = "attempts"
 
-    operation_id: Mapped[str] = mapped_column(
-        ForeignKey("operations.id", ondelete="CASCADE"), primary_key=True
-    )
+    operation_id: Mapped[str] = mapped_column(ForeignKey("operations.id", ondelete="CASCADE"), primary_key=True)
     fence: Mapped[int] = mapped_column(primary_key=True)
     worker: Mapped[str] = mapped_column(String(120))
     begun_at: Mapped[datetime]
@@ -307,9 +305,7 @@ class StagedPageRow(Base):
 
     __tablename__ = "staged_pages"
 
-    operation_id: Mapped[str] = mapped_column(
-        ForeignKey("operations.id", ondelete="CASCADE"), primary_key=True
-    )
+    operation_id: Mapped[str] = mapped_column(ForeignKey("operations.id", ondelete="CASCADE"), primary_key=True)
     page: Mapped[int] = mapped_column(primary_key=True)
     next_cursor: Mapped[str | None] = mapped_column(Text)
     templates: Mapped[list[Any]]

@@ -1,6 +1,6 @@
 """The mirror of templates: staged page by page, swapped in one transaction, with the difference recorded."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -81,20 +81,33 @@ class TemplateMirror:
             )
         return True
 
-    def swap(self, operation: Operation, *, checkpoint: dict[str, Any], now: datetime) -> dict[str, int]:
+    def swap(
+        self,
+        operation: Operation,
+        *,
+        checkpoint: Callable[[dict[str, int]], dict[str, Any]],
+        page_size: int,
+        now: datetime,
+    ) -> dict[str, int]:
         """Replace the WABA's list by the staged one and record the difference, all or nothing.
 
-        Returns how many were `added`, `changed`, `removed` and how many there are (`templates`).
-        Raises `LeaseLost`.
+        Returns how many there are (`templates`), and how many were `added`, `changed` and `removed`;
+        `checkpoint` makes of it what is stored in the same transaction. Raises `LeaseLost`.
         """
         assert operation.waba is not None  # noqa: S101 (a list belongs to a WABA)
         with self._database.write() as connection:
-            write_checkpoint(
-                connection, operation.id, operation.fence, checkpoint, capability=operation.capability
-            )
             after = _staged(connection, operation.id)
             before = _mirrored(connection, operation.waba)
             changes = list(_differences(before, after))
+            counted = {kind: sum(1 for one in changes if one.change == kind) for kind in _CHANGES}
+            counted = {"templates": len(after), **counted}
+            write_checkpoint(
+                connection,
+                operation.id,
+                operation.fence,
+                checkpoint(counted),
+                capability=operation.capability,
+            )
             _replace(connection, operation, before=before, after=after, changes=changes, now=now)
             _mark(
                 connection,
@@ -104,10 +117,9 @@ class TemplateMirror:
                 last_error=None,
                 operation_id=operation.id,
                 templates=len(after),
-                page_size=checkpoint.get("page_size"),
+                page_size=page_size,
             )
-        counted = {kind: sum(1 for one in changes if one.change == kind) for kind in _CHANGES}
-        return {"templates": len(after), **counted}
+        return counted
 
     def mark_attempt(self, operation: Operation, *, now: datetime, error: str | None) -> None:
         """Move the clock of attempts, and leave the clock of successes and the list alone."""
@@ -131,6 +143,11 @@ class TemplateMirror:
             templates=row.templates,
             page_size=row.page_size,
         )
+
+    def page_size(self, waba: str) -> int | None:
+        """Return the page size that Meta bore at the last success."""
+        row = self.read(waba)
+        return row.page_size if row else None
 
     def templates(self, waba: str) -> list[dict[str, Any]]:
         """Return the mirrored templates of a WABA, as Meta told them, by name and language."""

@@ -1,0 +1,183 @@
+"""One attempt at an operation, in order: begin, steps, verdict, record."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import zip_longest
+from typing import Any
+
+from wabajobs import events, verdict
+from wabajobs.capability import Capability
+from wabajobs.clock import Clock
+from wabajobs.errors import LeaseLost, LedgerUnavailable, WabajobsError
+from wabajobs.kinds import Catalogue, Graph, Step, Templates
+from wabajobs.leases import Leases
+from wabajobs.ledger import Ledger
+from wabajobs.operation import Operation
+from wabajobs.outcome import Done, Failed, Hold, NotBegun, Outcome
+from wabajobs.permits import Client, Gate, PermittedGraph
+from wabajobs.settings import Settings
+
+_RECORD_AGAIN_SECONDS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What an attempt works with: the parts of the house, put together once per worker process."""
+
+    ledger: Ledger
+    gate: Gate
+    client: Client
+    kinds: Catalogue
+    leases: Leases
+    settings: Settings
+    clock: Clock
+    worker: str
+    """The name under which the ledger knows this worker."""
+
+
+def perform(operation_id: str, fence: int, *, bench: Bench) -> Outcome:
+    """Make one attempt at an operation under the lease `fence`. Returns how it ended."""
+    since = time.monotonic()
+    now = bench.clock.now()
+    operation = bench.ledger.operations.begin(
+        operation_id,
+        fence,
+        worker=bench.worker,
+        pauses=bench.ledger.decisions.pauses(now=now),
+        now=now,
+        lease=bench.leases.length,
+    )
+    if isinstance(operation, NotBegun):
+        return operation
+    with bench.leases.hold(operation_id, fence, since=since) as may_go_on:
+        try:
+            outcome = _outcome(operation, bench, may_go_on)
+            _record(operation, outcome, bench, may_go_on)
+        except (LeaseLost, LedgerUnavailable) as error:
+            # Whatever we have done, somebody else decides from here on; we write nothing any more.
+            events.tell("lease_lost", operation=operation_id, attempt=fence, why=error)
+            return NotBegun(f"not finished: {error}", settled=isinstance(error, LeaseLost))
+    events.tell("attempt_ended", operation=operation_id, kind=operation.kind, attempt=fence, outcome=outcome)
+    return outcome
+
+
+def _outcome(operation: Operation, bench: Bench, may_go_on: Callable[[], None]) -> Done | Hold | Failed:
+    desk = Desk(operation=operation, bench=bench, may_go_on=may_go_on)
+    try:
+        desk.work_off(bench.kinds[operation.kind].steps)
+    except (LeaseLost, LedgerUnavailable):
+        raise
+    except Exception as error:
+        if not isinstance(error, WabajobsError):
+            events.log.exception("attempt_crashed: operation=%s kind=%s", operation.id, operation.kind)
+        return verdict.of(
+            error,
+            attempts=operation.attempts,
+            now=bench.clock.now(),
+            settings=bench.settings.dispatch,
+        )
+    return Done(desk.results)
+
+
+def _record(
+    operation: Operation, outcome: Done | Hold | Failed, bench: Bench, may_go_on: Callable[[], None]
+) -> None:
+    """Write the outcome down; while the database is away, for as long as the lease may be ours."""
+    while True:
+        try:
+            bench.ledger.operations.record(
+                operation.id, operation.fence, outcome, worker=bench.worker, now=bench.clock.now()
+            )
+        except LedgerUnavailable:
+            may_go_on()
+            time.sleep(_RECORD_AGAIN_SECONDS)
+        else:
+            return
+
+
+@dataclass
+class Desk:
+    """What a step works with: the `Work` of the kinds."""
+
+    operation: Operation
+    bench: Bench
+    may_go_on: Callable[[], None]
+    _done: dict[str, dict[str, Any]] = field(init=False)
+    _progress: dict[str, dict[str, Any]] = field(init=False)
+    _step: Step = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Take up what earlier attempts have kept."""
+        kept = self.operation.checkpoint or {}
+        self._done = dict(kept.get("done", {}))
+        self._progress = dict(kept.get("progress", {}))
+
+    def work_off(self, steps: Sequence[Step]) -> None:
+        """Run the steps that no earlier attempt has done, remembering each that is followed by another."""
+        for step, following in zip_longest(steps, steps[1:]):
+            if step.name in self._done:
+                continue
+            self._step = step
+            self._done[step.name] = step.run(self)
+            self._progress.pop(step.name, None)
+            if following is not None:  # the end of the last step is recorded with the outcome
+                self._write(self._kept(), capability=following.capability)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings."""
+        return self.bench.settings
+
+    @property
+    def templates(self) -> Templates:
+        """The mirror of templates."""
+        return self.bench.ledger.templates
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """What the steps before this one have returned, together."""
+        return {name: value for facts in self._done.values() for name, value in facts.items()}
+
+    @property
+    def graph(self) -> Graph:
+        """The Graph API, behind the gate."""
+        if self._step.capability is None:
+            raise RuntimeError(f"step {self._step.name!r} makes calls but declares no capability")
+        return PermittedGraph(
+            gate=self.bench.gate,
+            client=self.bench.client,
+            operation=self.operation,
+            capability=self._step.capability,
+            may_go_on=self.may_go_on,
+            short_wait=timedelta(seconds=self.settings.dispatch.short_wait_seconds),
+        )
+
+    def now(self) -> datetime:
+        """Return the present moment."""
+        return self.bench.clock.now()
+
+    def progress(self) -> dict[str, Any]:
+        """Return what this step has kept."""
+        return dict(self._progress.get(self._step.name, {}))
+
+    def checkpoint(self, progress: dict[str, Any]) -> dict[str, Any]:
+        """Return the whole checkpoint with this step's progress."""
+        self._progress[self._step.name] = progress
+        return self._kept()
+
+    def keep(self, progress: dict[str, Any]) -> None:
+        """Remember this step's progress, at once."""
+        self._write(self.checkpoint(progress), capability=self._step.capability)
+
+    def _kept(self) -> dict[str, Any]:
+        return {"done": dict(self._done), "progress": dict(self._progress)}
+
+    def _write(self, checkpoint: dict[str, Any], *, capability: Capability | None) -> None:
+        self.bench.ledger.operations.record_checkpoint(
+            self.operation.id,
+            self.operation.fence,
+            checkpoint,
+            capability=capability or self.operation.capability,
+        )

@@ -1,0 +1,53 @@
+"""The Celery application. Each setting that differs from Celery's own has its reason beside it."""
+
+from collections.abc import Iterable
+
+from celery import Celery
+from kombu import Queue
+
+from wabajobs.settings import Settings
+
+
+def make_app(settings: Settings, *, queues: Iterable[str]) -> Celery:
+    """Return an application that knows the broker and these queues, and no tasks yet."""
+    queues = list(queues)
+    app = Celery("wabajobs", set_as_current=False)
+    app.conf.update(
+        broker_url=settings.broker,
+        task_queues=[Queue(name) for name in queues],
+        task_default_queue=queues[0],
+        task_create_missing_queues=False,  # a misspelt queue is an error, not a new queue
+        task_ignore_result=True,  # the ledger knows what came of it
+        result_backend=None,
+        task_serializer="json",
+        accept_content=["json"],  # never pickle: a message is no program
+        enable_utc=True,
+        # A message is only a hint; the ledger's lease decides. So it is acknowledged when the attempt is over …
+        task_acks_late=True,
+        task_acks_on_failure_or_timeout=True,
+        # … a worker takes no more than it can begin …
+        worker_prefetch_multiplier=1,
+        # … and Redis gives back what a dead worker held only as a backstop, long after the ledger has.
+        broker_transport_options={
+            "visibility_timeout": 3600,
+            "socket_timeout": 30,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            # Pub/sub between workers would be the only thing to use these; nothing is steered over it.
+            "fanout_prefix": True,
+            "fanout_patterns": True,
+        },
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # a worker waits for its broker for ever
+        # Our work is waiting for HTTP. Threads also stop in time, which prefork under load does not.
+        worker_pool="threads",
+        worker_concurrency=settings.workers.concurrency,
+        worker_enable_remote_control=False,  # what people decide lies in SQL, where a restarted worker finds it
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+        # What Flower feeds on.
+        worker_send_task_events=True,
+        task_send_sent_event=True,
+        task_track_started=True,
+    )
+    return app

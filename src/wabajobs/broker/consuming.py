@@ -1,0 +1,99 @@
+"""What a worker does beside its tasks: it says that it is alive, and consumes no queue that is paused.
+
+Both happen in a step of Celery's consumer, so that they begin before the first message is fetched, end with the
+connection to the broker, and hold for a worker whenever it was started.
+"""
+
+import threading
+from typing import Any
+
+from celery import bootsteps
+from celery.worker.consumer.tasks import Tasks
+
+from wabajobs import events
+from wabajobs.errors import WabajobsError
+from wabajobs.signals import Worker
+from wabajobs.wiring import House
+
+_ANNOUNCE_SECONDS = 1.0
+_LOOK_SECONDS = 2.0
+"""How often pauses are looked up although nobody rang."""
+
+
+class Consuming(bootsteps.StartStopStep):
+    """Keeps `consumed queues = own queues - paused queues` true, and announces the worker."""
+
+    requires = (Tasks,)
+    house: House
+    worker_name: str
+
+    def __init__(self, consumer: Any, **_options: Any) -> None:
+        """Belong to this consumer."""
+        self._threads: list[threading.Thread] = []
+        self._stop = threading.Event()
+        self._queues: tuple[str, ...] = ()
+        self._paused: set[str] = set()
+        super().__init__(consumer, **_options)
+
+    def start(self, consumer: Any) -> None:
+        """Leave out what is paused before the first fetch. Without the ledger the worker does not start."""
+        self._queues = tuple(self._queues or consumer.app.amqp.queues.consume_from)
+        self._stop = threading.Event()
+        self._apply(consumer, self._look())
+        self._threads = [
+            threading.Thread(target=self._follow, args=(consumer, self._stop), name="pauses", daemon=True),
+            threading.Thread(target=self._announce, args=(consumer, self._stop), name="presence", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, consumer: Any) -> None:
+        """Go silent: nothing more is sent to this worker."""
+        self._stop.set()
+        for worker in self._workers(consumer):
+            self.house.presence.leave(worker)
+
+    shutdown = stop
+
+    def _look(self) -> set[str]:
+        pauses = self.house.ledger.decisions.pauses(now=self.house.clock.now())
+        return {queue for queue in self._queues if any(pause.covers_queue(queue) for pause in pauses)}
+
+    def _apply(self, consumer: Any, paused: set[str]) -> None:
+        for queue in paused - self._paused:
+            consumer.cancel_task_queue(queue)
+            events.tell("consuming_changed", queue=queue, consuming=False)
+        for queue in self._paused - paused:
+            consumer.add_task_queue(queue)
+            events.tell("consuming_changed", queue=queue, consuming=True)
+        self._paused = set(paused)
+
+    def _follow(self, consumer: Any, stop: threading.Event) -> None:
+        while not stop.is_set():
+            self.house.decision_bell.wait(_LOOK_SECONDS)
+            try:
+                paused = self._look()
+            except WabajobsError as error:
+                # What is in force stays in force. Nothing can begin meanwhile anyhow: that needs the ledger.
+                events.tell("part_failed", part="pauses", why=error)
+                stop.wait(_LOOK_SECONDS)
+                continue
+            if not stop.is_set() and paused != self._paused:
+                consumer.call_soon(self._apply, consumer, paused)
+
+    def _announce(self, consumer: Any, stop: threading.Event) -> None:
+        known = False
+        while not stop.is_set():
+            try:
+                for worker in self._workers(consumer):
+                    self.house.presence.announce(worker)
+            except WabajobsError as error:
+                known = False
+                events.tell("part_failed", part="presence", why=error)
+            else:
+                known = known or self.house.work_bell.ring()
+            stop.wait(_ANNOUNCE_SECONDS)
+
+    def _workers(self, consumer: Any) -> list[Worker]:
+        slots = consumer.pool.limit or 1
+        return [Worker(name=self.worker_name, queue=queue, slots=slots) for queue in self._queues]

@@ -1,0 +1,183 @@
+"""`enqueue` and `ops`: put operations in, and see where they stand."""
+
+import json
+import sys
+from datetime import timedelta
+from typing import Any
+
+import click
+from rich.table import Table
+
+from wabajobs.capability import ServiceClass
+from wabajobs.cli.house import house
+from wabajobs.cli.say import Span, answer, as_json, out, short
+from wabajobs.client import Client
+from wabajobs.ledger import Story
+from wabajobs.operation import Operation, State
+from wabajobs.settings import Settings
+
+
+@click.command()
+@click.argument("kind")
+@click.option("--partner", required=True, help="For whom.")
+@click.option("--waba", help="Id of the WhatsApp Business Account.")
+@click.option("--app", help="Id of the Meta app; may be left out when only one is configured.")
+@click.option("--set", "fields", metavar="FIELD=VALUE", multiple=True, help="A field of the payload.")
+@click.option("--key", help="Idempotency key: the same key gives the same operation.")
+@click.option("--class", "service_class", type=click.Choice(list(ServiceClass)), help="Class of service.")
+@as_json
+def enqueue(
+    kind: str,
+    *,
+    partner: str,
+    waba: str | None,
+    app: str | None,
+    fields: tuple[str, ...],
+    key: str | None,
+    service_class: str | None,
+    as_json: bool,
+) -> None:
+    """Accept an operation of KIND. When this returns, it is in the ledger.
+
+    \b
+    wabajobs enqueue template_sync --partner acme --waba 102290129340398
+    """
+    with Client(Settings.load()) as client:
+        operation = client.enqueue(
+            kind,
+            partner=partner,
+            waba=waba,
+            app=app,
+            payload=_payload(fields),
+            service_class=service_class,
+            key=key,
+        )
+
+    def plain() -> None:
+        click.echo(operation.id)
+        if operation.hold:
+            click.echo(f"It waits: {operation.hold.reason}.", err=True)
+
+    answer(operation.as_json(), as_json=as_json, plain=plain)
+
+
+def _payload(fields: tuple[str, ...]) -> dict[str, Any]:
+    payload: dict[str, Any] = {}
+    for field in fields:
+        name, equals, value = field.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"--set {field!r}: write FIELD=VALUE")
+        payload[name] = _value(value)
+    return payload
+
+
+def _value(text: str) -> Any:
+    """Return a JSON object, list, number or truth value as such, and anything else as text."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return text if isinstance(value, str) or value is None else value
+
+
+@click.group()
+def ops() -> None:
+    """Look at operations."""
+
+
+@ops.command("list")
+@click.option("--kind")
+@click.option("--state", type=click.Choice(list(State)))
+@click.option("--partner")
+@click.option("--waba")
+@click.option("--limit", "at_most", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@as_json
+def list_operations(
+    *, kind: str | None, state: str | None, partner: str | None, waba: str | None, at_most: int, as_json: bool
+) -> None:
+    """List operations, newest first."""
+    with house() as open_house:
+        found = open_house.ledger.operations.find(
+            kind=kind,
+            state=State(state) if state else None,
+            partner=partner,
+            waba=waba,
+            pauses=open_house.ledger.decisions.pauses(now=open_house.clock.now()),
+            at_most=at_most,
+        )
+    answer([operation.as_json() for operation in found], as_json=as_json, plain=lambda: _table(found))
+
+
+def _table(found: list[Operation]) -> None:
+    if not found:
+        click.echo("No operations.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("id", "kind", "partner", "waba", "state", "accepted (UTC)", "why"):
+        table.add_column(name, no_wrap=name in {"id", "state"})
+    for one in found:
+        why = one.hold.reason if one.hold else (one.error or {}).get("message", "")
+        table.add_row(
+            one.id, one.kind, one.partner, one.waba, one.state, f"{one.created_at:%m-%d %H:%M:%S}", str(why)
+        )
+    out.print(table)
+
+
+@ops.command()
+@click.argument("operation_id", metavar="ID")
+@as_json
+def show(operation_id: str, *, as_json: bool) -> None:
+    """Tell an operation's story."""
+    with house() as open_house:
+        pauses = open_house.ledger.decisions.pauses(now=open_house.clock.now())
+        operation = open_house.ledger.operations.get(operation_id).under(pauses)
+        story = open_house.ledger.operations.story(operation_id)
+    facts = operation.as_json() | {
+        "events": [
+            {"at": one.at.isoformat(), "event": one.name, "by": one.actor, "detail": one.detail} for one in story
+        ]
+    }
+    answer(facts, as_json=as_json, plain=lambda: _tell(operation, story))
+
+
+def _tell(operation: Operation, story: list[Story]) -> None:
+    whom = f"WABA {operation.waba} of {operation.partner}" if operation.waba else operation.partner
+    click.echo(f"{operation.kind} for {whom} (app {operation.app}, {operation.service_class})")
+    click.echo(f"{operation.id} is {operation.state}", nl=False)
+    click.echo(f", {operation.attempts} attempts, {operation.callers} callers.")
+    if operation.hold:
+        until = f" Expected to go on at {operation.hold.until:%H:%M:%S} UTC." if operation.hold.until else ""
+        click.echo(f"It waits: {operation.hold.reason}.{until}")
+        if operation.hold.notice:
+            click.echo(f"Notice: {operation.hold.notice}")
+    if operation.error:
+        click.echo(f"Error: {operation.error.get('message')}")
+    click.echo()
+    for one in story:
+        after = short(one.at - operation.created_at)
+        detail = f"  {_brief(one.detail)}" if one.detail else ""
+        click.echo(f"{one.at:%Y-%m-%d %H:%M:%S} UTC  +{after:<8} {one.name:<10} {one.actor}{detail}")
+
+
+def _brief(detail: dict[str, Any]) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in detail.items() if value is not None)
+
+
+@ops.command()
+@click.argument("operation_ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--timeout", type=Span(), help="How long at most: 90s, 30m, 2h.")
+@as_json
+def wait(operation_ids: tuple[str, ...], *, timeout: timedelta | None, as_json: bool) -> None:
+    """Wait until operations are finished. Exit code 0 only if all of them have succeeded."""
+    with Client(Settings.load()) as client:
+        finished = [client.wait(one, timeout=timeout) for one in operation_ids]
+
+    def plain() -> None:
+        for one in finished:
+            click.echo(f"{one.id} {one.state}: {_brief(one.result or one.error or {})}")
+
+    answer([one.as_json() for one in finished], as_json=as_json, plain=plain)
+    sys.exit(0 if all(one.state is State.SUCCEEDED for one in finished) else 1)
+
+
+COMMANDS = (enqueue, ops)

@@ -1,0 +1,105 @@
+"""The programs: `up`, `dispatcher`, `flower`, `simulator`."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import click
+
+from wabajobs import dispatch
+from wabajobs.broker import Sender, make_app
+from wabajobs.cli.house import house
+from wabajobs.cli.site import SimulatorOptions, Site
+from wabajobs.dispatch import Dispatcher
+from wabajobs.machine import Event, Happened, Supervisor
+from wabajobs.settings import RUNNING_FILE, Settings
+from wabajobs.simulator.__main__ import main as simulate
+
+_PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+
+
+@click.command()
+def dispatcher() -> None:
+    """Run a dispatcher: it decides what leaves the ledger, and when. Any number may run; one leads."""
+    log_to_stderr()
+    stopping = threading.Event()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda *_: stopping.set())
+    with house() as open_house:
+        settings = open_house.settings
+        one = Dispatcher(
+            ledger=open_house.ledger,
+            kinds=open_house.kinds,
+            presence=open_house.presence,
+            send=Sender(make_app(settings, queues=open_house.kinds.names)),
+            clock=open_house.clock,
+            settings=settings.dispatch,
+        )
+        dispatch.run(
+            one,
+            wait=open_house.work_bell.wait,
+            upkeep=open_house.controls.keep_mirrored,
+            stopping=stopping.is_set,
+            settings=settings.dispatch,
+            monotonic=time.monotonic,
+        )
+
+
+def log_to_stderr() -> None:
+    """Log events to standard error, one line each, in UTC."""
+    logging.Formatter.converter = time.gmtime
+    logging.basicConfig(level=logging.INFO, format="%(asctime)sZ %(levelname)s %(name)s %(message)s")
+
+
+@click.command(context_settings=_PASS_ON)
+@click.option("--port", default=5555, show_default=True)
+@click.option("--address", default="127.0.0.1", show_default=True)
+@click.pass_context
+def flower(context: click.Context, *, port: int, address: str) -> None:
+    """Run Flower, the engineers' view. Further options are Flower's own (--basic-auth, --url-prefix …)."""
+    Settings.load()  # a fault in the settings is told here, in a sentence
+    command = [sys.executable, "-m", "celery", "-A", "wabajobs.broker.monitor", "flower"]
+    command += [f"--port={port}", f"--address={address}", *context.args]
+    os.execv(command[0], command)  # noqa: S606 (this very interpreter; Flower takes our place)
+
+
+@click.command(context_settings=_PASS_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def simulator(arguments: tuple[str, ...]) -> None:
+    """Run a Graph API that behaves like Meta's: `wabajobs simulator --help`."""
+    sys.exit(simulate(list(arguments)))
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), default=RUNNING_FILE.parent)
+@click.option("--flower-port", default=5555, show_default=True, help="Where Flower listens.")
+@click.option("--simulator", "simulated", is_flag=True, help="Run against a simulated Graph API.")
+@click.option("--wabas", default=200, show_default=True, help="WABAs of the simulator.")
+@click.option("--app-limit", default=300, show_default=True, help="Its calls per window.")
+@click.option("--window", default=60.0, show_default=True, help="Its window, in seconds.")
+def up(*, data: Path, flower_port: int, simulated: bool, wabas: int, app_limit: int, window: float) -> None:
+    """Run everything on this machine, until Ctrl-C.
+
+    Its own Redis server and SQLite ledger (unless WABAJOBS_REDIS_URL and WABAJOBS_DATABASE_URL name others),
+    the dispatcher, the workers and Flower, with their data and logs in one folder.
+    """
+    options = SimulatorOptions(wabas=wabas, app_limit=app_limit, window=window) if simulated else None
+    site = Site(data, settings=Settings.load({**os.environ, "WABAJOBS_UP": "1"}), simulator=options)
+    with site.prepared(flower_port=flower_port) as services:
+        supervisor = Supervisor(data, services, on_event=_tell)
+        supervisor.start()
+        click.echo(site.welcome())
+        supervisor.run_until_stopped()
+    click.echo("Everything has stopped; the data stay in " + str(data))
+
+
+def _tell(event: Event) -> None:
+    if event.happened is not Happened.STARTED:
+        click.echo(f"  {event}")
+
+
+COMMANDS = (up, dispatcher, flower, simulator)

@@ -1,0 +1,58 @@
+"""How the commands answer: a table or sentences for people, JSON for programs."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final
+
+import click
+from rich.console import Console
+
+out: Final = Console(highlight=False)
+err: Final = Console(stderr=True, highlight=False)
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+
+
+def answer(value: Any, *, as_json: bool, plain: Callable[[], None]) -> None:
+    """Print `value` as JSON, or whatever `plain` prints."""
+    if as_json:
+        click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    else:
+        plain()
+
+
+def report(what: object) -> None:
+    """Say on standard error what went wrong."""
+    click.echo(f"wabajobs: {what}", err=True)
+
+
+def short(span: timedelta | None) -> str:
+    """Return a span as people say it: `3 s`, `4 min`, `2 h 05 min`, `3 d 4 h`."""
+    if span is None:
+        return "-"
+    seconds = max(0, round(span.total_seconds()))
+    if seconds < 100:
+        return f"{seconds} s"
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if minutes < 100:
+        return f"{minutes} min"
+    if hours < 48:
+        return f"{hours} h {minutes % 60:02} min"
+    return f"{days} d {hours % 24} h"
+
+
+class Span(click.ParamType):  # type: ignore[type-arg]
+    """A span of time: `90s`, `30m`, `2h`, `1d`."""
+
+    name = "span"
+    _units: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Read it, or say how it is written."""
+        if isinstance(value, timedelta):
+            return value
+        number, unit = value[:-1], value[-1:]
+        if unit not in self._units or not number.isdecimal() or int(number) == 0:
+            self.fail(f"{value!r} is no span of time; write 90s, 30m, 2h or 1d", param, ctx)
+        return timedelta(seconds=int(number) * self._units[unit])

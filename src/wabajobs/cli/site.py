@@ -1,0 +1,227 @@
+"""Everything on one machine: which programs run, in what order, and the settings they share."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import tomli_w
+
+from wabajobs.errors import ConfigurationError, NotReady
+from wabajobs.ledger import Database
+from wabajobs.machine import RedisServer, Service, find_server, free_port, require_free
+from wabajobs.settings import Settings
+from wabajobs.wiring import House
+
+WORKERS: Final = {"template_sync": ("template_sync",)}
+"""Worker entries under `workers/`, and the queues that each serves."""
+
+_FIRST, _THEN, _LATER, _LAST = range(4)
+"""In which order programs stop: first those that use the others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatorOptions:
+    """A simulated Graph API to run against."""
+
+    wabas: int = 200
+    app_limit: int = 300
+    window: float = 60.0
+    templates: int = 40
+    latency: float = 0.05
+
+
+class Site:
+    """One folder with the data, the logs and the shared settings of everything that runs."""
+
+    def __init__(self, folder: Path, *, settings: Settings, simulator: SimulatorOptions | None = None) -> None:
+        """Plan to run in `folder`; nothing is written yet. Raises `ConfigurationError`."""
+        if simulator is None and not settings.apps:
+            raise ConfigurationError(
+                "no Meta app is configured. Write [apps.<app id>] into a TOML file and name it in"
+                " WABAJOBS_CONFIG, or play with a simulated Graph API: wabajobs up --simulator"
+            )
+        self.folder = folder.absolute()
+        self.config = self.folder / "running.toml"
+        self._settings = settings
+        self._simulator = simulator
+        self._flower_port: int | None = None
+
+    @contextmanager
+    def prepared(self, *, flower_port: int | None) -> Iterator[list[Service]]:
+        """Make folder, tables and settings, and yield the services to run. Raises `NotReady`."""
+        if flower_port is not None:
+            require_free(flower_port, "Flower", option="--flower-port")
+        self._flower_port = flower_port
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_redis = None if self._settings.redis_url else RedisServer(find_server(), folder=self.folder / "redis")
+        try:
+            self._resolve(own_redis)
+            Database(self._settings.database).upgrade()
+            services = [*self._redis(own_redis), *self._graph(), *self._ours()]
+            if self._simulator is None:
+                self._write_config()
+            yield services
+        finally:
+            self.config.unlink(missing_ok=True)
+            if own_redis is not None:
+                own_redis.close()
+
+    def welcome(self) -> str:
+        """Return what a person wants to know once everything runs."""
+        lines = ["", "wabajobs is up."]
+        if self._flower_port is not None:
+            lines.append(f"  Flower      http://127.0.0.1:{self._flower_port}")
+        if self._simulator is not None:
+            lines.append(f"  Graph API   {self.settings().graph_url} (simulated)")
+            lines.append(f"  some WABAs  {', '.join(self.wabas[:4])}")
+        lines.append(f"  logs        {self.folder / 'logs'}")
+        lines.append("In another terminal, in this folder:")
+        lines.append(f"  wabajobs enqueue template_sync --partner acme --waba {(self.wabas or ['WABA_ID'])[0]}")
+        lines.append("  wabajobs status --watch")
+        lines.append('  wabajobs pause queue template_sync --reason "trying it out"')
+        lines.append("Ctrl-C stops everything.")
+        return "\n".join(lines)
+
+    def settings(self) -> Settings:
+        """Return the settings that everything here runs with."""
+        return Settings.load({"WABAJOBS_CONFIG": str(self.config)})
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the simulator said at its start: `url`, `apps`, `wabas`."""
+        return self._facts or {}
+
+    @property
+    def wabas(self) -> list[str]:
+        """Some WABAs of the simulator."""
+        return list(self.facts.get("wabas", []))
+
+    def _resolve(self, own_redis: RedisServer | None) -> None:
+        """Settle where ledger, Redis and broker are; paths become absolute, as programs start anywhere."""
+        changes: dict[str, Any] = {}
+        if not self._settings.database_url:
+            changes["database_url"] = f"sqlite:///{self.folder / 'ledger.sqlite3'}"
+        if own_redis is not None:
+            changes["redis_url"] = own_redis.redis_url
+            if not self._settings.broker_url:
+                changes["broker_url"] = own_redis.broker_url
+        self._settings = self._settings.model_copy(update=changes)
+        self._facts: dict[str, Any] | None = None
+
+    def _redis(self, own_redis: RedisServer | None) -> list[Service]:
+        if own_redis is None:
+            return []
+        return [Service(name="redis", argv=own_redis.command(), ready=own_redis.is_ready, stop_order=_LAST)]
+
+    def _graph(self) -> list[Service]:
+        if self._simulator is None:
+            return []
+        wanted = self._simulator
+        scenario = self.folder / "scenario.toml"
+        scenario.write_text(
+            tomli_w.dumps(
+                {
+                    "wabas": wanted.wabas,
+                    "templates": wanted.templates,
+                    "app_limit": wanted.app_limit,
+                    "window": wanted.window,
+                    "latency": wanted.latency,
+                    "jitter": wanted.latency,
+                }
+            ),
+            encoding="utf-8",
+        )
+        port = free_port()
+        argv = [*_WABAJOBS, "simulator", "--port", str(port), "--scenario", str(scenario), "--json"]
+        log = self.folder / "logs" / "simulator.log"
+        log.unlink(missing_ok=True)  # its first line is what we wait for
+        return [Service(name="simulator", argv=argv, ready=lambda: self._heard(log), stop_order=_LATER)]
+
+    def _heard(self, log: Path) -> bool:
+        """Read the simulator's first line, and write the settings that follow from it."""
+        if self._facts is not None:
+            return True
+        line = log.read_text(encoding="utf-8").partition("\n") if log.exists() else ("", "", "")
+        if not line[1]:
+            return False
+        try:
+            self._facts = json.loads(line[0])
+        except ValueError:
+            raise NotReady(f"the simulator did not start: {line[0]}") from None
+        self._use_simulator(self._facts)
+        return True
+
+    def _use_simulator(self, facts: Mapping[str, Any]) -> None:
+        assert self._simulator is not None  # noqa: S101 (it has just spoken)
+        apps: dict[str, Any] = {}
+        for app in facts["apps"]:
+            token, secret = self.folder / f"token-{app['id']}", self.folder / f"secret-{app['id']}"
+            for path, value in ((token, app["token"]), (secret, app["secret"])):
+                path.touch(mode=0o600)
+                path.write_text(value, encoding="utf-8")
+            apps[app["id"]] = {
+                "token": {"file": str(token)},
+                "secret": {"file": str(secret)},
+                "calls_per_window": app["limit"],
+            }
+        played = {
+            "graph_url": facts["url"],
+            "apps": apps,
+            "gate": quick_gate(self._simulator.window),
+            "dispatch": {"retry_seconds": 1.0},
+        }
+        self._settings = Settings.model_validate(
+            {**self._settings.model_dump(mode="json", exclude_defaults=True, exclude_none=True), **played}
+        )
+        self._write_config()
+
+    def _ours(self) -> list[Service]:
+        env = {"WABAJOBS_CONFIG": str(self.config)}
+        services = [Service(name="dispatcher", argv=[*_WABAJOBS, "dispatcher"], env=env, stop_order=_FIRST)]
+        for entry, queues in WORKERS.items():
+            argv = [sys.executable, "-m", "celery", "-A", f"workers.{entry}", "worker"]
+            argv += ["--loglevel=INFO", "--hostname", f"{entry}@%h"]
+            services.append(
+                Service(
+                    name=f"worker-{entry}",
+                    argv=argv,
+                    env=env,
+                    ready=lambda queues=queues: self._is_served(queues),  # type: ignore[misc]
+                    stop_order=_FIRST,
+                )
+            )
+        if self._flower_port is not None:
+            argv = [*_WABAJOBS, "flower", "--port", str(self._flower_port)]
+            services.append(Service(name="flower", argv=argv, env=env, stop_order=_THEN))
+        return services
+
+    def _is_served(self, queues: tuple[str, ...]) -> bool:
+        house = House(self.settings())
+        try:
+            return all(house.presence.living(queues).values())
+        except NotReady:
+            return False
+
+    def _write_config(self) -> None:
+        table = self._settings.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+        # None of it is a secret: tokens are named here, not written.
+        self.config.write_text(tomli_w.dumps(table), encoding="utf-8")
+
+
+def quick_gate(window: float) -> dict[str, float]:
+    """Return the gate's settings for a window that is shorter than Meta's hour, everything in proportion."""
+    scale = window / 3600
+    return {
+        "window_seconds": window,
+        "spread_seconds": max(0.25, 5 * scale),
+        "breaker_seconds": max(0.5, 30 * scale),
+        "breaker_cap_seconds": max(2.0, 120 * scale),
+        "header_stale_seconds": max(0.5, 30 * scale),
+    }
+
+
+_WABAJOBS: Final = (sys.executable, "-m", "wabajobs")

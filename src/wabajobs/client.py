@@ -1,0 +1,121 @@
+"""The Hub's door: enqueue operations, and ask where they stand."""
+
+import time
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from wabajobs import wiring
+from wabajobs.capability import ServiceClass
+from wabajobs.errors import NotReady
+from wabajobs.intake import Request, checked
+from wabajobs.ledger import Accepted
+from wabajobs.operation import Operation, State
+from wabajobs.settings import Settings
+
+_LONGEST_POLL = 1.0
+
+
+class Client:
+    """The Hub's door to wabajobs. Thread-safe; make one per process.
+
+    Enqueueing needs the ledger's database and nothing else: Redis, the broker, the workers and Meta may all be
+    down.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        """Use these settings, or those of the environment (`WABAJOBS_CONFIG` and the rest)."""
+        self._house = wiring.House(settings or Settings.load())
+
+    def enqueue(
+        self,
+        kind: str,
+        *,
+        partner: str,
+        waba: str | None = None,
+        app: str | None = None,
+        payload: Mapping[str, Any] | None = None,
+        service_class: ServiceClass | str | None = None,
+        key: str | None = None,
+        session: Session | None = None,
+    ) -> Operation:
+        """Accept an operation; when this returns, its row is committed.
+
+        With `session`, the row is written inside that session's transaction and stands or falls with it: use
+        this to enqueue together with the Hub's own changes, in the same database. The dispatcher is woken
+        when the session commits.
+
+        `key` is an idempotency key, unique per partner: asked again with it, the same operation is returned,
+        whatever has become of it. The answer tells also why the operation waits, if it does (`hold`).
+
+        Raises `InvalidRequest` (with what is wrong), `IdempotencyConflict` (the key belongs to another
+        request), `LedgerUnavailable`.
+        """
+        request = Request(
+            kind=kind,
+            partner=partner,
+            waba=waba,
+            app=app,
+            payload=payload or {},
+            service_class=service_class,
+            key=key,
+        )
+        return self.enqueue_many([request], session=session)[0]
+
+    def enqueue_many(self, requests: Iterable[Request], *, session: Session | None = None) -> list[Operation]:
+        """Accept many operations in one transaction: all of them or, when one is invalid, none.
+
+        The answer is in the order of the requests.
+        """
+        house = self._house
+        new = [checked(request, kinds=house.kinds, settings=house.settings) for request in requests]
+        now = house.clock.now()
+        connection = session.connection() if session is not None else None
+        accepted: list[Accepted] = house.ledger.operations.accept(new, now=now, connection=connection)
+        if session is None:
+            house.work_bell.ring()
+        else:
+            event.listen(session, "after_commit", lambda _session: house.work_bell.ring(), once=True)
+        pauses = house.ledger.decisions.pauses(now=now)
+        return [one.operation.under(pauses) for one in accepted]
+
+    def get(self, operation_id: str) -> Operation:
+        """Return an operation as it stands. Raises `NotFound`."""
+        pauses = self._house.ledger.decisions.pauses(now=self._house.clock.now())
+        return self._house.ledger.operations.get(operation_id).under(pauses)
+
+    def wait(self, operation_id: str, *, timeout: timedelta | None = None) -> Operation:
+        """Return the operation once it is finished. Raises `NotReady` after `timeout`, with where it stands.
+
+        It asks the ledger, at first every 20 ms and then less and less often, at most once a second.
+        """
+        end = None if timeout is None else time.monotonic() + timeout.total_seconds()
+        poll = 0.02
+        while True:
+            operation = self.get(operation_id)
+            if operation.state.finished or operation.state is State.NEEDS_INPUT:
+                return operation
+            if end is not None and time.monotonic() >= end:
+                why = f" ({operation.hold.reason})" if operation.hold else ""
+                raise NotReady(f"operation {operation_id} is still {operation.state}{why}")
+            time.sleep(poll if end is None else max(0.0, min(poll, end - time.monotonic())))
+            poll = min(poll * 1.5, _LONGEST_POLL)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._house.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

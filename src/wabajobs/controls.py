@@ -1,0 +1,106 @@
+"""What people decide: pause and resume, limits. SQL keeps it; the gate's mirror is told, and told again."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from wabajobs import events
+from wabajobs.clock import Clock
+from wabajobs.decisions import Decisions, Limit, Pause, Scope
+from wabajobs.errors import GateUnavailable, InvalidRequest
+from wabajobs.gate import Gate
+from wabajobs.ledger import Ledger
+from wabajobs.signals import Bell
+
+_SHORTEST_REASON = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decided:
+    """A decision that was recorded. `in_force` is False when the gate could not be told of it yet."""
+
+    pauses: tuple[Pause, ...]
+    in_force: bool
+    still_calling: int = 0
+    """Calls of the scope that had begun before, and are still on the wire."""
+    why_not: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Controls:
+    """The switches. Each writes one row; nobody's operations are touched."""
+
+    ledger: Ledger
+    gate: Gate
+    bell: Bell
+    clock: Clock
+
+    def pause(
+        self,
+        scope: Scope,
+        *,
+        reason: str,
+        actor: str,
+        lasting: timedelta | None = None,
+        notice: str | None = None,
+    ) -> Decided:
+        """Pause a scope. When this returns in force, no further Graph call of it starts anywhere."""
+        _require(reason)
+        pause = self.ledger.decisions.pause(
+            scope, reason=reason, actor=actor, now=self.clock.now(), lasting=lasting, notice=notice
+        )
+        try:
+            self.mirror()
+            still_calling = self.gate.await_started(scope)
+        except GateUnavailable as error:
+            return Decided(pauses=(pause,), in_force=False, why_not=str(error))
+        finally:
+            self.bell.ring()
+        return Decided(pauses=(pause,), in_force=True, still_calling=still_calling)
+
+    def resume(self, scope: Scope, *, reason: str, actor: str) -> Decided:
+        """Lift the pauses of exactly this scope; other layers stay."""
+        _require(reason)
+        lifted = self.ledger.decisions.resume(scope, reason=reason, actor=actor, now=self.clock.now())
+        if not lifted:
+            live = self.ledger.decisions.pauses(now=self.clock.now())
+            others = ", ".join(sorted({str(pause.scope) for pause in live})) or "nothing"
+            raise InvalidRequest(f"{scope} is not paused; paused is: {others}")
+        try:
+            self.mirror()
+        except GateUnavailable as error:
+            return Decided(pauses=tuple(lifted), in_force=False, why_not=str(error))
+        finally:
+            self.bell.ring()
+        return Decided(pauses=tuple(lifted), in_force=True)
+
+    def set_limit(self, limit: Limit) -> bool:
+        """Set a limit; True when the gate knows already."""
+        _require(limit.reason)
+        self.ledger.decisions.set_limit(limit, now=self.clock.now())
+        try:
+            self.mirror()
+        except GateUnavailable:
+            return False
+        finally:
+            self.bell.ring()
+        return True
+
+    def mirror(self) -> Decisions:
+        """Tell the gate everything that has been decided. Raises `GateUnavailable`."""
+        decisions = self.ledger.decisions.current(now=self.clock.now())
+        self.gate.tell(decisions)
+        return decisions
+
+    def keep_mirrored(self) -> None:
+        """Tell the gate again if it knows less than the ledger: it was emptied, or could not be reached."""
+        try:
+            told = self.gate.told()
+            if told is None or told < self.ledger.decisions.revision():
+                events.tell("mirror_restored", revision=self.mirror().revision, was=told)
+        except GateUnavailable as error:
+            events.tell("mirror_failed", why=error)
+
+
+def _require(reason: str) -> None:
+    if len(reason.strip()) < _SHORTEST_REASON:
+        raise InvalidRequest("say why: --reason TEXT (whoever reads it at 3 a.m. will be grateful)")

@@ -1,0 +1,36 @@
+"""The events that the log tells: past tense, a name and facts, never a secret.
+
+Throttling is weather, an event; an error is something that a developer must fix.
+"""
+
+import logging
+from typing import Any, Final
+
+log: Final = logging.getLogger("wabajobs")
+
+CATALOGUE: Final = {
+    "breaker_changed": "a circuit breaker opened or closed",
+    "settle_failed": "the gate could not be told how a call ended",
+    "mirror_restored": "pauses and limits were put back into the gate",
+    "mirror_failed": "the gate could not be told of a decision; it is tried again",
+    "operations_released": "operations went from the ledger to the workers",
+    "operation_reclaimed": "an operation was taken back from a worker that is gone",
+    "publish_failed": "the broker could not be reached; the operations stay in the ledger",
+    "lead_gained": "this dispatcher leads",
+    "lead_lost": "another dispatcher leads",
+    "attempt_ended": "an attempt ended",
+    "attempt_crashed": "an attempt ended in a fault of ours",
+    "lease_lost": "an attempt found that its lease had gone to somebody else",
+    "consuming_changed": "this worker began or stopped consuming its queue",
+    "part_failed": "a part of this process failed and is tried again",
+}
+"""Every event there is. `tell` refuses any other."""
+
+_PROBLEMS: Final = {"attempt_crashed": logging.ERROR, "part_failed": logging.WARNING}
+
+
+def tell(event: str, **facts: Any) -> None:
+    """Log an event of the catalogue with its facts, as `event name=value …`."""
+    meaning = CATALOGUE[event]
+    told = " ".join(f"{name}={value}" for name, value in facts.items() if value is not None)
+    log.log(_PROBLEMS.get(event, logging.INFO), "%s: %s %s", event, meaning, told)

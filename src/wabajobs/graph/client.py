@@ -1,0 +1,349 @@
+"""One HTTP exchange with Meta's Graph API, and nothing else: no retries, no redirects, no opinions.
+
+Only `permits` may use it: every call needs a permit of the gate.
+"""
+
+import hashlib
+import hmac
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from http.client import HTTPException
+from http.cookiejar import DefaultCookiePolicy
+from importlib.metadata import PackageNotFoundError, version
+from ipaddress import ip_address
+from typing import Any, Final, Literal
+from urllib.parse import quote, urlsplit
+
+import requests
+from requests.utils import get_environ_proxies
+from urllib3.exceptions import HTTPError
+
+from wabajobs.errors import ConfigurationError, GraphError, InvalidRequest, Transient
+from wabajobs.graph.bounded import BoundedAdapter, deadline
+from wabajobs.graph.codes import classify, error_fields, parse
+from wabajobs.graph.usage import Usage, read_usage
+from wabajobs.secret import Secret
+from wabajobs.settings import GraphSettings
+
+LARGEST_ANSWER: Final = 32 * 1024 * 1024
+"""Bytes, decompressed. A page of 1,000 templates is some 2 MiB; what is larger is not for us."""
+
+_PIECE: Final = 64 * 1024
+_VISIBLE: Final = re.compile(r"[!-~]+")
+_BROKEN: Final = (requests.RequestException, HTTPError, HTTPException, OSError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """What a call proves itself with."""
+
+    token: Secret
+    app_secret: Secret | None = None
+    """With it, each call carries an `appsecret_proof`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphRequest:
+    """One call of the Graph API. A `Secret` anywhere in it is revealed on the wire only."""
+
+    app: str
+    """Id of the Meta app in whose name we call."""
+    path: str
+    """What follows the version: `102290129340398/message_templates`, or an `upload:…?sig=…` session."""
+    method: Literal["GET", "POST", "DELETE"] = "GET"
+    params: Mapping[str, object] = field(default_factory=dict)
+    """The query. None is left out; a list or an object goes as JSON, as Graph expects it."""
+    json: Mapping[str, object] | None = None
+    """The body, as JSON."""
+    data: bytes | None = None
+    """The body, as it is: a file's bytes."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """More headers, such as `file_offset`."""
+    waba: str | None = None
+    """The WABA that it counts for at Meta; whose usage header is ours."""
+    token: Secret | None = None
+    """The token of a business, instead of the app's own."""
+    auth: Literal["Bearer", "OAuth", "none"] = "Bearer"
+    """Scheme of the Authorization header. Upload sessions want `OAuth`; the exchange of a code has none."""
+    proof: bool = True
+    """Send the `appsecret_proof`, if the app has a secret."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """What came of a request: an answer or an error, and in both cases what Meta said about usage."""
+
+    usage: Usage
+    status: int | None = None
+    """HTTP status; None when no answer came."""
+    answer: dict[str, Any] | None = None
+    error: GraphError | None = None
+
+    def result(self) -> dict[str, Any]:
+        """Return the answer, or raise the error."""
+        if self.error is not None:
+            raise self.error
+        return self.answer or {}
+
+
+class GraphClient:
+    """Talks to one Graph API. Threads may share it."""
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        version: str,
+        settings: GraphSettings,
+        credentials: Callable[[str], Credentials],
+    ) -> None:
+        """Talk to `base_url` in `version` (`v24.0`), as `credentials(app id)` says.
+
+        Raises `ConfigurationError` when `base_url` is no http(s) URL.
+        """
+        self._host = _host(base_url)
+        self._root = f"{base_url.rstrip('/')}/{version}/"
+        self._settings = settings
+        self._credentials = credentials
+        self._session = _session(base_url, pool_size=settings.pool_size)
+
+    @property
+    def longest_exchange(self) -> timedelta:
+        """How long one exchange can take, from its first byte to its last."""
+        return timedelta(seconds=self._settings.connect_seconds + self._settings.read_seconds)
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._session.close()
+
+    def exchange(self, request: GraphRequest) -> Exchange:
+        """Make one request. Whatever Meta or the network does is in the result.
+
+        Raises only if no call was made: `ConfigurationError` when the app's credentials are missing or
+        malformed, `InvalidRequest` when the request is.
+        """
+        credentials = self._credentials(request.app)
+        token = request.token or credentials.token
+        prepared = self._prepare(request, token=token, app_secret=credentials.app_secret)
+        hide = tuple(_secrets([token, credentials.app_secret, request.params, request.json]))
+        try:
+            with deadline(self.longest_exchange.total_seconds()):
+                return self._send(prepared, waba=request.waba, hide=hide)
+        except _BROKEN as broken:  # their own words can hold the URL and headers: they go no further
+            return Exchange(usage=Usage(), error=Transient(self._sentence(broken)))
+
+    def _prepare(
+        self, request: GraphRequest, *, token: Secret, app_secret: Secret | None
+    ) -> requests.PreparedRequest:
+        authorization = (
+            None if request.auth == "none" else f"{request.auth} {_header_value(token, request.app)}"
+        )
+        params = {name: _parameter(value) for name, value in request.params.items() if value is not None}
+        if app_secret and request.proof and authorization:
+            params["appsecret_proof"] = _proof(token, app_secret)
+        body, content_type = _body(request)
+        headers = {**request.headers, "Content-Type": content_type, "Authorization": authorization}
+        return self._session.prepare_request(
+            requests.Request(
+                request.method,
+                self._root + _path(request.path),
+                params=params,
+                data=body,
+                headers={name: value for name, value in headers.items() if value is not None},
+            )
+        )
+
+    def _send(
+        self, prepared: requests.PreparedRequest, *, waba: str | None, hide: tuple[Secret, ...]
+    ) -> Exchange:
+        timeout = (self._settings.connect_seconds, self.longest_exchange.total_seconds())
+        response = self._session.send(
+            prepared,
+            stream=True,
+            allow_redirects=False,
+            timeout=timeout,
+            proxies=dict(self._session.proxies),
+        )
+        with response:
+            usage, status = read_usage(response.headers, waba=waba), response.status_code
+            try:
+                body = _read(response)
+            except _BROKEN as broken:  # the usage in the headers holds all the same
+                return Exchange(
+                    usage=usage, status=status, error=Transient(self._sentence(broken), status=status)
+                )
+        return _judge(body, usage=usage, status=status, hide=hide)
+
+    def _sentence(self, broken: Exception) -> str:
+        if isinstance(broken, _TooLarge):
+            return f"{self._host} answered with more than {LARGEST_ANSWER // 1024 // 1024} MiB"
+        if isinstance(broken, requests.ConnectTimeout):
+            return f"no connection to {self._host} within {self._settings.connect_seconds:g} s"
+        if _timed_out(broken):
+            return f"{self._host} did not answer within {self.longest_exchange.total_seconds():g} s"
+        if isinstance(broken, requests.exceptions.SSLError):
+            return f"no trusted connection to {self._host} (TLS)"
+        return f"the connection to {self._host} failed or broke ({_innermost(broken)})"
+
+
+class _TooLarge(requests.RequestException):
+    """The answer is larger than we take."""
+
+
+def _judge(body: bytes, *, usage: Usage, status: int, hide: tuple[Secret, ...]) -> Exchange:
+    parsed = parse(body)
+    if 200 <= status < 300 and isinstance(parsed, dict) and error_fields(parsed) is None:
+        return Exchange(usage=usage, status=status, answer=parsed)
+    if 200 <= status < 300 and error_fields(parsed) is None:
+        error: GraphError = Transient(f"HTTP {status} without a Graph answer in it", status=status)
+    else:
+        error = classify(status, body, hide=hide)
+    return Exchange(usage=usage, status=status, error=error)
+
+
+def _read(response: requests.Response) -> bytes:
+    pieces, size = [], 0
+    for piece in response.raw.stream(_PIECE, decode_content=True):
+        pieces.append(piece)
+        size += len(piece)
+        if size > LARGEST_ANSWER:
+            raise _TooLarge
+    return b"".join(pieces)
+
+
+def _session(base_url: str, *, pool_size: int) -> requests.Session:
+    session = requests.Session()
+    # Not the environment's: a matching line of ~/.netrc would replace our Authorization header.
+    session.trust_env = False
+    session.proxies.update(_proxies(base_url))
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.headers.update({"User-Agent": f"wabajobs/{_our_version()}", "Accept": "application/json"})
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, BoundedAdapter(pool_size=pool_size))
+    # urllib3 logs each URL at DEBUG, and a query can hold the code or the token of a customer.
+    logging.getLogger("urllib3.connectionpool").addFilter(_without_query)
+    return session
+
+
+def _proxies(base_url: str) -> dict[str, str]:
+    """Return the proxy that this machine asks for (`HTTPS_PROXY`); never one for this machine itself."""
+    host = urlsplit(base_url).hostname or ""
+    try:
+        local = ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    return {} if local else get_environ_proxies(base_url)
+
+
+def _without_query(record: logging.LogRecord) -> bool:
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            argument.partition("?")[0] if isinstance(argument, str) else argument for argument in record.args
+        )
+    return True
+
+
+def _host(base_url: str) -> str:
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+        raise ConfigurationError("graph_url must be an http(s) address such as https://graph.facebook.com")
+    return parts.hostname
+
+
+def _path(path: str) -> str:
+    """Return the path quoted, so that no id from outside can lead to another place."""
+    route, _, query = path.strip("/").partition("?")
+    segments = route.split("/")
+    if {"", ".", ".."} & set(segments) or (query and not route.startswith("upload:")):
+        raise InvalidRequest(f"{route[:80]!r} is no path of the Graph API")
+    return "/".join(quote(segment, safe=":=") for segment in segments) + (f"?{query}" if query else "")
+
+
+def _header_value(token: Secret, app: str) -> str:
+    if not _VISIBLE.fullmatch(token.reveal()):
+        raise ConfigurationError(
+            f"token of app {app}: it is empty or has characters that no token has (a line end, a space?)"
+        )
+    return token.reveal()
+
+
+def _proof(token: Secret, app_secret: Secret) -> str:
+    """Return Meta's `appsecret_proof`: hex HMAC-SHA256 of the token, with the app's secret as the key."""
+    return hmac.new(app_secret.reveal().encode(), token.reveal().encode(), hashlib.sha256).hexdigest()
+
+
+def _parameter(value: object) -> str:
+    value = _revealed(value)
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def _body(request: GraphRequest) -> tuple[bytes | None, str | None]:
+    if request.json is not None:
+        return json.dumps(_revealed(request.json)).encode(), "application/json"
+    return request.data, None if request.data is None else "application/octet-stream"
+
+
+def _revealed(value: object) -> object:
+    match value:
+        case Secret():
+            return value.reveal()
+        case Mapping():
+            return {str(name): _revealed(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_revealed(item) for item in value]
+        case _:
+            return value
+
+
+def _secrets(value: object) -> Iterator[Secret]:
+    match value:
+        case Secret():
+            yield value
+        case Mapping():
+            for item in value.values():
+                yield from _secrets(item)
+        case list() | tuple():
+            for item in value:
+                yield from _secrets(item)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error and what caused it; libraries hide causes in `args`, `reason` and the context."""
+    seen: list[BaseException] = []
+    waiting: list[object] = [error]
+    while waiting:
+        cause = waiting.pop()
+        if isinstance(cause, BaseException) and not any(cause is other for other in seen):
+            seen.append(cause)
+            yield cause
+            waiting += [*cause.args, getattr(cause, "reason", None), cause.__cause__, cause.__context__]
+
+
+def _timed_out(error: BaseException) -> bool:
+    return isinstance(error, requests.Timeout) or any(
+        isinstance(cause, TimeoutError) for cause in _chain(error)
+    )
+
+
+def _innermost(error: BaseException) -> str:
+    """Name the error by its class alone; of the operating system's errors, by its number's words."""
+    causes = list(_chain(error))
+    for cause in causes:
+        if (
+            isinstance(cause, OSError)
+            and isinstance(cause.strerror, str)
+            and not isinstance(cause, requests.RequestException)
+        ):
+            return cause.strerror
+    return type(causes[-1]).__name__
+
+
+def _our_version() -> str:
+    try:
+        return version("wabajobs")
+    except PackageNotFoundError:  # run from a source tree
+        return "0"

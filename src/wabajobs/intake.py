@@ -1,0 +1,112 @@
+"""A request becomes one row of the ledger, once per idempotency key. All that can be refused is refused here."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from wabajobs.capability import ServiceClass
+from wabajobs.errors import InvalidRequest
+from wabajobs.kinds import Catalogue, Kind
+from wabajobs.ledger import NewOperation
+from wabajobs.settings import Settings
+
+_PARTNER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_META_ID: Final = re.compile(r"[0-9]{5,20}")
+_LONGEST_KEY: Final = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the Hub asks for. `app` may be left out when only one is configured."""
+
+    kind: str
+    partner: str
+    waba: str | None = None
+    app: str | None = None
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    service_class: ServiceClass | str | None = None
+    """None: as the kind says."""
+    key: str | None = None
+    """Idempotency key, unique per partner: the same key gives the same operation."""
+
+
+def checked(request: Request, *, kinds: Catalogue, settings: Settings) -> NewOperation:
+    """Return the request as the ledger takes it. Raises `InvalidRequest` that says what is wrong with it."""
+    kind = kinds[request.kind]
+    app = _app(request.app, settings)
+    waba = _waba(request.waba, kind)
+    return NewOperation(
+        kind=kind.name,
+        partner=_partner(request.partner),
+        app=app,
+        waba=waba,
+        service_class=_service_class(request.service_class, kind),
+        capability=kind.capability,
+        payload=_payload(request.payload, kind),
+        lane=kind.lane(app, waba),
+        coalesces=kind.coalesces,
+        key=_key(request.key),
+    )
+
+
+def _partner(partner: str) -> str:
+    if not partner:
+        raise InvalidRequest("partner is missing: say for whom the operation is")
+    if not isinstance(partner, str) or not _PARTNER.fullmatch(partner):
+        raise InvalidRequest(
+            f"partner {partner!r} is no partner id: letters, digits, '.', '_' and '-', at most 64"
+        )
+    return partner
+
+
+def _app(app: str | None, settings: Settings) -> str:
+    if not settings.apps:
+        raise InvalidRequest("no Meta app is configured: add [apps.<app id>] to the file in WABAJOBS_CONFIG")
+    if app is None:
+        if len(settings.apps) > 1:
+            raise InvalidRequest(f"app is missing: several are configured ({', '.join(settings.apps)})")
+        return next(iter(settings.apps))
+    if app not in settings.apps:
+        raise InvalidRequest(f"app {app!r} is not configured (configured: {', '.join(settings.apps)})")
+    return app
+
+
+def _waba(waba: str | None, kind: Kind) -> str | None:
+    if waba is None or waba == "":
+        if kind.needs_waba:
+            raise InvalidRequest(f"waba is missing: {kind.name} is about one WhatsApp Business Account")
+        return None
+    if not isinstance(waba, str) or not _META_ID.fullmatch(waba):
+        raise InvalidRequest(f"waba {waba!r} is no WABA id: 5 to 20 digits, as a string")
+    return waba
+
+
+def _service_class(service_class: ServiceClass | str | None, kind: Kind) -> ServiceClass:
+    if service_class is None:
+        return kind.service_class
+    try:
+        return ServiceClass(service_class)
+    except ValueError:
+        raise InvalidRequest(
+            f"there is no class of service {service_class!r}; there are: {', '.join(ServiceClass)}"
+        ) from None
+
+
+def _payload(payload: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
+    try:
+        return kind.payload.model_validate(dict(payload)).model_dump(mode="json")
+    except ValidationError as error:
+        # The input itself is left out of the sentence: it may be a secret.
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "payload"
+        takes = ", ".join(kind.payload.model_fields) or "no fields"
+        raise InvalidRequest(f"{kind.name}: {where}: {first['msg']} (it takes {takes})") from None
+
+
+def _key(key: str | None) -> str | None:
+    if key is not None and not 0 < len(key) <= _LONGEST_KEY:
+        raise InvalidRequest(f"an idempotency key has 1 to {_LONGEST_KEY} characters, not {len(key)}")
+    return key

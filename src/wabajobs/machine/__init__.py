@@ -1,0 +1,17 @@
+"""One machine: what `wabajobs up` and `wabajobs demo` need to run everything here, without root or Docker."""
+
+from wabajobs.machine.ports import free_port, require_free
+from wabajobs.machine.redis_server import RedisServer, ServerBinary, find_server
+from wabajobs.machine.supervisor import Event, Happened, Service, Supervisor
+
+__all__ = [
+    "Event",
+    "Happened",
+    "RedisServer",
+    "ServerBinary",
+    "Service",
+    "Supervisor",
+    "find_server",
+    "free_port",
+    "require_free",
+]

@@ -1,0 +1,168 @@
+"""The one way out of the house: a Graph that asks the gate before each call and tells it afterwards."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Protocol
+
+from wabajobs import events
+from wabajobs.capability import Capability
+from wabajobs.errors import (
+    AppLimitReached,
+    GateUnavailable,
+    GraphError,
+    Held,
+    NarrowLimitReached,
+    NumberLimitReached,
+    Transient,
+    WabaLimitReached,
+)
+from wabajobs.gate import Call, Change, Outcome, Permit, Report, Wait
+from wabajobs.graph import Exchange, GraphRequest
+from wabajobs.operation import Operation
+
+
+class Gate(Protocol):
+    """What is asked of the gate."""
+
+    def admit(self, call: Call) -> Permit | Wait:
+        """Decide about one call."""
+        ...
+
+    def settle(self, permit: Permit, report: Report) -> tuple[Change, ...]:
+        """Learn how it ended."""
+        ...
+
+
+class Client(Protocol):
+    """What is asked of the Graph client."""
+
+    def exchange(self, request: GraphRequest) -> Exchange:
+        """Make one call."""
+        ...
+
+
+class PermittedGraph:
+    """The Graph API for one step of one operation."""
+
+    def __init__(
+        self,
+        *,
+        gate: Gate,
+        client: Client,
+        operation: Operation,
+        capability: Capability,
+        may_go_on: Callable[[], None],
+        short_wait: timedelta,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        """Call in the name of `operation`; `may_go_on` raises when it must stop."""
+        self._gate = gate
+        self._client = client
+        self._may_go_on = may_go_on
+        self._short_wait = short_wait.total_seconds()
+        self._sleep = sleep
+        self._operation = operation
+        self._call = Call(
+            app=operation.app,
+            queue=operation.kind,
+            partner=operation.partner,
+            waba=operation.waba,
+            capability=capability,
+            service_class=operation.service_class,
+            operation=operation.id,
+        )
+
+    def get(self, path: str, **params: object) -> dict[str, Any]:
+        """Read. Raises `Held` when no call may be made now, or the `GraphError` that Meta answered."""
+        return self._make(
+            GraphRequest(app=self._operation.app, path=path, params=params, waba=self._operation.waba)
+        )
+
+    def _make(self, request: GraphRequest) -> dict[str, Any]:
+        permit = self._admitted()
+        try:
+            exchange = self._client.exchange(request)
+        except BaseException:
+            # Nothing is known of the call, not even whether it was made: the worst is assumed.
+            self._settle(permit, Report(outcome=Outcome.FAILED))
+            raise
+        self._settle(permit, _report(exchange))
+        if exchange.error is not None:
+            raise exchange.error
+        return exchange.answer or {}
+
+    def _admitted(self) -> Permit:
+        """Return a permit that is still good; sleep out a short wait, and raise `Held` for a longer one."""
+        patience = time.monotonic() + self._short_wait
+        while True:
+            answer = self._gate.admit(self._call)
+            if isinstance(answer, Wait):
+                self._wait(answer, patience)
+                continue
+            if self._may_start(answer):
+                return answer
+
+    def _may_start(self, permit: Permit) -> bool:
+        try:
+            self._may_go_on()
+        except BaseException:
+            self._settle(permit, Report(outcome=Outcome.UNUSED))
+            raise
+        if time.monotonic() < permit.start_before:
+            return True
+        # We were kept from running for so long that a pause may have been promised meanwhile: ask again.
+        self._settle(permit, Report(outcome=Outcome.UNUSED))
+        return False
+
+    def _wait(self, wait: Wait, patience: float) -> None:
+        seconds = None if wait.delay is None else wait.delay.total_seconds()
+        if seconds is None or time.monotonic() + seconds > patience:
+            raise Held(reason=str(wait), by=str(wait.because), wait=wait.delay, notice=wait.notice)
+        self._sleep(seconds)
+        self._may_go_on()
+
+    def _settle(self, permit: Permit, report: Report) -> None:
+        try:
+            changes = self._gate.settle(permit, report)
+        except GateUnavailable as error:
+            # The call is over, whatever became of it. The gate takes an unsettled permit for lost.
+            events.tell("settle_failed", operation=self._operation.id, why=error)
+            return
+        for change in changes:
+            events.tell(
+                "breaker_changed",
+                scope=change.scope,
+                state=change.state,
+                until=change.until,
+                evidence=change.evidence,
+                operation=self._operation.id,
+            )
+
+
+def _report(exchange: Exchange) -> Report:
+    error = exchange.error
+    return Report(
+        outcome=_outcome(error),
+        app_percent=exchange.usage.app_percent,
+        waba_percent=exchange.usage.waba_percent,
+        regain=exchange.usage.regain,
+        code=error.code if error else None,
+        subcode=error.subcode if error else None,
+        fbtrace_id=error.fbtrace_id if error else None,
+    )
+
+
+def _outcome(error: GraphError | None) -> Outcome:
+    """Return what an error says about Meta's health. A client error is a healthy answer."""
+    match error:
+        case AppLimitReached():
+            return Outcome.APP_LIMIT
+        case WabaLimitReached():
+            return Outcome.WABA_LIMIT
+        case NarrowLimitReached() | NumberLimitReached():
+            return Outcome.CAPABILITY_LIMIT if error.code == 613 else Outcome.OK
+        case Transient():
+            return Outcome.FAILED
+        case _:
+            return Outcome.OK

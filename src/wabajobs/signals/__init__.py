@@ -1,0 +1,9 @@
+"""Hints between processes, in Redis: a bell that wakes the dispatcher, and which workers are alive.
+
+Nothing here is the truth. A lost ring costs a poll interval; a lost presence is announced again in a second.
+"""
+
+from wabajobs.signals.bell import Bell
+from wabajobs.signals.presence import Presence, Worker
+
+__all__ = ["Bell", "Presence", "Worker"]

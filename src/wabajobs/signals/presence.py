@@ -1,0 +1,79 @@
+"""Which workers are alive, and how many operations each can work at. Announced every second, soon forgotten."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from wabajobs.errors import NotReady
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """A worker that is alive and consumes `queue`."""
+
+    name: str
+    queue: str
+    slots: int
+
+
+class Presence:
+    """The list of living workers."""
+
+    def __init__(self, redis: Redis, *, alive_for: timedelta) -> None:
+        """Keep it in `redis`; a worker that was silent for `alive_for` is taken for dead."""
+        self._redis = redis
+        self._alive_for_ms = int(alive_for.total_seconds() * 1000)
+
+    def announce(self, worker: Worker) -> None:
+        """Say that a worker is alive. Raises `NotReady` when Redis cannot be reached."""
+        try:
+            with self._redis.pipeline(transaction=False) as pipe:
+                told = json.dumps({"slots": worker.slots, "at": self._now_ms()})
+                pipe.hset(_key(worker.queue), worker.name, told)
+                pipe.pexpire(_key(worker.queue), self._alive_for_ms * 2)
+                pipe.execute()
+        except (RedisError, OSError) as error:
+            raise NotReady(f"Redis cannot be reached: {error}") from error
+
+    def leave(self, worker: Worker) -> None:
+        """Say that a worker goes. Never raises: it would be forgotten anyhow."""
+        try:
+            self._redis.hdel(_key(worker.queue), worker.name)
+        except (RedisError, OSError):
+            return
+
+    def living(self, queues: Iterable[str]) -> dict[str, list[Worker]]:
+        """Return the living workers of each queue. Raises `NotReady` when Redis cannot be reached."""
+        queues = list(queues)
+        try:
+            now = self._now_ms()
+            with self._redis.pipeline(transaction=False) as pipe:
+                for queue in queues:
+                    pipe.hgetall(_key(queue))
+                answers = pipe.execute()
+            return {queue: self._alive(queue, answer, now) for queue, answer in zip(queues, answers, strict=True)}
+        except (RedisError, OSError) as error:
+            raise NotReady(f"Redis cannot be reached: {error}") from error
+
+    def _alive(self, queue: str, told: dict[bytes, bytes], now: int) -> list[Worker]:
+        alive = []
+        for name, value in told.items():
+            facts = json.loads(value)
+            if now - facts["at"] > self._alive_for_ms:
+                self._redis.hdel(_key(queue), name)
+            else:
+                alive.append(Worker(name=name.decode(), queue=queue, slots=facts["slots"]))
+        return alive
+
+    def _now_ms(self) -> int:
+        # Redis's own clock: the hosts' may differ by more than a worker may be silent.
+        seconds, micros = self._redis.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+
+def _key(queue: str) -> str:
+    return f"wabajobs:workers:{queue}"

@@ -1,0 +1,26 @@
+"""A Graph API that behaves like Meta's: its limits, headers, errors and outages, from a seed.
+
+It shares no code with what it judges.
+"""
+
+from wabajobs.simulator.clock import Clock, HandClock, RealClock
+from wabajobs.simulator.config import SimulatorConfig
+from wabajobs.simulator.faults import FaultRule
+from wabajobs.simulator.judge import CallRecord
+from wabajobs.simulator.server import PortTaken, Simulator, serve
+from wabajobs.simulator.world import App, Number, Waba
+
+__all__ = [
+    "App",
+    "CallRecord",
+    "Clock",
+    "FaultRule",
+    "HandClock",
+    "Number",
+    "PortTaken",
+    "RealClock",
+    "Simulator",
+    "SimulatorConfig",
+    "Waba",
+    "serve",
+]

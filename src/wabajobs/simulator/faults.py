@@ -1,0 +1,229 @@
+"""Faults by rule: which calls go wrong, when, how often, and in what way."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import threading
+from dataclasses import dataclass
+from random import Random
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from wabajobs.simulator.calls import Call, Reply
+from wabajobs.simulator.errors import GraphError, too_much_data
+
+
+def _is_pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"no regular expression: {error}") from error
+    return text
+
+
+Pattern = Annotated[str, AfterValidator(_is_pattern)]
+
+
+class FaultRule(BaseModel):
+    """Calls that match it go wrong in the way it says. Of several rules in force the first one decides."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    """Its name, for its removal; given out when there is none."""
+
+    # Which calls
+    path: Pattern | None = None
+    """Regular expression, searched for in the path, version included."""
+    method: Pattern | None = None
+    """Regular expression for the whole method, in any case."""
+    app: str | None = None
+    """Id of the app that calls."""
+    heavy_over: int | None = Field(default=None, ge=1)
+    """Only calls for a page larger than this; unless another answer is named they get code 1."""
+    after: int = Field(default=0, ge=0)
+    """So many matching calls pass first."""
+    times: int | None = Field(default=None, ge=1)
+    """So many go wrong, then the rule is spent; none: every one."""
+    since: float = Field(default=0.0, ge=0)
+    """Simulated seconds since the start at which it comes into force."""
+    until: float | None = Field(default=None, ge=0)
+    """Simulated seconds since the start at which it ends."""
+    chance: float = Field(default=1.0, gt=0, le=1)
+    """Share of the matching calls that go wrong, drawn from the seed."""
+
+    # In what way: an answer in place of the Graph's own
+    status: int | None = Field(default=None, ge=200, le=599)
+    """HTTP status of the answer; alone, with an empty body."""
+    code: int | None = None
+    """Code of a Graph error."""
+    subcode: int | None = None
+    """Its `error_subcode`."""
+    message: str | None = None
+    """Its message; one that names the code when there is none."""
+    type: str = "OAuthException"
+    """Its type."""
+    is_transient: bool | None = None
+    """Its `is_transient`; none leaves the field out."""
+    body: str | None = None
+    """Any body, as from a proxy before the Graph; such an answer has no usage headers."""
+    content_type: str = Field(default="text/html; charset=utf-8", pattern=r"^[ -~]+$")
+    """Content type of `body`."""
+    counted: bool = True
+    """Whether a call that is answered by the rule counts in the windows."""
+
+    # In what way: what happens to the Graph's own answer, or to the rule's
+    latency: float = Field(default=0.0, ge=0)
+    """Simulated seconds that the answer takes longer."""
+    reset_before: bool = False
+    """The connection breaks before the call is handled or counted."""
+    reset_after: bool = False
+    """The connection breaks after the call took effect, in place of the answer."""
+    hang: bool = False
+    """The call is never handled, counted or answered."""
+    usage_headers: Literal["as usual", "missing", "malformed"] = "as usual"
+    """What becomes of the usage headers."""
+    repeat_cursor: bool = False
+    """A list's `after` cursor leads back to the page it came with, for ever."""
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        ways = (self.reset_before, self.reset_after, self.hang, self.repeat_cursor, self.latency > 0)
+        if not (self.answers or any(ways) or self.usage_headers != "as usual"):
+            raise ValueError(
+                "a fault needs an effect: status, code, body, heavy_over, latency, reset_before, "
+                "reset_after, hang, usage_headers or repeat_cursor"
+            )
+        if self.code is not None and self.body is not None:
+            raise ValueError("a fault answers with a code or with a body, not with both")
+        if self.reset_before + self.reset_after + self.hang > 1:
+            raise ValueError("a fault has one of reset_before, reset_after and hang")
+        return self
+
+    @property
+    def answers(self) -> bool:
+        """Whether the rule has an answer of its own."""
+        return any(given is not None for given in (self.status, self.code, self.body, self.heavy_over))
+
+    @property
+    def unhandled(self) -> bool:
+        """Whether the call never reaches the Graph."""
+        return self.reset_before or self.hang
+
+    def error(self) -> GraphError | None:
+        """The rule's Graph error, if its answer is one."""
+        if self.code is not None:
+            return GraphError(
+                message=self.message or f"(#{self.code}) An error by a fault rule",
+                code=self.code,
+                status=self.status or 400,
+                type=self.type,
+                subcode=self.subcode,
+                is_transient=self.is_transient,
+            )
+        if self.heavy_over is not None and self.body is None and self.status is None:
+            return too_much_data()
+        return None
+
+    def reply(self) -> Reply:
+        """The rule's answer when it is no Graph error."""
+        return Reply(status=self.status or 200, body=(self.body or "").encode(), content_type=self.content_type)
+
+
+@dataclass
+class _InForce:
+    """A rule and how often it met a call."""
+
+    rule: FaultRule
+    path: re.Pattern[str] | None
+    method: re.Pattern[str] | None
+    matched: int = 0
+    used: int = 0
+
+
+class Faults:
+    """The rules in force, in order. Methods may be called from any thread."""
+
+    def __init__(
+        self, rules: tuple[FaultRule, ...] = (), *, seed: int = 1, lock: threading.RLock | None = None
+    ) -> None:
+        self._lock = lock or threading.RLock()
+        self._random = Random(f"faults:{seed}")
+        self._numbers = itertools.count(1)
+        self._rules: dict[str, _InForce] = {}
+        for rule in rules:
+            self.add(rule)
+
+    def add(self, rule: FaultRule | None = None, /, **fields: Any) -> str:
+        """Put a rule at the end: a FaultRule, or its fields. Returns its id."""
+        rule = rule or FaultRule(**fields)
+        with self._lock:
+            name = rule.id or self._unused_name()
+            if name in self._rules:
+                raise ValueError(f"there is a fault {name} already")
+            self._rules[name] = _InForce(
+                rule=rule.model_copy(update={"id": name}),
+                path=re.compile(rule.path) if rule.path is not None else None,
+                method=re.compile(rule.method, re.IGNORECASE) if rule.method is not None else None,
+            )
+            return name
+
+    def remove(self, name: str) -> None:
+        """Take a rule out; KeyError when there is none of this id."""
+        with self._lock:
+            del self._rules[name]
+
+    def clear(self) -> None:
+        """Take every rule out."""
+        with self._lock:
+            self._rules.clear()
+
+    def listed(self) -> list[dict[str, Any]]:
+        """The rules in order, with how many calls each matched and how many went wrong by it."""
+        with self._lock:
+            return [
+                {**held.rule.model_dump(exclude_defaults=True), "matched": held.matched, "used": held.used}
+                for held in self._rules.values()
+            ]
+
+    def used(self, name: str) -> int:
+        """How many calls went wrong by this rule."""
+        with self._lock:
+            return self._rules[name].used
+
+    def pick(self, call: Call, *, app: str | None, page: int, now: float) -> FaultRule | None:
+        """The rule that decides about this call; this uses the rule up by one."""
+        for held in self._rules.values():
+            rule = held.rule
+            if now < rule.since or (rule.until is not None and now >= rule.until):
+                continue
+            if rule.times is not None and held.used >= rule.times:
+                continue
+            if not _matches(held, call, app=app, page=page):
+                continue
+            held.matched += 1
+            if held.matched <= rule.after or (rule.chance < 1 and self._random.random() >= rule.chance):
+                continue
+            held.used += 1
+            return rule
+        return None
+
+    def __bool__(self) -> bool:
+        return bool(self._rules)
+
+    def _unused_name(self) -> str:
+        while (name := f"fault-{next(self._numbers)}") in self._rules:
+            pass
+        return name
+
+
+def _matches(held: _InForce, call: Call, *, app: str | None, page: int) -> bool:
+    rule = held.rule
+    return (
+        (rule.app is None or rule.app == app)
+        and (held.method is None or held.method.fullmatch(call.method) is not None)
+        and (held.path is None or held.path.search(call.path) is not None)
+        and (rule.heavy_over is None or page > rule.heavy_over)
+    )

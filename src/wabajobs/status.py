@@ -1,0 +1,191 @@
+"""What is going on, in one look: queues, pauses, budgets, breakers. A part that is away is named, not hidden."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from wabajobs.clock import Clock
+from wabajobs.decisions import Pause
+from wabajobs.errors import NotReady
+from wabajobs.gate import AppReading, Gate
+from wabajobs.kinds import Catalogue
+from wabajobs.ledger import Ledger
+from wabajobs.operation import State
+from wabajobs.settings import Settings
+from wabajobs.signals import Presence
+
+_RECENTLY = timedelta(hours=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueStatus:
+    """One queue. `workers` and `slots` are None when Redis cannot say."""
+
+    queue: str
+    waiting: int
+    held: int
+    running: int
+    oldest_age: timedelta | None
+    """Since the oldest unfinished operation was accepted."""
+    succeeded: int
+    failed: int
+    """Of the last hour."""
+    workers: int | None
+    slots: int | None
+    pause: Pause | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Everything at one moment."""
+
+    at: datetime
+    queues: tuple[QueueStatus, ...]
+    pauses: tuple[Pause, ...]
+    apps: tuple[AppReading, ...]
+    troubles: tuple[str, ...]
+    """What could not be asked, and what that means; empty on a good day."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the public form."""
+        return {
+            "at": self.at.isoformat(),
+            "queues": [_queue_json(queue) for queue in self.queues],
+            "pauses": [pause_json(pause) for pause in self.pauses],
+            "apps": [_app_json(app) for app in self.apps],
+            "troubles": list(self.troubles),
+        }
+
+
+def look(
+    *,
+    ledger: Ledger,
+    gate: Gate,
+    presence: Presence,
+    kinds: Catalogue,
+    settings: Settings,
+    clock: Clock,
+) -> Status:
+    """Look at everything. Raises `LedgerUnavailable`: without the ledger there is nothing to tell."""
+    now = clock.now()
+    troubles: list[str] = []
+    decisions = ledger.decisions.current(now=now)
+    slots = _slots(presence, kinds, troubles)
+    apps = _apps(gate, settings, troubles)
+    if any(reading.told and (reading.revision or 0) < decisions.revision for reading in apps):
+        troubles.append("the gate has not been told the newest decision yet; it will be within seconds")
+    queues = _queues(ledger, kinds, pauses=decisions.pauses, slots=slots, now=now)
+    for queue in queues:
+        if queue.workers == 0 and (queue.waiting or queue.running):
+            troubles.append(f"no worker is alive for {queue.queue}: nothing of it is released")
+    return Status(at=now, queues=queues, pauses=decisions.pauses, apps=tuple(apps), troubles=tuple(troubles))
+
+
+def _slots(presence: Presence, kinds: Catalogue, troubles: list[str]) -> dict[str, tuple[int, int]] | None:
+    try:
+        living = presence.living(kinds.names)
+    except NotReady as error:
+        troubles.append(f"{error}: no calls are made; operations wait in the ledger")
+        return None
+    return {queue: (len(workers), sum(one.slots for one in workers)) for queue, workers in living.items()}
+
+
+def _apps(gate: Gate, settings: Settings, troubles: list[str]) -> list[AppReading]:
+    readings = []
+    for app in settings.apps:
+        try:
+            readings.append(gate.read(app))
+        except NotReady as error:
+            troubles.append(f"the gate cannot be asked about app {app}: {error}")
+            break
+    return readings
+
+
+def _queues(
+    ledger: Ledger,
+    kinds: Catalogue,
+    *,
+    pauses: tuple[Pause, ...],
+    slots: dict[str, tuple[int, int]] | None,
+    now: datetime,
+) -> tuple[QueueStatus, ...]:
+    open_: dict[str, dict[State, int]] = {}
+    oldest: dict[str, datetime] = {}
+    for kind, state, number, since in ledger.operations.count_open(pauses=pauses):
+        open_.setdefault(kind, {})[state] = number
+        oldest[kind] = min(oldest.get(kind, since), since)
+    finished: dict[tuple[str, State], int] = {
+        (kind, state): number for kind, state, number in ledger.operations.count_finished(since=now - _RECENTLY)
+    }
+    return tuple(
+        QueueStatus(
+            queue=name,
+            waiting=open_.get(name, {}).get(State.WAITING, 0),
+            held=open_.get(name, {}).get(State.HELD, 0),
+            running=open_.get(name, {}).get(State.RUNNING, 0),
+            oldest_age=now - oldest[name] if name in oldest else None,
+            succeeded=finished.get((name, State.SUCCEEDED), 0),
+            failed=finished.get((name, State.FAILED), 0),
+            workers=slots[name][0] if slots else None,
+            slots=slots[name][1] if slots else None,
+            pause=next((pause for pause in pauses if pause.covers_queue(name)), None),
+        )
+        for name in kinds.names
+    )
+
+
+def pause_json(pause: Pause) -> dict[str, Any]:
+    """Return the public form of a pause."""
+    return {
+        "id": pause.id,
+        "scope": str(pause.scope),
+        "reason": pause.reason,
+        "notice": pause.notice,
+        "by": pause.actor,
+        "since": pause.created_at.isoformat(),
+        "until": pause.ends_at.isoformat() if pause.ends_at else None,
+    }
+
+
+def _queue_json(queue: QueueStatus) -> dict[str, Any]:
+    return {
+        "queue": queue.queue,
+        "waiting": queue.waiting,
+        "held": queue.held,
+        "running": queue.running,
+        "oldest_age_seconds": queue.oldest_age.total_seconds() if queue.oldest_age else None,
+        "succeeded_last_hour": queue.succeeded,
+        "failed_last_hour": queue.failed,
+        "workers": queue.workers,
+        "slots": queue.slots,
+        "paused": pause_json(queue.pause) if queue.pause else None,
+    }
+
+
+def _app_json(app: AppReading) -> dict[str, Any]:
+    return {
+        "app": app.app,
+        "told": app.told,
+        "learning": app.learning,
+        "in_flight": app.in_flight,
+        "windows": [
+            {
+                "scope": window.scope,
+                "limit": window.limit,
+                "used": window.used,
+                "others": window.others,
+                "window_seconds": window.window.total_seconds(),
+            }
+            for window in app.windows
+        ],
+        "breakers": [
+            {
+                "scope": breaker.scope,
+                "state": breaker.state,
+                "retry_in_seconds": breaker.retry_in.total_seconds() if breaker.retry_in else None,
+                "trips": breaker.trips,
+                "evidence": breaker.evidence,
+            }
+            for breaker in app.breakers
+        ],
+    }

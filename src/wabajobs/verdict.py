@@ -1,0 +1,73 @@
+"""Any exception → Hold or Failed: the whole retry policy, in one place.
+
+Being held by a limit, a breaker or a pause is no failure and spends no attempt. A passing failure of Meta's
+is tried again with full jitter; what Meta will never accept is not tried again at all.
+"""
+
+import random
+from datetime import datetime, timedelta
+from typing import Any
+
+from wabajobs.errors import (
+    GateUnavailable,
+    GraphError,
+    Held,
+    LimitReached,
+    Transient,
+    UnknownGraphError,
+    WabajobsError,
+)
+from wabajobs.outcome import Failed, Hold
+from wabajobs.settings import DispatchSettings
+
+_UNKNOWN_TRIES = 3
+
+
+def of(error: Exception, *, attempts: int, now: datetime, settings: DispatchSettings) -> Hold | Failed:
+    """Return what becomes of an operation whose attempt number `attempts` (from 1) ended in `error`."""
+    match error:
+        case Held():
+            return Hold(
+                reason=error.reason,
+                by=error.by,
+                until=None if error.wait is None else now + error.wait,
+                notice=error.notice,
+            )
+        case GateUnavailable():
+            until = now + timedelta(seconds=settings.retry_seconds)
+            return Hold(reason=f"no calls are made: {error}", by="gate", until=until)
+        case LimitReached():
+            # The gate knows by now, and knows for how long; it is asked when this short wait is over.
+            until = now + timedelta(seconds=settings.retry_seconds)
+            return Hold(reason=f"Meta refused the call: {error}", by="meta", until=until)
+        case Transient() if attempts < settings.max_attempts:
+            return _again(error, attempts=attempts, now=now, settings=settings)
+        case UnknownGraphError() if attempts < min(_UNKNOWN_TRIES, settings.max_attempts):
+            return _again(error, attempts=attempts, now=now, settings=settings)
+        case GraphError():
+            tries = f" (tried {attempts} times)" if isinstance(error, Transient | UnknownGraphError) else ""
+            return Failed(f"{error}{tries}", graph_facts(error))
+        case WabajobsError():
+            return Failed(str(error), {"type": type(error).__name__})
+        case _:
+            # A fault of ours. It is not tried again blindly: whatever it did, it would do again.
+            return Failed(f"internal error: {type(error).__name__}: {error}", {"type": "internal"})
+
+
+def graph_facts(error: GraphError) -> dict[str, Any]:
+    """Return what Meta said, raw, as an operation's `error` keeps it."""
+    return {
+        "type": type(error).__name__,
+        "code": error.code,
+        "subcode": error.subcode,
+        "status": error.status,
+        "fbtrace_id": error.fbtrace_id,
+        "details": error.details,
+    }
+
+
+def _again(error: GraphError, *, attempts: int, now: datetime, settings: DispatchSettings) -> Hold:
+    longest = min(settings.retry_cap_seconds, settings.retry_seconds * 2 ** (attempts - 1))
+    wait = timedelta(seconds=random.uniform(0, longest))
+    tries = f"try {attempts} of {settings.max_attempts}"
+    return Hold(reason=f"{error}; {tries}", by="retry", until=now + wait, spends_attempt=True)

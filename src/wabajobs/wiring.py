@@ -1,0 +1,124 @@
+"""The only place that turns settings into real objects. Everything is made when it is first needed."""
+
+import os
+import socket
+from datetime import timedelta
+from functools import cached_property
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
+
+from wabajobs.attempt import Bench
+from wabajobs.clock import Clock, SystemClock
+from wabajobs.controls import Controls
+from wabajobs.errors import ConfigurationError
+from wabajobs.gate import Gate
+from wabajobs.graph import Credentials, GraphClient
+from wabajobs.kinds import Catalogue, catalogue
+from wabajobs.leases import Leases
+from wabajobs.ledger import Database, Ledger
+from wabajobs.settings import Settings
+from wabajobs.signals import Bell, Presence
+from wabajobs.signals.bell import DECISIONS, WORK
+
+_RING_SECONDS = 0.25
+"""How long a ring may take. It is a courtesy: who enqueues must not wait for a Redis that is away."""
+
+
+class House:
+    """The parts of the product, put together according to the settings."""
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
+        """Nothing is opened yet."""
+        self.settings = settings
+        self.clock: Clock = clock or SystemClock()
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger."""
+        return Ledger(Database(self.settings.database))
+
+    @cached_property
+    def kinds(self) -> Catalogue:
+        """The kinds."""
+        return catalogue(self.settings.kinds)
+
+    @cached_property
+    def gate(self) -> Gate:
+        """The gate."""
+        redis = self._redis(self.settings.gate.redis_timeout_seconds)
+        return Gate(redis, settings=self.settings.gate, apps=self.settings.apps)
+
+    @cached_property
+    def graph(self) -> GraphClient:
+        """The Graph client."""
+        return GraphClient(
+            base_url=self.settings.graph_url,
+            version=self.settings.graph_version,
+            settings=self.settings.graph,
+            credentials=lambda app: Credentials(
+                token=self.settings.token(app), app_secret=self.settings.app_secret(app)
+            ),
+        )
+
+    @cached_property
+    def presence(self) -> Presence:
+        """The list of living workers."""
+        return Presence(
+            self._redis(self.settings.gate.redis_timeout_seconds),
+            alive_for=timedelta(seconds=self.settings.dispatch.worker_alive_seconds),
+        )
+
+    @cached_property
+    def work_bell(self) -> Bell:
+        """The bell that wakes the dispatcher."""
+        return Bell(self._redis(_RING_SECONDS), WORK)
+
+    @cached_property
+    def decision_bell(self) -> Bell:
+        """The bell that says that somebody has decided something."""
+        return Bell(self._redis(_RING_SECONDS), DECISIONS)
+
+    @cached_property
+    def controls(self) -> Controls:
+        """The switches."""
+        return Controls(ledger=self.ledger, gate=self.gate, bell=self.decision_bell, clock=self.clock)
+
+    def bench(self, queue: str) -> Bench:
+        """Return what the attempts of a worker process work with."""
+        return Bench(
+            ledger=self.ledger,
+            gate=self.gate,
+            client=self.graph,
+            kinds=self.kinds,
+            leases=Leases(
+                self.ledger,
+                clock=self.clock,
+                lease=timedelta(seconds=self.settings.dispatch.attempt_lease_seconds),
+                renew_every=timedelta(seconds=self.settings.dispatch.renew_seconds),
+            ),
+            settings=self.settings,
+            clock=self.clock,
+            worker=f"{queue}@{socket.gethostname()}:{os.getpid()}",
+        )
+
+    def close(self) -> None:
+        """Close the ledger's connections; Redis's close by themselves."""
+        if "ledger" in self.__dict__:
+            self.ledger.database.close()
+
+    def _redis(self, timeout: float) -> Redis:
+        try:
+            return Redis.from_url(
+                self.settings.redis,
+                socket_timeout=timeout,
+                socket_connect_timeout=timeout,
+                # One more try, for a pooled connection that broke while it lay idle; not for a timeout.
+                # Everything beyond that is for the one who asks to decide.
+                retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+                health_check_interval=0,
+            )
+        except ValueError as error:
+            raise ConfigurationError(f"WABAJOBS_REDIS_URL cannot be used: {error}") from None

@@ -1,0 +1,29 @@
+"""Running simulators whose time is moved by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from wabajobs.simulator import Simulator, SimulatorConfig
+
+from .client import Client
+
+Start = Callable[..., Client]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts a simulator with these knobs, on a hand-moved clock unless told otherwise."""
+    with ExitStack() as running:
+
+        def begin(**knobs: Any) -> Client:
+            config = SimulatorConfig(**{"clock": "hand", "wabas": 3, **knobs})
+            client = Client(running.enter_context(Simulator(config).running()))
+            running.callback(client.session.close)
+            return client
+
+        yield begin

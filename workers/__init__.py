@@ -1,0 +1,1 @@
+"""One worker entry per queue, so that each can be switched off alone."""
