@@ -12,6 +12,8 @@ from wabajobs.errors import (
     GateUnavailable,
     GraphError,
     Held,
+    HeavyPage,
+    InvalidRequest,
     NarrowLimitReached,
     NumberLimitReached,
     Transient,
@@ -83,6 +85,10 @@ class PermittedGraph:
         permit = self._admitted()
         try:
             exchange = self._client.exchange(request)
+        except InvalidRequest:
+            # The client refused it before anything went out: no token, a path that cannot be.
+            self._settle(permit, Report(outcome=Outcome.UNUSED))
+            raise
         except BaseException:
             # Nothing is known of the call, not even whether it was made: the worst is assumed.
             self._settle(permit, Report(outcome=Outcome.FAILED))
@@ -162,6 +168,8 @@ def _outcome(error: GraphError | None) -> Outcome:
             return Outcome.WABA_LIMIT
         case NarrowLimitReached() | NumberLimitReached():
             return Outcome.CAPABILITY_LIMIT if error.code == 613 else Outcome.OK
+        case HeavyPage():
+            return Outcome.OK  # we asked for too much; Meta is well
         case Transient():
             return Outcome.FAILED
         case _:

@@ -1,0 +1,149 @@
+"""Fixtures that any test may use. Everything is real: SQLite and PostgreSQL, Redis, processes, HTTP."""
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from tests.support.databases import PostgresServer, SqliteFiles, missing, postgres_server
+from tests.support.fleet import Fleet
+from wabajobs.ledger import Database, Ledger
+from wabajobs.machine import RedisServer, find_server
+from wabajobs.simulator import Simulator, SimulatorConfig
+
+
+@pytest.fixture(scope="session")
+def sqlite_files(tmp_path_factory: pytest.TempPathFactory) -> SqliteFiles:
+    return SqliteFiles(tmp_path_factory.mktemp("sqlite"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A fresh, migrated database; the test runs once on each kind."""
+    if request.param == "sqlite":
+        return request.getfixturevalue("sqlite_files").fresh()
+    return request.getfixturevalue("postgres").fresh()
+
+
+@pytest.fixture
+def ledger(database_url: str) -> Iterator[Ledger]:
+    database = Database(database_url)
+    yield Ledger(database)
+    database.close()
+
+
+@dataclass
+class RunningRedis:
+    """A Redis server of the test's own, which it may kill and start again."""
+
+    server: RedisServer
+    process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        return self.server.redis_url
+
+    @property
+    def broker_url(self) -> str:
+        return self.server.broker_url
+
+    @property
+    def client(self) -> Redis:
+        return Redis.from_url(self.url)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            self.server.command(), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+        )
+        self.server.wait_until_ready()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RunningRedis]:
+    """The embedded Redis server, one per test."""
+    yield from _running(RedisServer(find_server(), folder=tmp_path / "redis"))
+
+
+@pytest.fixture
+def debian_redis(tmp_path: Path) -> Iterator[RunningRedis]:
+    """The `redis-server` on the PATH."""
+    if not (found := shutil.which("redis-server")):
+        missing("redis-server", "there is no redis-server on the PATH")
+    assert found
+    binary = find_server(search_path=str(Path(found).parent))
+    yield from _running(RedisServer(binary, folder=tmp_path / "debian-redis"))
+
+
+def _running(server: RedisServer) -> Iterator[RunningRedis]:
+    process = subprocess.Popen(server.command(), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+    running = RunningRedis(server, process)
+    try:
+        server.wait_until_ready()
+        yield running
+    finally:
+        running.process.terminate()
+        running.process.wait(10)
+        server.close()
+
+
+@pytest.fixture
+def simulate() -> Iterator[Callable[..., Simulator]]:
+    """Starts simulators with these knobs."""
+    with ExitStack() as running:
+
+        def start(**knobs: Any) -> Simulator:
+            config = SimulatorConfig(**{"header_floor": 0, **knobs})
+            return running.enter_context(Simulator(config).running())
+
+        yield start
+
+
+@pytest.fixture
+def fleet_on(
+    own_redis: RunningRedis, simulate: Callable[..., Simulator]
+) -> Iterator[Callable[..., Fleet]]:
+    """Makes a fleet on a database, against a simulator with these knobs; nothing is started yet."""
+    with ExitStack() as running, tempfile.TemporaryDirectory(prefix="fleet-") as folder:
+
+        def make(
+            database_url: str,
+            *,
+            knobs: dict[str, Any] | None = None,
+            redis: RunningRedis = own_redis,
+            **more: Any,
+        ) -> Fleet:
+            fleet = Fleet(
+                folder=Path(folder),
+                simulator=simulate(**(knobs or {})),
+                database_url=database_url,
+                redis_url=redis.url,
+                broker_url=redis.broker_url,
+                more=more,
+            )
+            running.callback(fleet.stop_all)
+            return fleet
+
+        yield make
+
+
+@pytest.fixture
+def fleet(fleet_on: Callable[..., Fleet], sqlite_files: SqliteFiles) -> Fleet:
+    """A fleet on SQLite, with the simulator's defaults."""
+    return fleet_on(sqlite_files.fresh())

