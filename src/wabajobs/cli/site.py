@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.request import urlopen
 
 import tomli_w
 
@@ -30,8 +31,9 @@ class SimulatorOptions:
     wabas: int = 200
     app_limit: int = 300
     window: float = 60.0
-    templates: int = 40
+    templates: int | tuple[int, int] = 40
     latency: float = 0.05
+    """Least seconds that an answer takes; up to as much again is added by chance."""
 
 
 class Site:
@@ -100,6 +102,11 @@ class Site:
         """Some WABAs of the simulator."""
         return list(self.facts.get("wabas", []))
 
+    def world(self) -> list[str]:
+        """Return all WABAs of the simulator."""
+        with urlopen(f"{self.facts['url']}/_simulator/world", timeout=10) as answer:  # noqa: S310 (on loopback)
+            return [waba["id"] for waba in json.load(answer)["wabas"]]
+
     def _resolve(self, own_redis: RedisServer | None) -> None:
         """Settle where ledger, Redis and broker are; paths become absolute, as programs start anywhere."""
         changes: dict[str, Any] = {}
@@ -129,6 +136,8 @@ class Site:
                     "templates": wanted.templates,
                     "app_limit": wanted.app_limit,
                     "window": wanted.window,
+                    # From the first call on: what the gate need not guess, it need not be careful about.
+                    "header_floor": 0,
                     "latency": wanted.latency,
                     "jitter": wanted.latency,
                 }
