@@ -27,6 +27,8 @@ _GRACE_SECONDS: Final = 0.25
 """Added to the time in which a permit must be used, for a thread that was about to use it."""
 _RETRY_SECONDS: Final = 1
 """When to ask again while a single call is finding out how things stand."""
+_NOBODY: Final = "-"
+"""Whose permit a forecast asks for: an id that holds no lease."""
 _BURST_SECONDS: Final = 2
 """How much of the pace may be saved up."""
 
@@ -75,16 +77,26 @@ class Gate:
         Raises `GateUnavailable` when Redis cannot be asked: then the call must not be made.
         """
         start_before = time.monotonic() + self._settings.start_within_seconds
-        names = keys.names(call.app, call.waba, call.capability)
         id = uuid.uuid4().hex
-        reply = self._scripts.run(
-            "admit",
-            (keys.told(call.app), keys.wire(call.app), *names.windows, *names.breakers),
-            (self._rules_for(call.app, call.service_class), self._now(), _on_wire(id, call)),
-        )
+        names, asked = self._question(id, call)
+        reply = self._scripts.run("admit", *asked)
         if int(reply[0]) == 1:
             return replies.permit_of(reply, id=id, call=call, names=names, start_before=start_before)
         return replies.wait_of(reply, call=call, names=names)
+
+    def forecast(self, calls: Sequence[Call]) -> list[Wait | None]:
+        """Say what `admit` would answer to each call by itself now: a wait, or None. Nothing is charged.
+
+        One round trip for all. Raises `GateUnavailable`.
+        """
+        if not calls:
+            return []
+        questions = [self._question(_NOBODY, call) for call in calls]
+        answers = self._scripts.run_many("admit", [(keys, (*args, "forecast")) for _, (keys, args) in questions])
+        return [
+            None if int(reply[0]) == 1 else replies.wait_of(reply, call=call, names=names)
+            for call, (names, _), reply in zip(calls, questions, answers, strict=True)
+        ]
 
     def settle(self, permit: Permit, report: Report) -> tuple[Change, ...]:
         """Tell how the call ended, and what Meta's headers said. Returns the breakers that changed.
@@ -164,6 +176,12 @@ class Gate:
             ),
         )
         return replies.reading_of(reply, app=app, windows=windows, breakers=list(breakers))
+
+    def _question(self, id: str, call: Call) -> tuple[keys.Names, tuple[Sequence[str], Sequence[str | int]]]:
+        """Write a call down as the script wants it: keys and arguments."""
+        names = keys.names(call.app, call.waba, call.capability)
+        asked = (keys.told(call.app), keys.wire(call.app), *names.windows, *names.breakers)
+        return names, (asked, (self._rules_for(call.app, call.service_class), self._now(), _on_wire(id, call)))
 
     def _now(self) -> str | int:
         return "" if self._clock is None else (self._clock.now() - _EPOCH) // _MICROSECOND

@@ -102,9 +102,7 @@ def changes_of(reply: Sequence[Any], *, names: Names) -> tuple[Change, ...]:
     )
 
 
-def reading_of(
-    reply: Sequence[Any], *, app: str, windows: Sequence[str], breakers: Sequence[str]
-) -> AppReading:
+def reading_of(reply: Sequence[Any], *, app: str, windows: Sequence[str], breakers: Sequence[str]) -> AppReading:
     """Read a `read`."""
     revision = text(reply[0])
     end = 3 + 4 * len(windows)

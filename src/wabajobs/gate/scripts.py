@@ -54,6 +54,13 @@ class Scripts:
         with in_plain_words():
             return self._scripts[name](keys=keys, args=args)
 
+    def run_many(self, name: str, runs: Sequence[tuple[Sequence[str], Sequence[str | int]]]) -> list[Any]:
+        """Run a script many times in one round trip. Raises `GateUnavailable` when Redis does not."""
+        with in_plain_words(), self._client.pipeline(transaction=False) as pipe:
+            for keys, args in runs:
+                self._scripts[name](keys=keys, args=args, client=pipe)
+            return pipe.execute()
+
 
 @contextmanager
 def in_plain_words() -> Iterator[None]:

@@ -1,6 +1,7 @@
 -- May this call be made now? Grants it, and charges every window, or refuses it and writes nothing.
 -- KEYS: told, wire, then the windows (app, WABA), then the breakers (app, WABA, capability)
--- ARGV: the rules (JSON), the time or '', the call as it stands on the wire (JSON)
+-- ARGV: the rules (JSON), the time or '', the call as it stands on the wire (JSON),
+--       'forecast' to be told what would be answered, without taking anything
 -- Answers {1, order, bucket and mark of each window, epoch and probe of each breaker}
 --      or {0, what refused, microseconds or -1, which of its kind, details ...}
 
@@ -110,5 +111,8 @@ local breakers = look_at_breakers(last_window + 1)
 local windows = look_at_windows(told, last_window, breakers)
 if worst.wait > 0 then
   return answer_refusal()
+end
+if ARGV[4] == 'forecast' then
+  return {1}
 end
 return grant(told, windows, breakers)

@@ -1,0 +1,48 @@
+"""`forecast`: what `admit` would answer, for many calls at once, without taking anything."""
+
+from tests.gate.conftest import Door, a_call, contents
+from wabajobs.capability import Capability, ServiceClass
+from wabajobs.gate import Because, Outcome, Permit, Report
+from wabajobs.gate.calls import Wait
+
+_KINDS = (
+    a_call(service_class=ServiceClass.INTERACTIVE),
+    a_call(service_class=ServiceClass.BACKGROUND, waba="w1"),
+    a_call(service_class=ServiceClass.BACKGROUND, capability=Capability.UPLOADS),
+)
+
+
+def test_a_forecast_answers_as_admit_would_and_writes_nothing(door: Door) -> None:
+    door.take(service_class=ServiceClass.BACKGROUND)
+    door.call(Outcome.CAPABILITY_LIMIT, capability=Capability.UPLOADS, code=613)
+    before = contents(door.client)
+
+    foretold = door.gate.forecast(_KINDS)
+
+    assert contents(door.client) == before
+    assert foretold[0] is None
+    assert [wait.because for wait in foretold[1:] if wait] == [Because.BUDGET, Because.BREAKER]
+    answers = [door.gate.admit(call) for call in _KINDS]
+    assert isinstance(answers[0], Permit)
+    assert foretold[1:] == answers[1:]
+
+
+def test_a_forecast_takes_no_probe(door: Door) -> None:
+    door.call(Outcome.APP_LIMIT, code=4)
+    door.later(door.settings.breaker_cap_seconds * 2)
+
+    assert door.gate.forecast(_KINDS) == [None] * 3
+    assert door.pass_().probes
+    assert all(isinstance(wait, Wait) for wait in door.gate.forecast(_KINDS))
+
+
+def test_a_forecast_of_a_gate_that_is_learning_waits_for_the_one_that_finds_out(door_with) -> None:
+    door = door_with()
+    door.tell()
+    door.gate.settle(door.pass_(), Report(outcome=Outcome.FAILED))
+
+    assert all(wait and wait.because is Because.GATE for wait in door.gate.forecast(_KINDS))
+
+
+def test_nothing_asked_is_nothing_answered(door: Door) -> None:
+    assert door.gate.forecast([]) == []
