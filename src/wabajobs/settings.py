@@ -155,6 +155,8 @@ class TemplateSyncSettings(_Table):
     """Templates asked for per call at first; halved when Meta says that the page is too heavy."""
     max_pages: PositiveInt = 1000
     """Pages after which a list is taken for endless."""
+    take_up_within_seconds: PositiveFloat = 3600
+    """A list that was half read longer ago than this is read from the beginning."""
 
 
 class Settings(_Table):

@@ -1,8 +1,14 @@
 """What Flower looks at: `celery -A wabajobs.broker.monitor flower`, or `wabajobs flower`."""
 
+import logging
+
 from wabajobs.broker.app import make_app
 from wabajobs.kinds import catalogue
 from wabajobs.settings import Settings
+
+# Our workers take no remote control, so Flower's inspection of them always comes back empty; what it shows of
+# workers and tasks it has from events. That is no news, least of all once for each worker and method.
+logging.getLogger("flower.inspector").setLevel(logging.ERROR)
 
 _settings = Settings.load()
 app = make_app(_settings, queues=catalogue(_settings.kinds).names)

@@ -6,7 +6,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from wabajobs.ledger import Released
+from wabajobs.operation import Operation
 
 
 class Sender:
@@ -16,7 +16,7 @@ class Sender:
         """Send through `app`'s broker."""
         self._app = app
 
-    def __call__(self, released: Sequence[Released]) -> Sequence[Released]:
+    def __call__(self, released: Sequence[Operation]) -> Sequence[Operation]:
         """Publish in order; return those that could not be, from the first refusal on."""
         try:
             with self._app.producer_or_acquire() as producer:
@@ -31,7 +31,7 @@ class Sender:
             return released
         return ()
 
-    def _send(self, one: Released, producer: object) -> None:
+    def _send(self, one: Operation, producer: object) -> None:
         self._app.send_task(
             one.kind,
             task_id=one.id,

@@ -24,7 +24,9 @@ from wabajobs.settings import Settings
 @click.option("--app", help="Id of the Meta app; may be left out when only one is configured.")
 @click.option("--set", "fields", metavar="FIELD=VALUE", multiple=True, help="A field of the payload.")
 @click.option("--key", help="Idempotency key: the same key gives the same operation.")
-@click.option("--class", "service_class", type=click.Choice(list(ServiceClass)), help="Class of service.")
+@click.option(
+    "--class", "service_class", type=click.Choice([str(one) for one in ServiceClass]), help="Class of service."
+)
 @as_json
 def enqueue(
     kind: str,
@@ -87,7 +89,7 @@ def ops() -> None:
 
 @ops.command("list")
 @click.option("--kind")
-@click.option("--state", type=click.Choice(list(State)))
+@click.option("--state", type=click.Choice([str(one) for one in State]))
 @click.option("--partner")
 @click.option("--waba")
 @click.option("--limit", "at_most", type=click.IntRange(1, 10_000), default=50, show_default=True)

@@ -34,6 +34,7 @@ def dispatcher() -> None:
         one = Dispatcher(
             ledger=open_house.ledger,
             kinds=open_house.kinds,
+            gate=open_house.gate,
             presence=open_house.presence,
             send=Sender(make_app(settings, queues=open_house.kinds.names)),
             clock=open_house.clock,

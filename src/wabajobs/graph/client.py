@@ -139,9 +139,7 @@ class GraphClient:
     def _prepare(
         self, request: GraphRequest, *, token: Secret, app_secret: Secret | None
     ) -> requests.PreparedRequest:
-        authorization = (
-            None if request.auth == "none" else f"{request.auth} {_header_value(token, request.app)}"
-        )
+        authorization = None if request.auth == "none" else f"{request.auth} {_header_value(token, request.app)}"
         params = {name: _parameter(value) for name, value in request.params.items() if value is not None}
         if app_secret and request.proof and authorization:
             params["appsecret_proof"] = _proof(token, app_secret)
@@ -324,9 +322,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _timed_out(error: BaseException) -> bool:
-    return isinstance(error, requests.Timeout) or any(
-        isinstance(cause, TimeoutError) for cause in _chain(error)
-    )
+    return isinstance(error, requests.Timeout) or any(isinstance(cause, TimeoutError) for cause in _chain(error))
 
 
 def _innermost(error: BaseException) -> str:

@@ -9,10 +9,11 @@ Cost: as many calls as the list has pages; one for most WABAs.
 Source: Graph API reference, WhatsApp Business Account, message_templates edge.
 """
 
+from datetime import datetime
 from typing import Any, Final
 
 from wabajobs.capability import Capability, ServiceClass
-from wabajobs.errors import GraphError, HeavyPage, SyncError
+from wabajobs.errors import GraphError, HeavyPage, InvalidCall, SyncError
 from wabajobs.kinds.kind import Kind, Step, Work
 
 FIELDS: Final = (
@@ -35,13 +36,19 @@ _NEEDED: Final = ("id", "name", "language", "status", "category")
 
 def read(work: Work) -> dict[str, Any]:
     """Read all pages, from where an earlier attempt stopped."""
-    progress = work.progress() or _start(work)
+    progress = _taken_up(work) or _start(work)
     while not progress.get("complete"):
         try:
             answer = _page(work, progress)
             progress = _stage(work, progress, answer)
         except HeavyPage as error:
             progress = _lighter(progress, error)
+            work.keep(progress)
+        except InvalidCall:
+            # Meta forgets cursors after a while; then only a new beginning helps. But once, not for ever.
+            if progress["cursor"] is None or progress.get("began_again"):
+                raise
+            progress = {**_start(work), "began_again": True, "calls": progress["calls"] + 1}
             work.keep(progress)
         except (GraphError, SyncError) as error:
             # An attempt is stamped also when it fails: who looks for stale lists must not pick this one
@@ -63,12 +70,27 @@ def swap(work: Work) -> dict[str, Any]:
     )
 
 
+def _taken_up(work: Work) -> dict[str, Any] | None:
+    """Return an earlier attempt's progress, unless it is so old that its pages and the next would not fit."""
+    progress = work.progress()
+    if not progress:
+        return None
+    age = work.now() - datetime.fromisoformat(progress["at"])
+    return progress if age.total_seconds() < work.settings.template_sync.take_up_within_seconds else None
+
+
 def _start(work: Work) -> dict[str, Any]:
     assert work.operation.waba is not None  # noqa: S101 (refused at the edge otherwise)
     size = work.templates.page_size(work.operation.waba)
     wanted = work.settings.template_sync.page_size
     # Where Meta refused a page as too heavy last time, begin below our wish and climb by doubling.
-    return {"pages": 0, "calls": 0, "cursor": None, "page_size": min(wanted, size * 2) if size else wanted}
+    return {
+        "pages": 0,
+        "calls": 0,
+        "cursor": None,
+        "page_size": min(wanted, size * 2) if size else wanted,
+        "at": work.now().isoformat(),
+    }
 
 
 def _page(work: Work, progress: dict[str, Any]) -> dict[str, Any]:
@@ -103,6 +125,7 @@ def _stage(work: Work, progress: dict[str, Any], answer: dict[str, Any]) -> dict
         "calls": progress["calls"] + 1,
         "cursor": cursor,
         "complete": cursor is None,
+        "at": work.now().isoformat(),
     }
     fresh = work.templates.stage(
         work.operation,

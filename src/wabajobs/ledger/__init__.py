@@ -2,7 +2,7 @@
 
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.decisions import DecisionRecords, Leaderships
-from wabajobs.ledger.operations import Accepted, NewOperation, Operations, Released, Story
+from wabajobs.ledger.operations import Accepted, Need, NewOperation, Operations, Story
 from wabajobs.ledger.templates import Change, TemplateList, TemplateMirror
 
 
@@ -23,8 +23,8 @@ __all__ = [
     "Change",
     "Database",
     "Ledger",
+    "Need",
     "NewOperation",
-    "Released",
     "Story",
     "TemplateList",
     "TemplateMirror",

@@ -54,7 +54,7 @@ class Database:
         with self.write() as connection:
             if not self.is_sqlite:
                 # Two who upgrade at once: the second waits, then finds nothing to do.
-                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7_246_225)")
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7246225)")
             config = _alembic()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")

@@ -11,13 +11,14 @@ been given (`LeaseLost`). Moments come in from the caller, so that a test can mo
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     and_,
     bindparam,
     case,
@@ -30,6 +31,7 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -83,16 +85,18 @@ class Accepted:
     created: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class Released:
-    """An operation that may be published now, under the lease `fence`."""
+@dataclass(frozen=True)
+class Need:
+    """What many operations' next calls have in common: if the gate refuses one, it refuses them all."""
 
-    id: str
-    kind: str
-    fence: int
-    partner: str
     app: str
-    waba: str | None
+    capability: Capability
+    service_class: ServiceClass
+
+    @classmethod
+    def of(cls, operation: Operation) -> Self:
+        """Return what an operation's next call needs."""
+        return cls(operation.app, operation.capability, operation.service_class)
 
 
 @dataclass(frozen=True)
@@ -120,76 +124,72 @@ class Operations:
         """Write requests down, each once per idempotency key; the list answers in the same order.
 
         With a `connection` this happens inside the caller's own transaction, else in one of its own.
-        Raises `IdempotencyConflict`, and then none of them is written (in a transaction of its own).
+        Raises `IdempotencyConflict`, and then none of them is written.
         """
         if connection is not None:
-            return [_accept(connection, request, now) for request in requests]
+            # What we wrote before a conflict could not be taken back here without the caller's own work.
+            _refuse_conflicts(connection, requests)
+            return _accept_all(connection, requests, now)
         with self._database.write() as own:
-            return [_accept(own, request, now) for request in requests]
+            return _accept_all(own, requests, now)
 
     # ── out ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def release(
-        self, kind: str, *, at_most: int, pauses: Collection[Pause], now: datetime, lease: timedelta
-    ) -> list[Released]:
-        """Lease the next due operations of a queue, people before robots, nothing that is paused.
+    def next_due(
+        self, kind: str, *, at_most: int, pauses: Collection[Pause], shut: Collection[Need] = (), now: datetime
+    ) -> list[Operation]:
+        """Return what would be released next: people before robots, nothing paused, nothing of a shut need.
 
         A lane gives at most one, and none while one of it is out.
         """
         if at_most <= 0 or any(pause.scope.type is ScopeType.ALL for pause in pauses):
             return []
-        other = aliased(OperationRow)
-        lane_is_free = ~exists().where(other.lane == OperationRow.lane, other.leased_until.is_not(None))
-        candidates = (
-            select(
-                OperationRow.id,
-                OperationRow.kind,
-                OperationRow.fence,
-                OperationRow.partner,
-                OperationRow.app,
-                OperationRow.waba,
-                OperationRow.lane,
-            )
+        query = (
+            select_operations()
             .where(
                 OperationRow.kind == kind,
                 OperationRow.leased_until.is_(None),
                 OperationRow.state.in_(OPEN),
                 OperationRow.due_at <= now,
-                lane_is_free,
+                _lane_is_free(),
                 *(~_covered(pause) for pause in pauses),
+                *(~_needs(need) for need in shut),
             )
             .order_by(OperationRow.class_rank, OperationRow.due_at, OperationRow.id)
             .limit(at_most)
-            .with_for_update(skip_locked=True, of=OperationRow)
         )
-        with self._database.write() as connection:
-            released: list[Released] = []
-            lanes: set[str] = set()
-            for row in connection.execute(candidates):
-                if row.lane is not None:
-                    if row.lane in lanes:
-                        continue
-                    lanes.add(row.lane)
-                released.append(
-                    Released(
-                        id=row.id,
-                        kind=row.kind,
-                        fence=row.fence + 1,
-                        partner=row.partner,
-                        app=row.app,
-                        waba=row.waba,
-                    )
-                )
-            if released:
-                connection.execute(
-                    update(OperationRow)
-                    .where(OperationRow.id.in_([one.id for one in released]))
-                    .values(fence=OperationRow.fence + 1, leased_until=now + lease, worker=None)
-                )
-                _tell(connection, now, "dispatcher", "released", [(one.id, None) for one in released])
-        return released
+        with self._database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+        first_of_lane: dict[str, Operation] = {}
+        for row in rows:
+            first_of_lane.setdefault(row["lane"] or row["id"], as_operation(row))
+        return list(first_of_lane.values())
 
-    def take_back(self, released: Iterable[Released], *, now: datetime, why: str) -> None:
+    def release(self, due: Collection[Operation], *, now: datetime, lease: timedelta) -> list[Operation]:
+        """Lease those that have not moved meanwhile, each under a new fence; return them, to be published."""
+        if not due:
+            return []
+        with self._database.write() as connection:
+            if not self._database.is_sqlite:
+                # Who releases must see what has been leased by then, or two of one lane could go out at once.
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7246226)")
+            leased = connection.execute(
+                update(OperationRow)
+                .where(
+                    *_are([(operation.id, operation.fence) for operation in due]),
+                    OperationRow.leased_until.is_(None),
+                    OperationRow.state.in_(OPEN),
+                    _lane_is_free(),
+                )
+                .values(fence=OperationRow.fence + 1, leased_until=now + lease, worker=None)
+                .returning(OperationRow.id, OperationRow.fence)
+            )
+            fences: dict[str, int] = {row.id: row.fence for row in leased}
+            if fences:
+                _tell(connection, now, "dispatcher", "released", [(id_, None) for id_ in fences])
+        return [replace(one, fence=fences[one.id]) for one in due if one.id in fences]
+
+    def take_back(self, released: Iterable[Operation], *, now: datetime, why: str) -> None:
         """Undo a release whose message could not be published. A message that went out after all is stale."""
         with self._database.write() as connection:
             for one in released:
@@ -258,22 +258,14 @@ class Operations:
         if not leases:
             return set()
         with self._database.write() as connection:
-            held = {
-                (row.id, row.fence)
-                for row in connection.execute(
-                    select(OperationRow.id, OperationRow.fence).where(
-                        OperationRow.id.in_([id_ for id_, _ in leases]),
-                        OperationRow.state == State.RUNNING,
-                    )
-                )
-            } & set(leases)
-            if held:
-                connection.execute(
-                    update(OperationRow)
-                    .where(OperationRow.id.in_([id_ for id_, _ in held]))
-                    .values(leased_until=now + lease)
-                )
-        return set(leases) - held
+            # One statement: what has been recorded meanwhile must not be leased once more.
+            held = connection.execute(
+                update(OperationRow)
+                .where(*_are(leases), OperationRow.state == State.RUNNING)
+                .values(leased_until=now + lease)
+                .returning(OperationRow.id, OperationRow.fence)
+            )
+            return set(leases) - {(row.id, row.fence) for row in held}
 
     def record_checkpoint(
         self, operation_id: str, fence: int, checkpoint: dict[str, Any], *, capability: Capability
@@ -454,6 +446,24 @@ def _held_by(operation_id: str, fence: int) -> tuple[ColumnElement[bool], ...]:
     )
 
 
+def _are(leases: Collection[tuple[str, int]]) -> tuple[ColumnElement[bool], ...]:
+    """Return the condition for these (id, fence); the ids alone let SQLite find them by its index."""
+    ids = [operation_id for operation_id, _ in leases]
+    return OperationRow.id.in_(ids), tuple_(OperationRow.id, OperationRow.fence).in_(leases)
+
+
+def _lane_is_free() -> ColumnElement[bool]:
+    other = aliased(OperationRow)
+    return ~exists().where(other.lane == OperationRow.lane, other.leased_until.is_not(None))
+
+
+def _accept_all(connection: Connection, requests: Sequence[NewOperation], now: datetime) -> list[Accepted]:
+    # Everybody locks lanes and keys in the same order; else two batches could wait for each other.
+    in_order = sorted(requests, key=lambda one: (one.lane or "", one.partner, one.key or ""))
+    accepted = {request.id: _accept(connection, request, now) for request in in_order}
+    return [accepted[request.id] for request in requests]
+
+
 def _accept(connection: Connection, request: NewOperation, now: datetime) -> Accepted:
     if request.key is not None and not _claim_key(connection, request, now):
         return Accepted(_of_key(connection, request), created=False)
@@ -502,17 +512,33 @@ def _claim_key(connection: Connection, request: NewOperation, now: datetime) -> 
     return claimed.first() is not None
 
 
-def _of_key(connection: Connection, request: NewOperation) -> Operation:
-    known = connection.execute(
-        select(RequestRow.operation_id, RequestRow.fingerprint).where(
-            RequestRow.partner == request.partner, RequestRow.key == request.key
-        )
-    ).one()
-    if known.fingerprint != request.fingerprint:
+def _refuse_conflicts(connection: Connection, requests: Sequence[NewOperation]) -> None:
+    used: dict[tuple[str, str], NewOperation] = {}
+    for request in requests:
+        if request.key is not None:
+            first = used.setdefault((request.partner, request.key), request)
+            _require_same(request, operation_id=first.id, fingerprint=first.fingerprint)
+            if known := connection.execute(_request_of_key(request)).first():
+                _require_same(request, operation_id=known.operation_id, fingerprint=known.fingerprint)
+
+
+def _request_of_key(request: NewOperation) -> Select[str, str]:
+    return select(RequestRow.operation_id, RequestRow.fingerprint).where(
+        RequestRow.partner == request.partner, RequestRow.key == request.key
+    )
+
+
+def _require_same(request: NewOperation, *, operation_id: str, fingerprint: str) -> None:
+    if fingerprint != request.fingerprint:
         raise IdempotencyConflict(
             f"idempotency key {request.key!r} of partner {request.partner!r} belongs to operation"
-            f" {known.operation_id}, which is another request; use a new key for a new request"
+            f" {operation_id}, which is another request; use a new key for a new request"
         )
+
+
+def _of_key(connection: Connection, request: NewOperation) -> Operation:
+    known = connection.execute(_request_of_key(request)).one()
+    _require_same(request, operation_id=known.operation_id, fingerprint=known.fingerprint)
     query = select_operations().where(OperationRow.id == known.operation_id)
     return as_operation(connection.execute(query).mappings().one())
 
@@ -532,6 +558,7 @@ def _join(connection: Connection, request: NewOperation, now: datetime) -> Opera
             payload=request.payload,
             class_rank=min(row["class_rank"], request.service_class.rank),
             checkpoint=None,
+            capability=str(request.capability),
         )
     ).rowcount
     if not joined:
@@ -594,6 +621,14 @@ def _covered(pause: Pause) -> ColumnElement[bool]:
         return true()
     covered: ColumnElement[bool] = columns[pause.scope.type] == pause.scope.name
     return covered
+
+
+def _needs(need: Need) -> ColumnElement[bool]:
+    return and_(
+        OperationRow.app == need.app,
+        OperationRow.capability == str(need.capability),
+        OperationRow.class_rank == need.service_class.rank,
+    )
 
 
 def _any_covers(pauses: Collection[Pause]) -> ColumnElement[bool]:
@@ -679,7 +714,12 @@ def _reclaim_running(
         .values(leased_until=None, **values)
     )
     _close_attempt(connection, operation.id, operation.fence, now=now, outcome="lost", detail=reason)
-    name = "failed" if operation.attempts >= max_attempts else "reclaimed"
+    if operation.attempts >= max_attempts:
+        name = "failed"
+        connection.execute(delete(StagedPageRow).where(StagedPageRow.operation_id == operation.id))
+    else:
+        name = "reclaimed"
+        _let_join_again(connection, operation.id)
     _tell(connection, now, "dispatcher", name, [(operation.id, {"why": reason})])
     return f"{operation.kind} {operation.id}: {reason}"
 

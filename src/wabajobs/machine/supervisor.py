@@ -125,9 +125,7 @@ class Supervisor:
         self._first_backoff = first_backoff
         self._longest_backoff = longest_backoff
         self._sound_after = sound_after
-        self._children = [
-            _Child(service, log=folder / "logs" / f"{service.name}.log") for service in services
-        ]
+        self._children = [_Child(service, log=folder / "logs" / f"{service.name}.log") for service in services]
         self._pids = PidFile(folder / "pids.json")
         self._thread: threading.Thread | None = None
         self._up = threading.Event()
@@ -324,9 +322,7 @@ class Supervisor:
     def _has_stopped(self, child: "_Child") -> bool:
         if not child.exited():
             return False
-        self._tell(
-            Event(happened=Happened.STOPPED, service=child.name, pid=child.pid, exit_code=child.exit_code)
-        )
+        self._tell(Event(happened=Happened.STOPPED, service=child.name, pid=child.pid, exit_code=child.exit_code))
         child.process = None
         self._note_pids()
         return True
@@ -397,9 +393,7 @@ class _Child:
     def running(self) -> Running | None:
         if self.process is None:
             return None
-        return Running(
-            name=self.name, pid=self.process.pid, birth=self.birth, stop_order=self.service.stop_order
-        )
+        return Running(name=self.name, pid=self.process.pid, birth=self.birth, stop_order=self.service.stop_order)
 
     def last_line(self) -> str:
         return processes.last_line(self.log, since=self.log_from)
