@@ -8,13 +8,14 @@ from wabajobs.gate.calls import Wait
 _KINDS = (
     a_call(service_class=ServiceClass.INTERACTIVE),
     a_call(service_class=ServiceClass.BACKGROUND, waba="w1"),
-    a_call(service_class=ServiceClass.BACKGROUND, capability=Capability.UPLOADS),
+    a_call(service_class=ServiceClass.INTERACTIVE, capability=Capability.UPLOADS),
 )
 
 
 def test_a_forecast_answers_as_admit_would_and_writes_nothing(door: Door) -> None:
     door.take(service_class=ServiceClass.BACKGROUND)
-    door.call(Outcome.CAPABILITY_LIMIT, capability=Capability.UPLOADS, code=613)
+    permit = door.pass_(capability=Capability.UPLOADS)
+    door.gate.settle(permit, Report(outcome=Outcome.CAPABILITY_LIMIT, code=613))
     before = contents(door.client)
 
     foretold = door.gate.forecast(_KINDS)
