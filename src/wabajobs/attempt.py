@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import zip_longest
@@ -10,7 +11,7 @@ from typing import Any
 from wabajobs import events, verdict
 from wabajobs.capability import Capability
 from wabajobs.clock import Clock
-from wabajobs.errors import LeaseLost, LedgerUnavailable, WabajobsError
+from wabajobs.errors import Held, LeaseLost, LedgerUnavailable, WabajobsError
 from wabajobs.kinds import Catalogue, Graph, Step, Templates
 from wabajobs.leases import Leases
 from wabajobs.ledger import Ledger
@@ -41,14 +42,17 @@ def perform(operation_id: str, fence: int, *, bench: Bench) -> Outcome:
     """Make one attempt at an operation under the lease `fence`. Returns how it ended."""
     since = time.monotonic()
     now = bench.clock.now()
-    operation = bench.ledger.operations.begin(
-        operation_id,
-        fence,
-        worker=bench.worker,
-        pauses=bench.ledger.decisions.pauses(now=now),
-        now=now,
-        lease=bench.leases.length,
-    )
+    try:
+        operation = bench.ledger.operations.begin(
+            operation_id,
+            fence,
+            worker=bench.worker,
+            pauses=bench.ledger.decisions.pauses(now=now),
+            now=now,
+            lease=bench.leases.length,
+        )
+    except LedgerUnavailable as error:
+        return NotBegun(f"not begun: {error}", settled=False)
     if isinstance(operation, NotBegun):
         return operation
     with bench.leases.hold(operation_id, fence, since=since) as may_go_on:
@@ -91,7 +95,8 @@ def _record(
                 operation.id, operation.fence, outcome, worker=bench.worker, now=bench.clock.now()
             )
         except LedgerUnavailable:
-            may_go_on()
+            with suppress(Held):  # that the worker is to stop is no reason to forget what has happened
+                may_go_on()
             time.sleep(_RECORD_AGAIN_SECONDS)
         else:
             return

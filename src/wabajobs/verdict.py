@@ -51,7 +51,9 @@ def of(error: Exception, *, attempts: int, now: datetime, settings: DispatchSett
             return Failed(str(error), {"type": type(error).__name__})
         case _:
             # A fault of ours. It is not tried again blindly: whatever it did, it would do again.
-            return Failed(f"internal error: {type(error).__name__}: {error}", {"type": "internal"})
+            # The first line only: what a database adds below it can hold what was to be written.
+            said = str(error).partition("\n")[0]
+            return Failed(f"internal error: {type(error).__name__}: {said}", {"type": "internal"})
 
 
 def graph_facts(error: GraphError) -> dict[str, Any]:

@@ -44,9 +44,7 @@ def merged(*tables: dict[str, Any]) -> dict[str, Any]:
     for table in tables:
         for name, value in table.items():
             known = result.get(name)
-            result[name] = (
-                merged(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
-            )
+            result[name] = merged(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
     return result
 
 

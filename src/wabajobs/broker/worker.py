@@ -1,30 +1,33 @@
 """A worker's application: `celery -A workers.template_sync worker`."""
 
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from celery import Celery, signals
 
 from wabajobs.broker.app import make_app
 from wabajobs.broker.consuming import Consuming
 from wabajobs.broker.task import register
+from wabajobs.errors import WabajobsError
 from wabajobs.settings import Settings
 from wabajobs.wiring import House
+
+T = TypeVar("T")
 
 
 def worker_app(*queues: str, settings: Settings | None = None) -> Celery:
     """Return the application of a worker that serves these queues, one task per kind.
 
-    Raises `ConfigurationError` when the settings do not fit together; the ledger is opened by the worker.
+    Without settings that fit together the program ends, with a sentence; the ledger is opened by the worker.
     """
-    settings = settings or Settings.load()
+    settings = settings or _or_exit(Settings.load)
     house = House(settings)
-    for queue in queues:
-        house.kinds[queue]  # an unknown kind is refused here, not at the first message
+    kinds = _or_exit(lambda: [house.kinds[queue] for queue in queues])
     app = make_app(settings, queues=queues)
     bench = house.bench("+".join(queues))
-    for queue in queues:
-        register(app, queue, bench, slot_is_free=house.work_bell.ring)
+    for kind in kinds:
+        register(app, kind.name, bench, slot_is_free=house.work_bell.ring)
     # A class of its own: Celery makes the step itself, and two applications in one process must not share it.
     step = type("Consuming", (Consuming,), {"house": house, "worker_name": bench.worker})
     app.steps["consumer"].add(step)
@@ -34,7 +37,7 @@ def worker_app(*queues: str, settings: Settings | None = None) -> Celery:
         """Leave out the chatter between workers: nothing of ours goes that way."""
         if sender.app is app:
             sender.options.update(without_mingle=True, without_gossip=True)
-            house.ledger.database.require_schema()
+            _or_exit(house.ledger.database.require_schema)
 
     @signals.worker_shutting_down.connect(weak=False)
     def shut_down(**_: Any) -> None:
@@ -47,3 +50,11 @@ def worker_app(*queues: str, settings: Settings | None = None) -> Celery:
         logging.getLogger("wabajobs").setLevel(logging.INFO)
 
     return app
+
+
+def _or_exit(make: Callable[[], T]) -> T:
+    """Return what is made, or end the program with a sentence: this is an operator's door, too."""
+    try:
+        return make()
+    except WabajobsError as error:
+        raise SystemExit(f"wabajobs: {error}") from None

@@ -13,7 +13,16 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    NoSuchModuleError,
+    OperationalError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from wabajobs.errors import ConfigurationError, LedgerUnavailable
@@ -50,7 +59,13 @@ class Database:
     def upgrade(self) -> str:
         """Bring the tables to the newest schema; safe to repeat. Returns the schema's revision."""
         if self.is_sqlite and self.url.database:
-            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+            folder = Path(self.url.database).parent
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise LedgerUnavailable(
+                    f"the ledger at {self} cannot be made: {folder}: {error.strerror}"
+                ) from error
         with self.write() as connection:
             if not self.is_sqlite:
                 # Two who upgrade at once: the second waits, then finds nothing to do.
@@ -107,11 +122,13 @@ def _driver_url(url: str) -> URL:
 def _engine(url: URL) -> Engine:
     try:
         if url.get_backend_name() == "sqlite":
-            engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+            engine = create_engine(
+                url, connect_args={"timeout": 30, "check_same_thread": False}, hide_parameters=True
+            )
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
             return engine
-        return create_engine(url, pool_size=10, max_overflow=20, pool_pre_ping=True)
+        return create_engine(url, pool_size=10, max_overflow=20, pool_pre_ping=True, hide_parameters=True)
     except (ArgumentError, NoSuchModuleError) as error:
         raise ConfigurationError(f"the database URL cannot be used: {error}") from None
 
@@ -144,9 +161,16 @@ def _alembic() -> Config:
 def _in_plain_words(database: Database) -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
+    except PoolTimeout as error:
+        raise LedgerUnavailable(
+            f"the ledger at {database} cannot be asked: all its connections are busy"
+        ) from error
+    except (OperationalError, InterfaceError, InternalError) as error:
+        # Internal: PostgreSQL says so when it has become a replica, which only reads.
         raise LedgerUnavailable(f"the ledger at {database} cannot be asked: {_cause(error)}") from error
     except DBAPIError as error:
+        if type(error) is DatabaseError:  # SQLite's word for a file that is damaged, or no database
+            raise LedgerUnavailable(f"the ledger at {database} cannot be asked: {_cause(error)}") from error
         if _lacks_table(error):
             raise LedgerUnavailable(
                 f"the ledger at {database} has no tables yet; run: wabajobs db upgrade"

@@ -40,7 +40,7 @@ from sqlalchemy.orm import aliased
 
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.decisions import Pause, ScopeType
-from wabajobs.errors import IdempotencyConflict, LeaseLost, NotFound
+from wabajobs.errors import IdempotencyConflict, LeaseLost, LedgerUnavailable, NotFound
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.rows import as_operation, select_operations
 from wabajobs.ledger.tables import AttemptRow, EventRow, OperationRow, RequestRow, StagedPageRow
@@ -51,6 +51,7 @@ OPEN: Final = (State.WAITING, State.HELD)
 """The states from which an operation can be released."""
 
 _RECLAIM_BATCH: Final = 500
+_LANE_TRIES: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,29 @@ class NewOperation:
         """What makes two requests the same: kind, app, WABA and payload."""
         same = [self.kind, self.app, self.waba, self.payload]
         return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
+
+    def accepted(self, now: datetime) -> Operation:
+        """Return the operation that it becomes."""
+        return Operation(
+            id=self.id,
+            kind=self.kind,
+            state=State.WAITING,
+            partner=self.partner,
+            app=self.app,
+            waba=self.waba,
+            service_class=self.service_class,
+            capability=self.capability,
+            payload=self.payload,
+            attempts=0,
+            fence=0,
+            hold=None,
+            checkpoint=None,
+            result=None,
+            error=None,
+            due_at=now,
+            created_at=now,
+            finished_at=None,
+        )
 
 
 @dataclass(frozen=True)
@@ -382,7 +406,7 @@ class Operations:
             .group_by(OperationRow.kind)
         )
         with self._database.read() as connection:
-            counted: dict[str, int] = dict(connection.execute(query).tuples().all())
+            counted: dict[str, int] = dict(connection.execute(query).all())
         return {kind: counted.get(kind, 0) for kind in kinds}
 
     def count_open(self, *, pauses: Collection[Pause] = ()) -> list[tuple[str, State, int, datetime]]:
@@ -397,8 +421,7 @@ class Operations:
         )
         with self._database.read() as connection:
             return [
-                (kind, State(state), number, oldest)
-                for kind, state, number, oldest in connection.execute(query).tuples()
+                (kind, State(state), number, oldest) for kind, state, number, oldest in connection.execute(query)
             ]
 
     def count_finished(self, *, since: datetime) -> list[tuple[str, State, int]]:
@@ -409,7 +432,7 @@ class Operations:
             .group_by(OperationRow.kind, OperationRow.state)
         )
         with self._database.read() as connection:
-            return [(kind, State(state), n) for kind, state, n in connection.execute(query).tuples()]
+            return [(kind, State(state), n) for kind, state, n in connection.execute(query)]
 
 
 _NO_HOLD: Final[dict[str, Any]] = {
@@ -438,6 +461,13 @@ def write_checkpoint(
         raise LeaseLost(f"operation {operation_id}: lease {fence} has gone to somebody else")
 
 
+def require_lease(connection: Connection, operation: Operation) -> None:
+    """Raise `LeaseLost` unless the operation still runs under this lease; it does until the transaction's end."""
+    held = select(OperationRow.id).where(*_held_by(operation.id, operation.fence)).with_for_update()
+    if connection.scalar(held) is None:
+        raise LeaseLost(f"operation {operation.id}: lease {operation.fence} has gone to somebody else")
+
+
 def _held_by(operation_id: str, fence: int) -> tuple[ColumnElement[bool], ...]:
     return (
         OperationRow.id == operation_id,
@@ -458,58 +488,57 @@ def _lane_is_free() -> ColumnElement[bool]:
 
 
 def _accept_all(connection: Connection, requests: Sequence[NewOperation], now: datetime) -> list[Accepted]:
-    # Everybody locks lanes and keys in the same order; else two batches could wait for each other.
+    """Write requests down, most of them in three statements; what meets something that is there, one by one."""
+    # Everybody locks keys and lanes in the same order; else two batches could wait for each other.
     in_order = sorted(requests, key=lambda one: (one.lane or "", one.partner, one.key or ""))
-    accepted = {request.id: _accept(connection, request, now) for request in in_order}
+    claimed = _claim_keys(connection, [one for one in in_order if one.key is not None], now)
+    fresh = [one for one in in_order if one.key is None or one.id in claimed]
+    inserted = _insert(connection, fresh, now)
+    accepted: dict[str, Accepted] = {}
+    for request in in_order:
+        if request.id in inserted:
+            accepted[request.id] = Accepted(request.accepted(now), created=True)
+        elif request.key is None or request.id in claimed:
+            accepted[request.id] = _join_or_insert(connection, request, now)
+    # Last, those with a key that is known: it may stand for one of this very batch.
+    for request in in_order:
+        if request.id not in accepted:
+            accepted[request.id] = Accepted(_of_key(connection, request), created=False)
     return [accepted[request.id] for request in requests]
 
 
-def _accept(connection: Connection, request: NewOperation, now: datetime) -> Accepted:
-    if request.key is not None and not _claim_key(connection, request, now):
-        return Accepted(_of_key(connection, request), created=False)
-    if request.coalesces and (joined := _join(connection, request, now)):
-        return Accepted(joined, created=False)
-    if not _insert(connection, request, now):
-        # Between our look and our insert somebody else became the pending one: join them after all.
-        joined = _join(connection, request, now)
-        if joined is None:
-            # … and it has begun meanwhile, so the place is free again.
-            return _accept_again(connection, request, now)
-        return Accepted(joined, created=False)
-    row = connection.execute(select_operations().where(OperationRow.id == request.id)).mappings().one()
-    return Accepted(as_operation(row), created=True)
-
-
-def _accept_again(connection: Connection, request: NewOperation, now: datetime) -> Accepted:
-    for _ in range(5):
-        if _insert(connection, request, now):
-            row = connection.execute(select_operations().where(OperationRow.id == request.id)).mappings()
-            return Accepted(as_operation(row.one()), created=True)
+def _join_or_insert(connection: Connection, request: NewOperation, now: datetime) -> Accepted:
+    for _ in range(_LANE_TRIES):
         if joined := _join(connection, request, now):
             return Accepted(joined, created=False)
-    raise LeaseLost(f"lane {request.lane} changes hands too fast; try again")
+        # It has begun meanwhile, so the place is free again.
+        if _insert(connection, [request], now):
+            return Accepted(request.accepted(now), created=True)
+    raise LedgerUnavailable(f"lane {request.lane} changes hands too fast; try again")
 
 
 def _upsert(connection: Connection) -> Any:
     return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
 
 
-def _claim_key(connection: Connection, request: NewOperation, now: datetime) -> bool:
+def _claim_keys(connection: Connection, requests: Sequence[NewOperation], now: datetime) -> set[str]:
+    """Take the idempotency keys that are free; return the ids of the requests that now hold theirs."""
     # ON CONFLICT, not an exception: inside the caller's own transaction on PostgreSQL a violated
     # constraint would have spoilt everything the caller has done so far.
-    claimed = connection.execute(
-        _upsert(connection)(RequestRow)
-        .values(
-            partner=request.partner,
-            key=request.key,
-            operation_id=request.id,
-            fingerprint=request.fingerprint,
-            created_at=now,
-        )
-        .on_conflict_do_nothing()
-        .returning(RequestRow.key)
-    )
-    return claimed.first() is not None
+    if not requests:
+        return set()
+    statement = _upsert(connection)(RequestRow).on_conflict_do_nothing().returning(RequestRow.operation_id)
+    rows = [
+        {
+            "partner": one.partner,
+            "key": one.key,
+            "operation_id": one.id,
+            "fingerprint": one.fingerprint,
+            "created_at": now,
+        }
+        for one in requests
+    ]
+    return set(connection.scalars(statement, rows))
 
 
 def _refuse_conflicts(connection: Connection, requests: Sequence[NewOperation]) -> None:
@@ -576,35 +605,42 @@ def _join(connection: Connection, request: NewOperation, now: datetime) -> Opera
     )
 
 
-def _insert(connection: Connection, request: NewOperation, now: datetime) -> bool:
-    inserted = connection.execute(
+def _insert(connection: Connection, requests: Sequence[NewOperation], now: datetime) -> set[str]:
+    """Write new operations; return the ids of those whose lane had no pending one."""
+    if not requests:
+        return set()
+    statement = (
         _upsert(connection)(OperationRow)
-        .values(
-            id=request.id,
-            kind=request.kind,
-            state=State.WAITING,
-            partner=request.partner,
-            app=request.app,
-            waba=request.waba,
-            class_rank=request.service_class.rank,
-            capability=str(request.capability),
-            payload=request.payload,
-            lane=request.lane,
-            coalesces=request.coalesces,
-            coalesce_key=request.lane if request.coalesces else None,
-            callers=1,
-            due_at=now,
-            fence=0,
-            attempts=0,
-            created_at=now,
-        )
         .on_conflict_do_nothing(index_elements=["coalesce_key"])
         .returning(OperationRow.id)
     )
-    if inserted.first() is None:
-        return False
-    _tell(connection, now, f"partner:{request.partner}", "accepted", [(request.id, None)])
-    return True
+    inserted = set(connection.scalars(statement, [_row_of(one, now) for one in requests]))
+    for partner in {one.partner for one in requests if one.id in inserted}:
+        theirs = [one.id for one in requests if one.partner == partner and one.id in inserted]
+        _tell(connection, now, f"partner:{partner}", "accepted", [(id_, None) for id_ in theirs])
+    return inserted
+
+
+def _row_of(request: NewOperation, now: datetime) -> dict[str, Any]:
+    return {
+        "id": request.id,
+        "kind": request.kind,
+        "state": State.WAITING,
+        "partner": request.partner,
+        "app": request.app,
+        "waba": request.waba,
+        "class_rank": request.service_class.rank,
+        "capability": str(request.capability),
+        "payload": request.payload,
+        "lane": request.lane,
+        "coalesces": request.coalesces,
+        "coalesce_key": request.lane if request.coalesces else None,
+        "callers": 1,
+        "due_at": now,
+        "fence": 0,
+        "attempts": 0,
+        "created_at": now,
+    }
 
 
 def _covered(pause: Pause) -> ColumnElement[bool]:

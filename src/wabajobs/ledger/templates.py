@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from wabajobs.capability import Capability
 from wabajobs.ledger.database import Database
-from wabajobs.ledger.operations import write_checkpoint
+from wabajobs.ledger.operations import require_lease, write_checkpoint
 from wabajobs.ledger.tables import StagedPageRow, TemplateChangeRow, TemplateListRow, TemplateRow
 from wabajobs.operation import Operation
 
@@ -62,12 +62,15 @@ class TemplateMirror:
         False, and nothing is kept, when this list has shown the page's `cursor` before: it goes in circles.
         """
         seen = select(StagedPageRow.page).where(
-            StagedPageRow.operation_id == operation.id, StagedPageRow.next_cursor == cursor
+            StagedPageRow.operation_id == operation.id,
+            StagedPageRow.page < page,
+            StagedPageRow.next_cursor == cursor,
         )
         with self._database.write() as connection:
-            write_checkpoint(connection, operation.id, operation.fence, checkpoint, capability=capability)
             if cursor is not None and connection.scalar(seen) is not None:
+                require_lease(connection, operation)
                 return False
+            write_checkpoint(connection, operation.id, operation.fence, checkpoint, capability=capability)
             # A page number may be there from an attempt whose sync was started over.
             connection.execute(
                 delete(StagedPageRow).where(
@@ -122,8 +125,9 @@ class TemplateMirror:
         return counted
 
     def mark_attempt(self, operation: Operation, *, now: datetime, error: str | None) -> None:
-        """Move the clock of attempts, and leave the clock of successes and the list alone."""
+        """Move the clock of attempts, and leave the clock of successes and the list alone. Raises `LeaseLost`."""
         with self._database.write() as connection:
+            require_lease(connection, operation)
             _mark(connection, operation, last_attempt_at=now, last_error=error)
 
     def read(self, waba: str) -> TemplateList | None:
@@ -187,7 +191,7 @@ def _staged(connection: Connection, operation_id: str) -> dict[str, dict[str, An
 
 def _mirrored(connection: Connection, waba: str) -> dict[str, dict[str, Any]]:
     query = select(TemplateRow.id, TemplateRow.content).where(TemplateRow.waba == waba)
-    return dict(connection.execute(query).tuples().all())
+    return dict(connection.execute(query).all())
 
 
 def _differences(before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]]) -> Iterable[Change]:

@@ -1,0 +1,356 @@
+"""The ledger against a plain account of what it was told, through any order of moves."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import delete
+
+from tests.ledger.conftest import KIND, LEASE, WORKER, Book, a_pause, a_request, a_sync
+from wabajobs.capability import ServiceClass
+from wabajobs.decisions import Pause
+from wabajobs.errors import IdempotencyConflict, LeaseLost
+from wabajobs.ledger import Ledger, NewOperation
+from wabajobs.ledger.tables import Base
+from wabajobs.operation import Operation, State
+from wabajobs.outcome import Done, Failed, Hold
+
+PARTNERS, WABAS, KEYS = ("acme", "bolt"), ("10001", "10002", "10003"), (None, None, "k1", "k2")
+SCOPES = ("all", "partner:bolt", "waba:10001", f"queue:{KIND}", "capability:uploads")
+MAX_ATTEMPTS = 4
+OPEN = (State.WAITING, State.HELD)
+OUTCOMES = ("done", "failed", "held", "retry", "paused")
+
+
+@dataclass
+class Account:
+    """What must be true of one operation, kept the plain way."""
+
+    id: str
+    partner: str
+    waba: str
+    lane: str | None
+    rank: int
+    due: datetime
+    coalesces: bool
+    joinable: bool
+    state: State = State.WAITING
+    attempts: int = 0
+    fence: int = 0
+    callers: int = 1
+    checkpoint: dict[str, Any] | None = None
+    leased_until: datetime | None = None
+
+    def covered(self, pause: Pause) -> bool:
+        name = pause.scope.name
+        return str(pause.scope) in ("all", f"queue:{KIND}") or name in (self.partner, self.waba)
+
+    def shown(self) -> tuple[object, ...]:
+        return self.state, self.attempts, self.fence, self.callers, self.checkpoint, self.rank, self.due
+
+
+def as_shown(operation: Operation) -> tuple[object, ...]:
+    return (
+        operation.state,
+        operation.attempts,
+        operation.fence,
+        operation.callers,
+        operation.checkpoint,
+        operation.service_class.rank,
+        operation.due_at,
+    )
+
+
+@dataclass
+class Memory:
+    """Everything that was ever handed out; any of it may come back, late or twice."""
+
+    accounts: dict[str, Account] = field(default_factory=dict)
+    keys: dict[tuple[str, str], tuple[str, object]] = field(default_factory=dict)
+    messages: list[Operation] = field(default_factory=list)
+    attempts: list[Operation] = field(default_factory=list)
+    pauses: dict[str, Pause] = field(default_factory=dict)
+
+
+def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
+    """Return the machine for one database; each example starts with empty tables."""
+
+    class Moves(RuleBasedStateMachine):
+        @initialize()
+        def start(self) -> None:
+            with ledger.database.write() as connection:
+                for table in reversed(Base.metadata.sorted_tables):
+                    connection.execute(delete(table))
+            self.book, self.memory = Book(ledger), Memory()
+
+        # ── in ───────────────────────────────────────────────────────────────────────────────────────
+
+        @rule(
+            partner=st.sampled_from(PARTNERS),
+            waba=st.sampled_from(WABAS),
+            sync=st.booleans(),
+            key=st.sampled_from(KEYS),
+            service_class=st.sampled_from(ServiceClass),
+        )
+        def accept(
+            self, partner: str, waba: str, sync: bool, key: str | None, service_class: ServiceClass
+        ) -> None:
+            make = a_sync if sync else a_request
+            payload = {"sync": sync}
+            request = make(waba=waba, partner=partner, key=key, service_class=service_class, payload=payload)
+            known = self.memory.keys.get((partner, key)) if key else None
+            if known and known[1] != (waba, sync):
+                with pytest.raises(IdempotencyConflict):
+                    self.book.accept_one(request)
+                return
+            accepted = self.book.accept_one(request)
+            assert accepted.id == (known[0] if known else self._expected(request).id)
+            if key:
+                self.memory.keys[partner, key] = (accepted.id, (waba, sync))
+
+        def _expected(self, request: NewOperation) -> Account:
+            for account in self.memory.accounts.values():
+                if account.joinable and account.lane == request.lane:
+                    account.callers += 1
+                    account.rank = min(account.rank, request.service_class.rank)
+                    account.checkpoint = None
+                    return account
+            account = Account(
+                id=request.id,
+                partner=request.partner,
+                waba=str(request.waba),
+                lane=request.lane,
+                rank=request.service_class.rank,
+                due=self.book.clock.now(),
+                coalesces=request.coalesces,
+                joinable=request.coalesces,
+            )
+            self.memory.accounts[account.id] = account
+            return account
+
+        # ── out ──────────────────────────────────────────────────────────────────────────────────────
+
+        @rule(at_most=st.integers(1, 4))
+        def release(self, at_most: int) -> None:
+            now = self.book.clock.now()
+            pauses = list(self.memory.pauses.values())
+            taken = {one.lane for one in self.memory.accounts.values() if one.leased_until and one.lane}
+            due = sorted(
+                (
+                    one
+                    for one in self.memory.accounts.values()
+                    if one.state in OPEN
+                    and one.leased_until is None
+                    and one.due <= now
+                    and one.lane not in taken
+                    and not any(one.covered(pause) for pause in pauses)
+                ),
+                key=lambda one: (one.rank, one.due, one.id),
+            )[:at_most]
+            expected = list({one.lane or one.id: one for one in reversed(due)}.values())[::-1]
+
+            released = self.book.release(at_most, pauses=pauses)
+
+            assert {one.id for one in released} == {one.id for one in expected}
+            for one in expected:
+                one.fence += 1
+                one.leased_until = now + LEASE
+            self.memory.messages += released
+
+        @precondition(lambda self: self.memory.messages)
+        @rule(data=st.data())
+        def take_back(self, data: st.DataObject) -> None:
+            message = data.draw(st.sampled_from(self.memory.messages))
+            account = self.memory.accounts[message.id]
+            self.book.ledger.operations.take_back([message], now=self.book.clock.now(), why="no broker")
+            if account.fence == message.fence and account.state in OPEN:
+                account.leased_until = None
+
+        @precondition(lambda self: self.memory.messages)
+        @rule(data=st.data())
+        def begin(self, data: st.DataObject) -> None:
+            message = data.draw(st.sampled_from(self.memory.messages))
+            account = self.memory.accounts[message.id]
+            ours = account.fence == message.fence and account.state in OPEN and account.leased_until is not None
+            paused = any(account.covered(pause) for pause in self.memory.pauses.values())
+
+            begun = self.book.begin(message.id, message.fence, pauses=list(self.memory.pauses.values()))
+
+            assert isinstance(begun, Operation) == (ours and not paused)
+            if ours and paused:
+                account.state, account.leased_until = State.WAITING, None
+            if isinstance(begun, Operation):
+                account.state, account.joinable = State.RUNNING, False
+                account.attempts += 1
+                account.leased_until = self.book.clock.now() + LEASE
+                self.memory.attempts.append(begun)
+
+        # ── under way ────────────────────────────────────────────────────────────────────────────────
+
+        def _holds(self, attempt: Operation) -> bool:
+            account = self.memory.accounts[attempt.id]
+            return account.state is State.RUNNING and account.fence == attempt.fence
+
+        @precondition(lambda self: self.memory.attempts)
+        @rule(data=st.data(), page=st.integers(0, 9))
+        def checkpoint(self, data: st.DataObject, page: int) -> None:
+            attempt = data.draw(st.sampled_from(self.memory.attempts))
+            if not self._holds(attempt):
+                with pytest.raises(LeaseLost):
+                    self.book.checkpoint(attempt, {"late": page})
+                return
+            self.book.checkpoint(attempt, {"page": page})
+            self.memory.accounts[attempt.id].checkpoint = {"page": page}
+
+        @precondition(lambda self: self.memory.attempts)
+        @rule(data=st.data(), ending=st.sampled_from(OUTCOMES), seconds=st.integers(0, 30))
+        def record(self, data: st.DataObject, ending: str, seconds: int) -> None:
+            attempt = data.draw(st.sampled_from(self.memory.attempts))
+            now = self.book.clock.now()
+            later = now + timedelta(seconds=seconds)
+            outcomes = {
+                "done": Done({"n": 1}),
+                "failed": Failed("no"),
+                "held": Hold(reason="budget", by="budget", until=later),
+                "retry": Hold(reason="again", by="retry", until=later, spends_attempt=True),
+                "paused": Hold(reason="paused", by="pause", until=None),
+            }
+            if not self._holds(attempt):
+                with pytest.raises(LeaseLost):
+                    self.book.record(attempt, outcomes[ending])
+                return
+            self.book.record(attempt, outcomes[ending])
+            account = self.memory.accounts[attempt.id]
+            account.leased_until = None
+            account.attempts -= ending in ("held", "paused")
+            match ending:
+                case "done":
+                    account.state = State.SUCCEEDED
+                case "failed":
+                    account.state = State.FAILED
+                case "paused":
+                    account.state, account.due = State.WAITING, now
+                    self._pending_again(account)
+                case _:
+                    account.state, account.due = State.HELD, later
+                    self._pending_again(account)
+
+        def _pending_again(self, account: Account) -> None:
+            account.joinable = account.coalesces and not any(
+                one.joinable and one.lane == account.lane for one in self.memory.accounts.values()
+            )
+
+        @precondition(lambda self: self.memory.attempts)
+        @rule(data=st.data())
+        def renew(self, data: st.DataObject) -> None:
+            attempts = data.draw(st.lists(st.sampled_from(self.memory.attempts), max_size=4))
+            leases = [(one.id, one.fence) for one in attempts]
+            held = {(one.id, one.fence) for one in attempts if self._holds(one)}
+
+            lost = self.book.ledger.operations.renew(leases, now=self.book.clock.now(), lease=LEASE)
+
+            assert lost == set(leases) - held
+            for id_, _ in held:
+                self.memory.accounts[id_].leased_until = self.book.clock.now() + LEASE
+
+        # ── time, people and death ───────────────────────────────────────────────────────────────────
+
+        @rule(seconds=st.sampled_from([1, 7, 16, 31]))
+        def pass_time(self, seconds: int) -> None:
+            self.book.pass_time(seconds)
+
+        @rule()
+        def reclaim(self) -> None:
+            now = self.book.clock.now()
+            gone = [
+                one
+                for one in self.memory.accounts.values()
+                if one.leased_until is not None and one.leased_until < now
+            ]
+            assert len(self.book.reclaim(max_attempts=MAX_ATTEMPTS)) == len(gone)
+            for one in sorted(gone, key=lambda one: one.leased_until or now):
+                one.leased_until = None
+                if one.state is State.RUNNING and one.attempts >= MAX_ATTEMPTS:
+                    one.state = State.FAILED
+                elif one.state is State.RUNNING:
+                    one.state, one.due = State.WAITING, now
+                    self._pending_again(one)
+
+        @rule(scope=st.sampled_from(SCOPES))
+        def pause_or_resume(self, scope: str) -> None:
+            if scope in self.memory.pauses:
+                del self.memory.pauses[scope]
+            else:
+                self.memory.pauses[scope] = a_pause(scope)
+
+        # ── what must hold ───────────────────────────────────────────────────────────────────────────
+
+        @invariant()
+        def nothing_accepted_is_lost_and_all_is_as_told(self) -> None:
+            found = {one.id: as_shown(one) for one in self.book.all()}
+            assert found == {id_: one.shown() for id_, one in self.memory.accounts.items()}
+
+        @invariant()
+        def at_most_one_of_a_lane_is_out(self) -> None:
+            out = [one for one in self.memory.accounts.values() if one.leased_until is not None]
+            assert self.book.ledger.operations.out([KIND])[KIND] == len(out)
+            lanes = Counter(one.lane for one in out if one.lane)
+            assert set(lanes.values()) <= {1}
+
+        @invariant()
+        def at_most_one_of_a_lane_can_be_joined(self) -> None:
+            lanes = Counter(one.lane for one in self.memory.accounts.values() if one.joinable)
+            assert set(lanes.values()) <= {1}
+
+        @invariant()
+        def pauses_show_as_holds(self) -> None:
+            pauses = list(self.memory.pauses.values())
+            held = sum(
+                one.state is State.HELD
+                or (one.state is State.WAITING and any(one.covered(pause) for pause in pauses))
+                for one in self.memory.accounts.values()
+            )
+            counted = self.book.ledger.operations.count_open(pauses=pauses)
+            assert sum(number for _, state, number, _ in counted if state is State.HELD) == held
+
+        def teardown(self) -> None:
+            """Whatever has happened: let it all run, and everything accepted comes to its end."""
+            if not hasattr(self, "memory"):
+                return
+            for _ in range(len(self.memory.accounts) * 2 + 2):
+                self.book.pass_time(31)
+                self.book.reclaim(max_attempts=MAX_ATTEMPTS)
+                for released in self.book.release():
+                    begun = self.book.begin(released.id, released.fence, worker=WORKER)
+                    assert isinstance(begun, Operation)
+                    self.book.record(begun, Done())
+            assert {one.id for one in self.book.all()} == set(self.memory.accounts)
+            assert all(one.state.finished for one in self.book.all())
+
+    return Moves
+
+
+def test_any_order_of_moves_agrees_with_a_plain_account(ledger: Ledger) -> None:
+    examples = 40 if ledger.database.is_sqlite else 12
+
+    run_state_machine_as_test(
+        machine(ledger),
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

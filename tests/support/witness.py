@@ -1,0 +1,63 @@
+"""What the simulator's judge saw, asked in the words of a story."""
+
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import select
+
+from tests.support.fleet import Fleet
+from wabajobs.ledger.tables import AttemptRow
+from wabajobs.operation import Operation
+from wabajobs.simulator.judge import CallRecord
+
+
+def calls_about(fleet: Fleet, waba: str) -> list[CallRecord]:
+    """Return the calls about a WABA, in the order of their arrival."""
+    return [call for call in fleet.simulator.judge.calls() if call.waba == waba]
+
+
+def calls_since(fleet: Fleet, wall: float) -> list[CallRecord]:
+    """Return the calls that have arrived since a moment of the wall clock."""
+    return [call for call in fleet.simulator.judge.calls() if call.wall > wall]
+
+
+def pages_read(fleet: Fleet, waba: str) -> list[str | None]:
+    """Return the cursors of the pages that were answered, in order."""
+    return [call.after for call in calls_about(fleet, waba) if call.status == 200]
+
+
+def pages_read_twice(fleet: Fleet) -> dict[tuple[str | None, str | None], int]:
+    """Return the (WABA, cursor) of pages that were answered more than once, and how often."""
+    pages = Counter((call.waba, call.after) for call in fleet.simulator.judge.calls() if call.status == 200)
+    return {page: times for page, times in pages.items() if times > 1}
+
+
+def mirrored(fleet: Fleet, wabas: Iterable[str]) -> bool:
+    """Tell whether our mirror of these WABAs is what the simulator has."""
+    ours, world = fleet.house.ledger.templates, fleet.simulator.world
+    return all(
+        {template["id"] for template in ours.templates(waba)}
+        == {template.id for template in world.templates(waba)}
+        for waba in wabas
+    )
+
+
+def attempts(fleet: Fleet, operation: Operation) -> list[AttemptRow]:
+    """Return the attempts of an operation as the ledger has them, oldest first."""
+    query = select(AttemptRow.__table__).where(AttemptRow.operation_id == operation.id).order_by(AttemptRow.fence)
+    with fleet.house.ledger.database.read() as connection:
+        return list(connection.execute(query))  # type: ignore[arg-type]
+
+
+def story(fleet: Fleet, operation: Operation) -> list[str]:
+    """Return the names of what has happened to an operation."""
+    return [one.name for one in fleet.house.ledger.operations.story(operation.id)]
+
+
+def answer(done: subprocess.CompletedProcess[str]) -> Any:
+    """Return what a command with `--json` has answered."""
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
