@@ -74,13 +74,14 @@ class Client:
         house = self._house
         new = [checked(request, kinds=house.kinds, settings=house.settings) for request in requests]
         now = house.clock.now()
+        # Before anything is written: what has been accepted must not end in an error of a mere look.
+        pauses = house.ledger.decisions.pauses(now=now)
         connection = session.connection() if session is not None else None
         accepted: list[Accepted] = house.ledger.operations.accept(new, now=now, connection=connection)
         if session is None:
             house.work_bell.ring()
         else:
-            event.listen(session, "after_commit", lambda _session: house.work_bell.ring(), once=True)
-        pauses = house.ledger.decisions.pauses(now=now)
+            self._ring_after_commits_of(session)
         return [one.operation.under(pauses) for one in accepted]
 
     def get(self, operation_id: str) -> Operation:
@@ -104,6 +105,14 @@ class Client:
                 raise NotReady(f"operation {operation_id} is still {operation.state}{why}")
             time.sleep(poll if end is None else max(0.0, min(poll, end - time.monotonic())))
             poll = min(poll * 1.5, _LONGEST_POLL)
+
+    def _ring_after_commits_of(self, session: Session) -> None:
+        # Once for each session: SQLAlchemy never forgets a listener, also not one that listens `once`.
+        if not event.contains(session, "after_commit", self._ring):
+            event.listen(session, "after_commit", self._ring)
+
+    def _ring(self, _session: Session) -> None:
+        self._house.work_bell.ring()
 
     def close(self) -> None:
         """Close all connections."""

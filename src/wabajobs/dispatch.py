@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
+from uuid import uuid4
 
 from wabajobs import events
 from wabajobs.clock import Clock
@@ -77,7 +78,8 @@ class Dispatcher:
         self._send = send
         self._clock = clock
         self._settings = settings
-        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        # Host and process alone do not tell two containers apart that share the host's name.
+        self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self._leads = False
 
     def lead(self) -> bool:

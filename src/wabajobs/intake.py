@@ -96,17 +96,23 @@ def _service_class(service_class: ServiceClass | str | None, kind: Kind) -> Serv
 
 
 def _payload(payload: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
+    takes = ", ".join(kind.payload.model_fields) or "no fields"
+    if not isinstance(payload, Mapping):
+        raise InvalidRequest(f"{kind.name}: payload: a mapping of fields is needed (it takes {takes})")
     try:
         return kind.payload.model_validate(dict(payload)).model_dump(mode="json")
     except ValidationError as error:
         # The input itself is left out of the sentence: it may be a secret.
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "payload"
-        takes = ", ".join(kind.payload.model_fields) or "no fields"
         raise InvalidRequest(f"{kind.name}: {where}: {first['msg']} (it takes {takes})") from None
 
 
 def _key(key: str | None) -> str | None:
-    if key is not None and not 0 < len(key) <= _LONGEST_KEY:
+    if key is None:
+        return None
+    if not isinstance(key, str) or not key.isprintable():
+        raise InvalidRequest("an idempotency key is text of printable characters")
+    if not 0 < len(key) <= _LONGEST_KEY:
         raise InvalidRequest(f"an idempotency key has 1 to {_LONGEST_KEY} characters, not {len(key)}")
     return key

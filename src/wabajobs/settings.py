@@ -28,6 +28,7 @@ RUNNING_FILE: Final = Path(".wabajobs") / "running.toml"
 """Written by `wabajobs up`; read when no variable says otherwise, so that a second terminal finds it."""
 
 Share = Annotated[float, Field(gt=0, le=1)]
+MayHoldPassword = Annotated[str, Field(repr=False)]
 AppId = Annotated[str, StringConstraints(pattern=r"^[0-9]{5,20}$")]
 
 
@@ -52,6 +53,8 @@ class SecretSource(_Table):
                 return read_secret_file(self.file)
             except OSError as error:
                 raise ConfigurationError(f"{what}: {self.file} cannot be read ({error.strerror})") from None
+            except UnicodeDecodeError:
+                raise ConfigurationError(f"{what}: {self.file} cannot be read (it is not UTF-8 text)") from None
         raise ConfigurationError(f'{what}: say where it is, {{ env = "NAME" }} or {{ file = "PATH" }}')
 
 
@@ -162,9 +165,9 @@ class TemplateSyncSettings(_Table):
 class Settings(_Table):
     """All settings, with the environment's word above the file's."""
 
-    database_url: str = ""
-    redis_url: str = ""
-    broker_url: str = ""
+    database_url: MayHoldPassword = ""
+    redis_url: MayHoldPassword = ""
+    broker_url: MayHoldPassword = ""
     graph_url: str = META
     graph_version: Annotated[str, StringConstraints(pattern=r"^v[0-9]+\.[0-9]+$")] = "v24.0"
     kinds: tuple[str, ...] = ()

@@ -28,10 +28,12 @@ from wabajobs.operation import Operation, State
 from wabajobs.outcome import Done, Failed, Hold
 
 PARTNERS, WABAS, KEYS = ("acme", "bolt"), ("10001", "10002", "10003"), (None, None, "k1", "k2")
-SCOPES = ("all", "partner:bolt", "waba:10001", f"queue:{KIND}", "capability:uploads")
-MAX_ATTEMPTS = 4
+SCOPES = ("partner:bolt", "waba:10001", "capability:uploads", "all")
+MAX_ATTEMPTS = 3
+RECENT = 5
+"""Of what was handed out so many are played with: often the newest, now and then one long over."""
 OPEN = (State.WAITING, State.HELD)
-OUTCOMES = ("done", "failed", "held", "retry", "paused")
+ENDINGS = ("held", "retry", "paused", "done", "failed")
 
 
 @dataclass
@@ -55,7 +57,7 @@ class Account:
 
     def covered(self, pause: Pause) -> bool:
         name = pause.scope.name
-        return str(pause.scope) in ("all", f"queue:{KIND}") or name in (self.partner, self.waba)
+        return str(pause.scope) == "all" or name in (self.partner, self.waba)
 
     def shown(self) -> tuple[object, ...]:
         return self.state, self.attempts, self.fence, self.callers, self.checkpoint, self.rank, self.due
@@ -94,6 +96,9 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
                 for table in reversed(Base.metadata.sorted_tables):
                     connection.execute(delete(table))
             self.book, self.memory = Book(ledger), Memory()
+            for waba in WABAS:
+                self._accept(a_sync(waba), same=(waba, True))
+                self._accept(a_request(waba=waba, partner="bolt"), same=(waba, False))
 
         # ── in ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -108,17 +113,22 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
             self, partner: str, waba: str, sync: bool, key: str | None, service_class: ServiceClass
         ) -> None:
             make = a_sync if sync else a_request
-            payload = {"sync": sync}
-            request = make(waba=waba, partner=partner, key=key, service_class=service_class, payload=payload)
-            known = self.memory.keys.get((partner, key)) if key else None
-            if known and known[1] != (waba, sync):
+            request = make(
+                waba=waba, partner=partner, key=key, service_class=service_class, payload={"sync": sync}
+            )
+            self._accept(request, same=(waba, sync))
+
+        def _accept(self, request: NewOperation, *, same: object) -> None:
+            place = (request.partner, request.key or "")
+            known = self.memory.keys.get(place) if request.key else None
+            if known and known[1] != same:
                 with pytest.raises(IdempotencyConflict):
                     self.book.accept_one(request)
                 return
             accepted = self.book.accept_one(request)
             assert accepted.id == (known[0] if known else self._expected(request).id)
-            if key:
-                self.memory.keys[partner, key] = (accepted.id, (waba, sync))
+            if request.key:
+                self.memory.keys[place] = (accepted.id, same)
 
         def _expected(self, request: NewOperation) -> Account:
             for account in self.memory.accounts.values():
@@ -142,8 +152,17 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
 
         # ── out ──────────────────────────────────────────────────────────────────────────────────────
 
-        @rule(at_most=st.integers(1, 4))
-        def release(self, at_most: int) -> None:
+        @precondition(lambda self: any(one.leased_until is None for one in self._open()))
+        @rule(at_most=st.integers(1, 4), begin=st.booleans())
+        def release(self, at_most: int, begin: bool) -> None:
+            messages = self._release(at_most)
+            for message in messages if begin else ():
+                self._begin(message)
+
+        def _open(self) -> list[Account]:
+            return [one for one in self.memory.accounts.values() if one.state in OPEN]
+
+        def _release(self, at_most: int) -> list[Operation]:
             now = self.book.clock.now()
             pauses = list(self.memory.pauses.values())
             taken = {one.lane for one in self.memory.accounts.values() if one.leased_until and one.lane}
@@ -168,11 +187,12 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
                 one.fence += 1
                 one.leased_until = now + LEASE
             self.memory.messages += released
+            return released
 
         @precondition(lambda self: self.memory.messages)
         @rule(data=st.data())
         def take_back(self, data: st.DataObject) -> None:
-            message = data.draw(st.sampled_from(self.memory.messages))
+            message = data.draw(st.sampled_from(self.memory.messages[-RECENT:]))
             account = self.memory.accounts[message.id]
             self.book.ledger.operations.take_back([message], now=self.book.clock.now(), why="no broker")
             if account.fence == message.fence and account.state in OPEN:
@@ -181,7 +201,9 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
         @precondition(lambda self: self.memory.messages)
         @rule(data=st.data())
         def begin(self, data: st.DataObject) -> None:
-            message = data.draw(st.sampled_from(self.memory.messages))
+            self._begin(data.draw(st.sampled_from(self.memory.messages[-RECENT:])))
+
+        def _begin(self, message: Operation) -> None:
             account = self.memory.accounts[message.id]
             ours = account.fence == message.fence and account.state in OPEN and account.leased_until is not None
             paused = any(account.covered(pause) for pause in self.memory.pauses.values())
@@ -206,7 +228,7 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
         @precondition(lambda self: self.memory.attempts)
         @rule(data=st.data(), page=st.integers(0, 9))
         def checkpoint(self, data: st.DataObject, page: int) -> None:
-            attempt = data.draw(st.sampled_from(self.memory.attempts))
+            attempt = data.draw(st.sampled_from(self.memory.attempts[-RECENT:]))
             if not self._holds(attempt):
                 with pytest.raises(LeaseLost):
                     self.book.checkpoint(attempt, {"late": page})
@@ -215,23 +237,34 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
             self.memory.accounts[attempt.id].checkpoint = {"page": page}
 
         @precondition(lambda self: self.memory.attempts)
-        @rule(data=st.data(), ending=st.sampled_from(OUTCOMES), seconds=st.integers(0, 30))
+        @rule(data=st.data(), ending=st.sampled_from(ENDINGS), seconds=st.sampled_from([0, 0, 5, 20]))
         def record(self, data: st.DataObject, ending: str, seconds: int) -> None:
-            attempt = data.draw(st.sampled_from(self.memory.attempts))
+            self._record(data.draw(st.sampled_from(self.memory.attempts[-RECENT:])), ending, seconds)
+
+        @precondition(lambda self: any(one.leased_until is None for one in self._open()))
+        @rule(ending=st.sampled_from(ENDINGS), seconds=st.sampled_from([0, 0, 5, 20]))
+        def work_off(self, ending: str, seconds: int) -> None:
+            began = len(self.memory.attempts)
+            for message in self._release(2):
+                self._begin(message)
+            for attempt in self.memory.attempts[began:]:
+                self._record(attempt, ending, seconds)
+
+        def _record(self, attempt: Operation, ending: str, seconds: int) -> None:
             now = self.book.clock.now()
             later = now + timedelta(seconds=seconds)
-            outcomes = {
+            outcome = {
                 "done": Done({"n": 1}),
                 "failed": Failed("no"),
                 "held": Hold(reason="budget", by="budget", until=later),
                 "retry": Hold(reason="again", by="retry", until=later, spends_attempt=True),
                 "paused": Hold(reason="paused", by="pause", until=None),
-            }
+            }[ending]
             if not self._holds(attempt):
                 with pytest.raises(LeaseLost):
-                    self.book.record(attempt, outcomes[ending])
+                    self.book.record(attempt, outcome)
                 return
-            self.book.record(attempt, outcomes[ending])
+            self.book.record(attempt, outcome)
             account = self.memory.accounts[attempt.id]
             account.leased_until = None
             account.attempts -= ending in ("held", "paused")
@@ -255,7 +288,7 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
         @precondition(lambda self: self.memory.attempts)
         @rule(data=st.data())
         def renew(self, data: st.DataObject) -> None:
-            attempts = data.draw(st.lists(st.sampled_from(self.memory.attempts), max_size=4))
+            attempts = data.draw(st.lists(st.sampled_from(self.memory.attempts[-RECENT:]), max_size=4))
             leases = [(one.id, one.fence) for one in attempts]
             held = {(one.id, one.fence) for one in attempts if self._holds(one)}
 
@@ -267,12 +300,19 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
 
         # ── time, people and death ───────────────────────────────────────────────────────────────────
 
-        @rule(seconds=st.sampled_from([1, 7, 16, 31]))
-        def pass_time(self, seconds: int) -> None:
+        @rule(seconds=st.sampled_from([1, 7, 16, 31]), look=st.booleans())
+        def pass_time(self, seconds: int, look: bool) -> None:
             self.book.pass_time(seconds)
+            if look:
+                self._reclaim()
 
+        @precondition(lambda self: any(one.leased_until for one in self.memory.accounts.values()))
         @rule()
-        def reclaim(self) -> None:
+        def die_and_be_reclaimed(self) -> None:
+            self.book.pass_time(16)
+            self._reclaim()
+
+        def _reclaim(self) -> None:
             now = self.book.clock.now()
             gone = [
                 one
@@ -289,11 +329,13 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
                     self._pending_again(one)
 
         @rule(scope=st.sampled_from(SCOPES))
-        def pause_or_resume(self, scope: str) -> None:
-            if scope in self.memory.pauses:
-                del self.memory.pauses[scope]
-            else:
-                self.memory.pauses[scope] = a_pause(scope)
+        def pause(self, scope: str) -> None:
+            self.memory.pauses = {**self.memory.pauses, scope: a_pause(scope)}
+
+        @precondition(lambda self: self.memory.pauses)
+        @rule()
+        def resume_everything(self) -> None:
+            self.memory.pauses = {}
 
         # ── what must hold ───────────────────────────────────────────────────────────────────────────
 
@@ -349,7 +391,7 @@ def test_any_order_of_moves_agrees_with_a_plain_account(ledger: Ledger) -> None:
         machine(ledger),
         settings=settings(
             max_examples=examples,
-            stateful_step_count=30,
+            stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),

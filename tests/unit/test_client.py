@@ -1,0 +1,242 @@
+"""The Hub's door: accepted means committed, whatever else is down."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from redis import Redis
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session
+
+from tests.support.databases import SqliteFiles
+from tests.unit.conftest import WABA, Bay, some_settings
+from wabajobs import Client, Request
+from wabajobs.decisions import Scope
+from wabajobs.errors import IdempotencyConflict, InvalidRequest, NotFound, NotReady
+from wabajobs.ledger import Database, Ledger
+from wabajobs.machine.ports import free_port
+from wabajobs.operation import State
+from wabajobs.settings import Settings
+from wabajobs.signals.bell import WORK
+
+
+@pytest.fixture
+def url(sqlite_files: SqliteFiles) -> str:
+    return sqlite_files.fresh()
+
+
+@pytest.fixture
+def settings(url: str) -> Settings:
+    return some_settings(database_url=url, redis_url=f"redis://127.0.0.1:{free_port()}")
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[Client]:
+    with Client(settings) as client:
+        yield client
+
+
+@pytest.fixture
+def ledger(url: str) -> Iterator[Ledger]:
+    """The same ledger, as somebody else sees it."""
+    database = Database(url)
+    yield Ledger(database)
+    database.close()
+
+
+def test_an_accepted_operation_is_committed(client: Client, ledger: Ledger) -> None:
+    operation = client.enqueue("template_sync", partner="acme", waba=WABA, key="order 7")
+
+    assert ledger.operations.get(operation.id) == operation
+    assert operation.state is State.WAITING
+
+
+def test_the_same_key_gives_the_same_operation(client: Client) -> None:
+    first = client.enqueue("template_sync", partner="acme", waba=WABA, key="order 7")
+
+    assert client.enqueue("template_sync", partner="acme", waba=WABA, key="order 7") == first
+    with pytest.raises(IdempotencyConflict):
+        client.enqueue("template_sync", partner="acme", waba="55555", key="order 7")
+
+
+def test_many_are_accepted_in_order(client: Client) -> None:
+    wabas = ["50003", "50001", "50002"]
+
+    operations = client.enqueue_many(Request(kind="template_sync", partner="acme", waba=waba) for waba in wabas)
+
+    assert [one.waba for one in operations] == wabas
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Request(kind="no such kind", partner="acme", waba=WABA),
+        Request(kind="template_sync", partner="acme", waba="x"),
+        Request(kind="template_sync", partner="acme", waba="55555", key="taken"),
+    ],
+)
+def test_of_many_either_all_are_accepted_or_none(client: Client, ledger: Ledger, wrong: Request) -> None:
+    taken = client.enqueue("template_sync", partner="acme", waba="60000", key="taken")
+
+    with pytest.raises(InvalidRequest):
+        client.enqueue_many([Request(kind="template_sync", partner="acme", waba=WABA), wrong])
+
+    assert ledger.operations.find() == [taken]
+
+
+def test_an_operation_that_a_pause_covers_is_accepted_and_shown_as_held(client: Client, ledger: Ledger) -> None:
+    now = client.enqueue("template_sync", partner="bolt", waba="55555").created_at
+    ledger.decisions.pause(
+        Scope.of("partner:acme"), reason="incident 7", actor="ops", now=now, notice="a little later"
+    )
+
+    held = client.enqueue("template_sync", partner="acme", waba=WABA)
+
+    assert held.state is State.HELD
+    assert held.hold is not None
+    assert (held.hold.by, held.hold.notice) == ("pause", "a little later")
+    assert "incident 7" in held.hold.reason
+    assert client.get(held.id) == held
+    assert ledger.operations.get(held.id).state is State.WAITING, "a pause touches no rows"
+
+
+def test_what_is_not_there_is_not_found(client: Client) -> None:
+    with pytest.raises(NotFound):
+        client.get("7")
+
+
+class TestWaiting:
+    """`wait` asks the ledger until the operation is finished."""
+
+    def test_a_finished_operation_is_returned_at_once(self, client: Client, ledger: Ledger) -> None:
+        operation = client.enqueue("template_sync", partner="acme", waba=WABA)
+        _finish(ledger)
+
+        done = client.wait(operation.id, timeout=timedelta(0))
+
+        assert done.state is State.SUCCEEDED
+
+    def test_an_operation_that_finishes_meanwhile_is_returned(self, client: Client, ledger: Ledger) -> None:
+        operation = client.enqueue("template_sync", partner="acme", waba=WABA)
+        worker = threading.Thread(target=_finish, args=(ledger,))
+        worker.start()
+
+        done = client.wait(operation.id, timeout=timedelta(seconds=20))
+
+        worker.join()
+        assert done.result is not None
+
+    def test_after_the_timeout_it_is_told_where_it_stands_and_why(self, client: Client, ledger: Ledger) -> None:
+        operation = client.enqueue("template_sync", partner="acme", waba=WABA)
+        ledger.decisions.pause(Scope.of("all"), reason="incident 7", actor="ops", now=operation.created_at)
+
+        with pytest.raises(NotReady, match=f"operation {operation.id} is still held .*incident 7"):
+            client.wait(operation.id, timeout=timedelta(0))
+
+
+def _finish(ledger: Ledger) -> None:
+    bay = Bay(ledger)
+    bay.clock.advance(timedelta(days=36500))
+    bay.perform()
+
+
+class TestWithoutRedis:
+    """Redis is a courtesy here: it wakes the dispatcher, which looks by itself anyhow."""
+
+    def test_a_redis_that_is_away_neither_breaks_nor_slows(self, client: Client, ledger: Ledger) -> None:
+        began = time.monotonic()
+
+        for number in range(50):
+            client.enqueue("template_sync", partner="acme", waba=f"{10_000 + number}")
+
+        assert time.monotonic() - began < 5
+        assert len(ledger.operations.find()) == 50
+
+    def test_a_redis_that_does_not_answer_slows_little(self, url: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            settings = some_settings(database_url=url, redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}")
+            with Client(settings) as client:
+                began = time.monotonic()
+
+                client.enqueue("template_sync", partner="acme", waba=WABA)
+                first = time.monotonic() - began
+                for number in range(10):
+                    client.enqueue("template_sync", partner="acme", waba=f"{10_000 + number}")
+
+                assert first < 2
+                assert time.monotonic() - began < first + 2
+
+
+class TestInTheHubsSession:
+    """With `session`, an operation stands or falls with the Hub's own changes."""
+
+    @pytest.fixture
+    def session(self, url: str) -> Iterator[Session]:
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            connection.execute(text("CREATE TABLE hub_rows (name VARCHAR(20))"))
+        with Session(engine) as session:
+            yield session
+        engine.dispose()
+
+    def test_it_is_there_with_the_commit(self, client: Client, session: Session) -> None:
+        session.execute(text("INSERT INTO hub_rows VALUES ('mine')"))
+        operation = client.enqueue("template_sync", partner="acme", waba=WABA, session=session)
+        with pytest.raises(NotFound):
+            client.get(operation.id)
+
+        session.commit()
+
+        assert client.get(operation.id) == operation
+
+    def test_it_is_gone_with_the_rollback(self, client: Client, session: Session) -> None:
+        operation = client.enqueue("template_sync", partner="acme", waba=WABA, session=session)
+
+        session.rollback()
+
+        with pytest.raises(NotFound):
+            client.get(operation.id)
+
+    def test_of_many_none_is_written_when_one_is_in_conflict(self, client: Client, session: Session) -> None:
+        client.enqueue("template_sync", partner="acme", waba="60000", key="taken")
+        session.execute(text("INSERT INTO hub_rows VALUES ('mine')"))
+
+        with pytest.raises(IdempotencyConflict):
+            client.enqueue_many(
+                [
+                    Request(kind="template_sync", partner="acme", waba=WABA, key="new"),
+                    Request(kind="template_sync", partner="acme", waba="55555", key="taken"),
+                ],
+                session=session,
+            )
+        session.commit()
+
+        assert session.execute(text("SELECT count(*) FROM operations")).scalar() == 1
+        assert session.execute(text("SELECT count(*) FROM hub_rows")).scalar() == 1
+
+    def test_a_session_that_lives_long_does_not_gather_listeners(self, client: Client, session: Session) -> None:
+        for number in range(30):
+            client.enqueue("template_sync", partner="acme", waba=f"{10_000 + number}", session=session)
+            session.commit()
+
+        assert len(list(session.dispatch.after_commit)) == 1
+
+    def test_the_dispatcher_is_woken_by_the_commit_and_not_before(
+        self, url: str, session: Session, own_redis: object
+    ) -> None:
+        redis = Redis.from_url(own_redis.url)  # type: ignore[attr-defined]
+        pubsub = redis.pubsub()
+        pubsub.subscribe(WORK)
+        assert pubsub.get_message(timeout=5) is not None, "subscribed"
+        with Client(some_settings(database_url=url, redis_url=own_redis.url)) as client:  # type: ignore[attr-defined]
+            heard = []
+            for number in range(2):
+                client.enqueue("template_sync", partner="acme", waba=f"{10_000 + number}", session=session)
+                before = pubsub.get_message(timeout=0.05)
+                session.commit()
+                heard.append((before, pubsub.get_message(timeout=5) is not None))
+
+        assert heard == [(None, True), (None, True)]

@@ -1,0 +1,325 @@
+"""The dispatcher: just in time, no more than there are slots, one leader, and it outlives every outage."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+import pytest
+
+from tests.support.fakes import FakeBroker, FakeGate, FakePresence, a_wait
+from tests.unit.conftest import APP, WABA, Bay
+from wabajobs import dispatch
+from wabajobs.capability import Capability, ServiceClass
+from wabajobs.decisions import Scope
+from wabajobs.dispatch import Dispatcher
+from wabajobs.errors import LedgerUnavailable, NotReady
+from wabajobs.gate import Call, Wait
+from wabajobs.kinds import Catalogue, catalogue
+from wabajobs.ledger import NewOperation
+from wabajobs.operation import Operation
+from wabajobs.settings import DispatchSettings
+
+KIND = "template_sync"
+SYNC = catalogue()[KIND]
+
+
+@dataclass
+class Yard:
+    """A dispatcher among fakes, on a real ledger."""
+
+    bay: Bay
+    presence: FakePresence = field(default_factory=lambda: FakePresence({KIND: [4]}))
+    gate: FakeGate = field(default_factory=FakeGate)
+    broker: FakeBroker = field(default_factory=FakeBroker)
+    settings: DispatchSettings = field(default_factory=DispatchSettings)
+
+    def __post_init__(self) -> None:
+        self.kinds = Catalogue([SYNC, replace(SYNC, name="onboarding", coalesces=False)])
+        self.dispatcher = self.another()
+
+    def another(self) -> Dispatcher:
+        return Dispatcher(
+            ledger=self.bay.ledger,
+            kinds=self.kinds,
+            gate=self.gate,
+            presence=self.presence,  # type: ignore[arg-type]
+            send=self.broker,
+            clock=self.bay.clock,
+            settings=self.settings,
+        )
+
+    def accept(self, number: int, *, kind: str = KIND, **changes: object) -> None:
+        facts = {
+            "kind": kind,
+            "partner": "acme",
+            "app": APP,
+            "waba": WABA,
+            "service_class": ServiceClass.STANDARD,
+            "capability": Capability.TEMPLATE_READS,
+            "payload": {},
+        }
+        requests = [NewOperation(**(facts | changes)) for _ in range(number)]  # type: ignore[arg-type]
+        self.bay.ledger.operations.accept(requests, now=self.bay.clock.now())
+
+    def out(self) -> int:
+        return self.bay.ledger.operations.out([KIND])[KIND]
+
+    def begin(self, released: Operation) -> Operation:
+        begun = self.bay.ledger.operations.begin(
+            released.id,
+            released.fence,
+            worker="w",
+            pauses=(),
+            now=self.bay.clock.now(),
+            lease=timedelta(seconds=15),
+        )
+        assert isinstance(begun, Operation)
+        return begun
+
+
+@pytest.fixture
+def yard(bay: Bay) -> Yard:
+    return Yard(bay)
+
+
+def test_no_more_are_out_than_the_workers_have_slots(yard: Yard) -> None:
+    yard.presence.slots[KIND] = [2, 3]
+    yard.accept(20)
+
+    turns = [yard.dispatcher.release_due().released for _ in range(3)]
+
+    assert turns == [5, 0, 0]
+    assert len(yard.broker.sent) == yard.out() == 5
+
+
+def test_a_slot_that_becomes_free_is_filled(yard: Yard) -> None:
+    yard.accept(20)
+    yard.dispatcher.release_due()
+
+    yard.bay.perform(yard.broker.sent[0])
+    turn = yard.dispatcher.release_due()
+
+    assert turn.released == 1
+    assert yard.out() == 4
+
+
+def test_nothing_goes_out_without_workers(yard: Yard) -> None:
+    yard.presence.slots.clear()
+    yard.accept(3)
+
+    assert yard.dispatcher.release_due().released == 0
+    assert yard.broker.sent == []
+    assert yard.out() == 0
+
+
+def test_each_queue_goes_to_its_own_workers(yard: Yard) -> None:
+    yard.accept(3, kind="onboarding")
+    yard.accept(3)
+
+    yard.dispatcher.release_due()
+
+    assert {one.kind for one in yard.broker.sent} == {KIND}
+
+
+def test_what_workers_that_are_gone_still_hold_counts(yard: Yard) -> None:
+    yard.accept(10)
+    yard.dispatcher.release_due()
+    yard.presence.slots[KIND] = [2]
+
+    assert yard.dispatcher.release_due().released == 0
+
+
+def test_what_is_paused_stays(yard: Yard) -> None:
+    yard.accept(2)
+    yard.accept(2, partner="bolt")
+    yard.bay.ledger.decisions.pause(
+        Scope.of("partner:acme"), reason="incident 7", actor="ops", now=yard.bay.clock.now()
+    )
+
+    yard.dispatcher.release_due()
+
+    assert {one.partner for one in yard.broker.sent} == {"bolt"}
+
+
+def test_what_could_not_be_sent_goes_back_and_is_sent_next_time(yard: Yard) -> None:
+    yard.broker.room = 1
+    yard.accept(4)
+
+    turn = yard.dispatcher.release_due()
+    out_meanwhile = yard.out()
+    yard.broker.room = 100
+    again = yard.dispatcher.release_due()
+
+    assert (turn.released, out_meanwhile) == (1, 1)
+    assert again.released == 3
+    assert sorted(one.fence for one in yard.broker.sent) == [1, 2, 2, 2]
+    assert len({one.id for one in yard.broker.sent}) == 4
+
+
+def test_what_the_gate_would_refuse_stays_where_it_lies(yard: Yard) -> None:
+    def uploads_are_shut(call: Call) -> Wait | None:
+        return a_wait(30) if call.capability is Capability.UPLOADS else None
+
+    yard.gate.shut = uploads_are_shut
+    yard.accept(10, capability=Capability.UPLOADS)
+    yard.accept(3)
+
+    turn = yard.dispatcher.release_due()
+
+    assert turn.released == 3
+    assert {one.capability for one in yard.broker.sent} == {Capability.TEMPLATE_READS}
+    assert turn.look_again == timedelta(seconds=30)
+
+
+def test_a_short_wait_is_left_to_the_worker(yard: Yard) -> None:
+    yard.gate.shut = lambda _call: a_wait(1)
+    yard.accept(1)
+
+    assert yard.dispatcher.release_due().released == 1
+
+
+def test_when_the_gate_refuses_everything_the_dispatcher_rests_until_it_would_not(yard: Yard) -> None:
+    yard.gate.shut = lambda call: a_wait(0.4 + 30 * call.service_class.rank, because="breaker")
+    yard.settings = DispatchSettings(short_wait_seconds=0)
+    yard.dispatcher = yard.another()
+    yard.accept(2)
+    yard.accept(2, service_class=ServiceClass.INTERACTIVE)
+
+    turn = yard.dispatcher.release_due()
+
+    assert (turn.released, turn.rest(1.0)) == (0, 0.4)
+    assert yard.bay.ledger.operations.out([KIND]) == {KIND: 0}
+
+
+def test_who_died_is_taken_back(yard: Yard) -> None:
+    yard.accept(2)
+    yard.dispatcher.release_due()
+    yard.begin(yard.broker.sent[0])
+    yard.bay.pass_time(16)
+
+    assert yard.dispatcher.reclaim() == 2
+    assert yard.dispatcher.release_due().released == 2
+
+
+def test_a_second_dispatcher_leads_only_when_the_lease_of_the_first_is_over(yard: Yard) -> None:
+    first, second = yard.dispatcher, yard.another()
+
+    led = [first.lead(), second.lead()]
+    yard.bay.pass_time(3.9)
+    led += [second.lead()]
+    yard.bay.pass_time(0.2)
+    led += [second.lead(), first.lead()]
+
+    assert led == [True, False, False, True, False]
+
+
+def test_who_resigns_lets_the_other_lead_at_once(yard: Yard) -> None:
+    first, second = yard.dispatcher, yard.another()
+    first.lead()
+    second.lead()
+
+    second.resign()
+    nobody_resigns_for_another = second.lead()
+    first.resign()
+
+    assert not nobody_resigns_for_another
+    assert second.lead()
+
+
+@dataclass
+class Loop:
+    """Runs the dispatcher for so many turns; time passes as it waits."""
+
+    yard: Yard
+    turns: int
+    waits: list[float] = field(default_factory=list)
+    before: Callable[[int], None] = lambda turn: None
+    upkeep: Callable[[], None] = lambda: None
+    now: float = 1000.0
+
+    def run(self) -> None:
+        dispatch.run(
+            self.yard.dispatcher,
+            wait=self._wait,
+            upkeep=self.upkeep,
+            stopping=self._stopping,
+            settings=self.yard.settings,
+            monotonic=lambda: self.now,
+        )
+
+    def _stopping(self) -> bool:
+        if len(self.waits) >= self.turns:
+            return True
+        self.before(len(self.waits))
+        return False
+
+    def _wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.now += seconds
+        self.yard.bay.pass_time(seconds)
+
+
+def test_it_looks_again_at_once_after_a_release_and_rests_otherwise(yard: Yard) -> None:
+    yard.accept(2)
+    loop = Loop(yard, turns=4)
+
+    loop.run()
+
+    assert loop.waits == [0.0, 1.0, 1.0, 1.0]
+
+
+def test_it_resigns_when_it_stops(yard: Yard) -> None:
+    Loop(yard, turns=1).run()
+
+    assert yard.another().lead()
+
+
+def test_who_does_not_lead_releases_nothing_and_takes_over_in_time(yard: Yard) -> None:
+    yard.another().lead()
+    yard.accept(1)
+    loop = Loop(yard, turns=7)
+    sent: list[int] = []
+    loop.before = lambda _turn: sent.append(len(yard.broker.sent))
+
+    loop.run()
+
+    assert sent[:5] == [0] * 5
+    assert sent[-1] == 1, "within some seconds after the other's lease"
+
+
+@pytest.mark.parametrize("part", ["ledger", "presence", "upkeep"])
+def test_it_outlives_an_outage_and_does_not_spin(
+    yard: Yard, part: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    yard.accept(1)
+    loop, real = Loop(yard, turns=6), yard.bay.ledger.operations.out
+
+    def out(kinds: tuple[str, ...]) -> dict[str, int]:
+        if part == "ledger" and len(loop.waits) < 3:
+            raise LedgerUnavailable("the ledger cannot be asked")
+        return real(kinds)
+
+    def upkeep() -> None:
+        if part == "upkeep" and len(loop.waits) < 3:
+            raise NotReady("Redis cannot be reached")
+
+    def presence(turn: int) -> None:
+        yard.presence.away = part == "presence" and turn < 3
+
+    monkeypatch.setattr(yard.bay.ledger.operations, "out", out)
+    loop.upkeep, loop.before = upkeep, presence
+
+    loop.run()
+
+    assert loop.waits[:3] == [1.0] * 3
+    assert len(yard.broker.sent) == 1
+    assert caplog.text.count("part_failed") == 3
+
+
+def test_an_outage_while_it_resigns_ends_it_all_the_same(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_args: object, **_more: object) -> None:
+        raise LedgerUnavailable("the ledger cannot be asked")
+
+    monkeypatch.setattr(yard.bay.ledger.leaderships, "resign", away)
+
+    Loop(yard, turns=1).run()

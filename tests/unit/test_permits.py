@@ -1,0 +1,251 @@
+"""The one way out of the house: a permit before each call, and its account afterwards, whatever happens."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+
+from tests.support.fakes import FakeGate, FakeGraph, a_wait, answering, failing
+from tests.unit.test_operation import an_operation
+from wabajobs.capability import Capability, ServiceClass
+from wabajobs.errors import (
+    AppLimitReached,
+    ConfigurationError,
+    GateUnavailable,
+    GraphError,
+    HeavyPage,
+    Held,
+    InvalidCall,
+    LeaseLost,
+    NarrowLimitReached,
+    NumberLimitReached,
+    Transient,
+    Unauthorized,
+    UnknownGraphError,
+    WabaLimitReached,
+)
+from wabajobs.gate import Because, Call, Change, Outcome
+from wabajobs.graph import Exchange, Usage
+from wabajobs.permits import PermittedGraph
+
+
+@dataclass
+class Way:
+    """A way out, and everything along it."""
+
+    gate: FakeGate = field(default_factory=FakeGate)
+    graph: FakeGraph = field(default_factory=FakeGraph)
+    slept: list[float] = field(default_factory=list)
+    may_go_on: Callable[[], None] = lambda: None
+
+    def get(self, path: str = "20001/message_templates", **params: object) -> dict[str, object]:
+        out = PermittedGraph(
+            gate=self.gate,
+            client=self.graph,
+            operation=an_operation(service_class=ServiceClass.INTERACTIVE, id="op-1"),
+            capability=Capability.TEMPLATE_READS,
+            may_go_on=self.may_go_on,
+            short_wait=timedelta(seconds=2),
+            sleep=self.slept.append,
+        )
+        return out.get(path, **({"after": None, "limit": 10} | params))
+
+
+def test_a_call_is_admitted_made_and_settled() -> None:
+    way = Way()
+    usage = Usage(app_percent=70, waba_percent=20, regain=timedelta(minutes=3))
+    way.graph.surprises.append(Exchange(usage=usage, status=200, answer={"id": "7"}))
+
+    answer = way.get(limit=5)
+
+    assert answer == {"id": "7"}
+    assert way.gate.asked == [
+        Call(
+            app="10001",
+            queue="template_sync",
+            partner="acme",
+            waba="20001",
+            capability=Capability.TEMPLATE_READS,
+            service_class=ServiceClass.INTERACTIVE,
+            operation="op-1",
+        )
+    ]
+    [request] = way.graph.requests
+    assert (request.app, request.waba, request.method) == ("10001", "20001", "GET")
+    assert request.params == {"after": None, "limit": 5}
+    [report] = way.gate.reports
+    assert (report.outcome, report.app_percent, report.waba_percent) == (Outcome.OK, 70, 20)
+    assert report.regain == timedelta(minutes=3)
+    assert way.gate.out == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (AppLimitReached("no", code=4), Outcome.APP_LIMIT),
+        (WabaLimitReached("no", code=80008), Outcome.WABA_LIMIT),
+        (NarrowLimitReached("no", code=613), Outcome.CAPABILITY_LIMIT),
+        (NarrowLimitReached("no", code=80012), Outcome.OK),
+        (NumberLimitReached("no", code=133016), Outcome.OK),
+        (HeavyPage("no", code=1), Outcome.OK),
+        (Transient("no", code=2), Outcome.FAILED),
+        (Transient("a timeout"), Outcome.FAILED),
+        (Unauthorized("no", code=190), Outcome.OK),
+        (InvalidCall("no", code=100), Outcome.OK),
+        (UnknownGraphError("no", code=99999), Outcome.OK),
+    ],
+)
+def test_metas_error_is_raised_and_the_gate_learns_what_it_means(error: GraphError, outcome: Outcome) -> None:
+    way = Way()
+    way.graph.surprises.append(failing(error))
+
+    with pytest.raises(type(error)) as raised:
+        way.get()
+
+    assert raised.value is error
+    [report] = way.gate.reports
+    assert (report.outcome, report.code) == (outcome, error.code)
+
+
+def test_what_was_refused_before_it_went_out_is_unused() -> None:
+    way = Way()
+    way.graph.surprises.append(ConfigurationError("token of app 10001: TOKEN is not set"))
+
+    with pytest.raises(ConfigurationError):
+        way.get()
+
+    assert way.gate.outcomes == [Outcome.UNUSED]
+
+
+@pytest.mark.parametrize("crash", [RuntimeError("a bug"), MemoryError()])
+def test_of_a_call_that_nobody_knows_about_the_worst_is_assumed(crash: Exception) -> None:
+    way = Way()
+    way.graph.surprises.append(crash)
+
+    with pytest.raises(type(crash)):
+        way.get()
+
+    assert way.gate.outcomes == [Outcome.FAILED]
+
+
+def test_a_permit_that_went_stale_is_given_back_and_another_is_asked_for() -> None:
+    way = Way()
+
+    def be_kept_once() -> None:
+        way.gate.start_within = 60.0
+
+    way.gate.start_within, way.may_go_on = -1.0, be_kept_once
+
+    way.get()
+
+    assert way.gate.outcomes == [Outcome.UNUSED, Outcome.OK]
+    assert len(way.graph.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "stop", [LeaseLost("gone"), Held(reason="shutting down", by="worker", wait=timedelta(0))]
+)
+def test_who_must_not_go_on_gives_the_permit_back(stop: Exception) -> None:
+    way = Way()
+
+    def no() -> None:
+        raise stop
+
+    way.may_go_on = no
+
+    with pytest.raises(type(stop)):
+        way.get()
+
+    assert way.gate.outcomes == [Outcome.UNUSED]
+    assert way.graph.requests == []
+
+
+def test_short_waits_are_slept_out() -> None:
+    way = Way()
+    way.gate.answers.extend([a_wait(0.3), a_wait(1.2), None])
+
+    way.get()
+
+    assert way.slept == [0.3, 1.2]
+    assert len(way.graph.requests) == 1
+
+
+def test_a_longer_wait_gives_the_slot_back_with_its_reason() -> None:
+    way = Way()
+    way.gate.answers.append(a_wait(2.5, because=Because.BREAKER, reason="the breaker is open", notice="soon"))
+
+    with pytest.raises(Held) as held:
+        way.get()
+
+    assert (held.value.reason, held.value.by) == ("the breaker is open", "breaker")
+    assert (held.value.wait, held.value.notice) == (timedelta(seconds=2.5), "soon")
+    assert (way.slept, way.graph.requests) == ([], [])
+
+
+def test_a_wait_without_an_end_gives_the_slot_back() -> None:
+    way = Way()
+    way.gate.answers.append(a_wait(None, because=Because.PAUSE))
+
+    with pytest.raises(Held) as held:
+        way.get()
+
+    assert (held.value.by, held.value.wait) == ("pause", None)
+
+
+def test_who_must_not_go_on_learns_it_after_a_short_wait_without_asking_again() -> None:
+    way = Way()
+    way.gate.answers.append(a_wait(0.3))
+
+    def no() -> None:
+        raise LeaseLost("gone")
+
+    way.may_go_on = no
+
+    with pytest.raises(LeaseLost):
+        way.get()
+
+    assert len(way.gate.asked) == 1
+
+
+def test_without_the_gate_no_call_is_made() -> None:
+    way = Way()
+    way.gate.answers.append(GateUnavailable("Redis cannot be reached"))
+
+    with pytest.raises(GateUnavailable):
+        way.get()
+
+    assert way.graph.requests == []
+
+
+def test_an_answer_is_kept_though_the_gate_cannot_be_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="wabajobs")
+    way = Way()
+    way.gate.refusals.append(GateUnavailable("Redis cannot be reached"))
+    way.graph.surprises.append(answering({"id": "7"}))
+
+    assert way.get() == {"id": "7"}
+    assert "settle_failed" in caplog.text
+
+
+def test_metas_error_is_kept_though_the_gate_cannot_be_told() -> None:
+    way = Way()
+    way.gate.refusals.append(GateUnavailable("Redis cannot be reached"))
+    way.graph.surprises.append(AppLimitReached("no", code=4))
+
+    with pytest.raises(AppLimitReached):
+        way.get()
+
+
+def test_a_breaker_that_changed_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="wabajobs")
+    way = Way()
+    way.gate.changes = (Change(scope="app:10001", state="open", until=None, evidence="code 4"),)
+    way.graph.surprises.append(AppLimitReached("no", code=4))
+
+    with pytest.raises(AppLimitReached):
+        way.get()
+
+    assert "breaker_changed" in caplog.text
+    assert "evidence=code 4" in caplog.text
