@@ -47,7 +47,6 @@ def perform(operation_id: str, fence: int, *, bench: Bench) -> Outcome:
             operation_id,
             fence,
             worker=bench.worker,
-            pauses=bench.ledger.decisions.pauses(now=now),
             now=now,
             lease=bench.leases.length,
         )

@@ -26,11 +26,15 @@ CATALOGUE: Final = {
 }
 """Every event there is. `tell` refuses any other."""
 
-_PROBLEMS: Final = {"attempt_crashed": logging.ERROR, "part_failed": logging.WARNING}
+_LEVELS: Final = {
+    "attempt_crashed": logging.ERROR,
+    "part_failed": logging.WARNING,
+    "attempt_ended": logging.DEBUG,  # Celery logs the end of each task already
+}
 
 
 def tell(event: str, **facts: Any) -> None:
     """Log an event of the catalogue with its facts, as `event name=value …`."""
     meaning = CATALOGUE[event]
     told = " ".join(f"{name}={value}" for name, value in facts.items() if value is not None)
-    log.log(_PROBLEMS.get(event, logging.INFO), "%s: %s %s", event, meaning, told)
+    log.log(_LEVELS.get(event, logging.INFO), "%s: %s %s", event, meaning, told)

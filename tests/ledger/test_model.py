@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -308,9 +308,11 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
 
         @precondition(lambda self: any(one.leased_until for one in self.memory.accounts.values()))
         @rule()
-        def die_and_be_reclaimed(self) -> None:
+        def die_and_go_on_elsewhere(self) -> None:
             self.book.pass_time(16)
             self._reclaim()
+            for message in self._release(3):
+                self._begin(message)
 
         def _reclaim(self) -> None:
             now = self.book.clock.now()
@@ -393,6 +395,7 @@ def test_any_order_of_moves_agrees_with_a_plain_account(ledger: Ledger) -> None:
             max_examples=examples,
             stateful_step_count=40,
             deadline=None,
+            phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking takes minutes
             suppress_health_check=list(HealthCheck),
         ),
     )

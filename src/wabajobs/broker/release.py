@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from celery import Celery
-from kombu.exceptions import OperationalError
+from kombu.exceptions import BatchPublishError, OperationalError
 from redis.exceptions import RedisError
 
 from wabajobs.operation import Operation
@@ -17,17 +17,16 @@ class Sender:
         self._app = app
 
     def __call__(self, released: Sequence[Operation]) -> Sequence[Operation]:
-        """Publish in order; return those that could not be, from the first refusal on."""
+        """Publish in one batch; return those that may not have been published, which is none or all.
+
+        A message that went out after all does no harm: its lease is over before a worker sees it, and the
+        worker drops it.
+        """
         try:
-            with self._app.producer_or_acquire() as producer:
-                for number, one in enumerate(released):
-                    try:
-                        self._send(one, producer)
-                    except (OperationalError, RedisError, OSError):
-                        # The one that failed may have been sent after all. Then its lease is over before
-                        # a worker sees it, and the worker drops it.
-                        return released[number:]
-        except (OperationalError, RedisError, OSError):
+            with self._app.producer_or_acquire() as producer, producer.batch():
+                for one in released:
+                    self._send(one, producer)
+        except (OperationalError, BatchPublishError, RedisError, OSError):
             return released
         return ()
 

@@ -1,8 +1,9 @@
 """The way to the ledger's database: transactions, and how SQLite is made to behave."""
 
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +39,9 @@ class Database:
         self.url: Final = _driver_url(url)
         self._engine = _engine(self.url)
         self._writer = self._engine.execution_options(**_WRITES)
+        # SQLite lets one write at a time, and who finds it busy sleeps and looks again, longer each time. Threads
+        # of one process need not do that to each other: they queue.
+        self._turn = threading.Lock() if self.is_sqlite else nullcontext()
 
     @property
     def is_sqlite(self) -> bool:
@@ -47,7 +51,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction that writes. Keep it short, and never hold it over an HTTP call."""
-        with _in_plain_words(self), self._writer.begin() as connection:
+        with _in_plain_words(self), self._turn, self._writer.begin() as connection:
             yield connection
 
     @contextmanager

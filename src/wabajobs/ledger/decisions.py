@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, func, insert, or_, select, update
+from sqlalchemy import Column, Connection, Select, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from wabajobs.decisions import Decisions, Limit, Pause, Scope, ScopeType
@@ -49,9 +49,9 @@ class DecisionRecords:
 
     def resume(self, scope: Scope, *, reason: str, actor: str, now: datetime) -> list[Pause]:
         """Lift every live pause of exactly this scope; other layers stay. Returns what was lifted."""
-        live = (*_live(now), PauseRow.scope_type == str(scope.type), PauseRow.scope_name == scope.name)
+        of_scope = (PauseRow.scope_type == str(scope.type), PauseRow.scope_name == scope.name)
         with self._database.write() as connection:
-            lifted = [_as_pause(row) for row in connection.execute(_pauses().where(*live))]
+            lifted = [_as_pause(row) for row in connection.execute(_LIVE_PAUSES.where(*of_scope), {"now": now})]
             if lifted:
                 connection.execute(
                     update(PauseRow)
@@ -79,14 +79,14 @@ class DecisionRecords:
     def pauses(self, *, now: datetime) -> list[Pause]:
         """Return the pauses in force, oldest first."""
         with self._database.read() as connection:
-            return _live_pauses(connection, now)
+            return live_pauses(connection, now)
 
     def current(self, *, now: datetime) -> Decisions:
         """Return all that is in force, with its revision."""
         newest = select(func.max(LimitRow.id)).group_by(LimitRow.scope)
         with self._database.read() as connection:
             revision = _revision(connection)
-            pauses = _live_pauses(connection, now)
+            pauses = live_pauses(connection, now)
             limits = [
                 Limit(row.scope, row.calls, row.window_seconds, row.actor, row.reason)
                 for row in connection.execute(
@@ -138,13 +138,15 @@ def _pauses() -> Select[Any]:
     return select(*columns)
 
 
-def _live(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    return PauseRow.lifted_at.is_(None), or_(PauseRow.ends_at.is_(None), PauseRow.ends_at > now)
+_LIVE: Final = and_(
+    PauseRow.lifted_at.is_(None), or_(PauseRow.ends_at.is_(None), PauseRow.ends_at > bindparam("now"))
+)
+_LIVE_PAUSES: Final = _pauses().where(_LIVE).order_by(PauseRow.id)
 
 
-def _live_pauses(connection: Connection, now: datetime) -> list[Pause]:
-    rows = connection.execute(_pauses().where(*_live(now)).order_by(PauseRow.id))
-    return [_as_pause(row) for row in rows]
+def live_pauses(connection: Connection, now: datetime) -> list[Pause]:
+    """Return the pauses in force, oldest first, as a transaction sees them."""
+    return [_as_pause(row) for row in connection.execute(_LIVE_PAUSES, {"now": now})]
 
 
 def _as_pause(row) -> Pause:  # type: ignore[no-untyped-def]

@@ -13,11 +13,13 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, Self
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Integer,
     Select,
     and_,
     bindparam,
@@ -39,11 +41,19 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
 from wabajobs.capability import Capability, ServiceClass
-from wabajobs.decisions import Pause, ScopeType
+from wabajobs.decisions import Pause, Scope, ScopeType
 from wabajobs.errors import IdempotencyConflict, LeaseLost, LedgerUnavailable, NotFound
 from wabajobs.ledger.database import Database
+from wabajobs.ledger.decisions import live_pauses
 from wabajobs.ledger.rows import as_operation, select_operations
-from wabajobs.ledger.tables import AttemptRow, EventRow, OperationRow, RequestRow, StagedPageRow
+from wabajobs.ledger.tables import (
+    AttemptRow,
+    EventRow,
+    OperationRow,
+    RequestRow,
+    StagedPageRow,
+    UtcDateTime,
+)
 from wabajobs.operation import Operation, State, hold_of, new_id
 from wabajobs.outcome import Done, Failed, Hold, NotBegun
 
@@ -168,22 +178,10 @@ class Operations:
         """
         if at_most <= 0 or any(pause.scope.type is ScopeType.ALL for pause in pauses):
             return []
-        query = (
-            select_operations()
-            .where(
-                OperationRow.kind == kind,
-                OperationRow.leased_until.is_(None),
-                OperationRow.state.in_(OPEN),
-                OperationRow.due_at <= now,
-                _lane_is_free(),
-                *(~_covered(pause) for pause in pauses),
-                *(~_needs(need) for need in shut),
-            )
-            .order_by(OperationRow.class_rank, OperationRow.due_at, OperationRow.id)
-            .limit(at_most)
-        )
+        query = _due_query(frozenset(pause.scope for pause in pauses), frozenset(shut))
+        asked = {"kind": kind, "now": now, "at_most": at_most}
         with self._database.read() as connection:
-            rows = connection.execute(query).mappings().all()
+            rows = connection.execute(query, asked).mappings().all()
         first_of_lane: dict[str, Operation] = {}
         for row in rows:
             first_of_lane.setdefault(row["lane"] or row["id"], as_operation(row))
@@ -235,43 +233,30 @@ class Operations:
         fence: int,
         *,
         worker: str,
-        pauses: Collection[Pause],
         now: datetime,
         lease: timedelta,
+        pauses: Collection[Pause] | None = None,
     ) -> Operation | NotBegun:
-        """Let the holder of the lease start; anybody else, and a paused operation, is told why not."""
-        ours = and_(OperationRow.id == operation_id, OperationRow.fence == fence)
-        pending = and_(ours, OperationRow.state.in_(OPEN), OperationRow.leased_until.is_not(None))
+        """Let the holder of the lease start; anybody else, and a paused operation, is told why not.
+
+        Without `pauses`, those of the ledger count, as they are in this very transaction.
+        """
         with self._database.write() as connection:
-            query = select_operations().where(OperationRow.id == operation_id)
-            found = connection.execute(query).mappings().one_or_none()
-            if found is None:
-                return NotBegun("not begun: the ledger knows no such operation", settled=True)
-            operation = as_operation(found)
-            if pause := operation.pause_among(pauses):
-                connection.execute(
-                    update(OperationRow).where(pending).values(leased_until=None, state=State.WAITING, **_NO_HOLD)
-                )
+            if pauses is None:
+                pauses = live_pauses(connection, now)
+            if pauses and (pause := _pause_over(connection, operation_id, pauses)):
+                connection.execute(_GIVE_BACK, {"whom": operation_id, "under": fence})
                 return NotBegun(str(hold_of(pause)), settled=False)
             begun = connection.execute(
-                update(OperationRow)
-                .where(pending)
-                .values(
-                    state=State.RUNNING,
-                    attempts=OperationRow.attempts + 1,
-                    leased_until=now + lease,
-                    worker=worker,
-                    coalesce_key=None,  # from here on, a new request is a new operation
-                    **_NO_HOLD,
-                )
-            ).rowcount
-            if not begun:
-                return _why_not(operation, fence)
-            connection.execute(
-                insert(AttemptRow).values(operation_id=operation_id, fence=fence, worker=worker, begun_at=now)
+                _BEGIN, {"whom": operation_id, "under": fence, "until": now + lease, "by": worker}
             )
+            row = begun.mappings().one_or_none()
+            if row is None:
+                return _why_not(connection, operation_id, fence)
+            attempt = {"operation_id": operation_id, "fence": fence, "worker": worker, "begun_at": now}
+            connection.execute(_OPEN_ATTEMPT, attempt)
             _tell(connection, now, worker, "begun", [(operation_id, {"attempt": fence})])
-            return as_operation(connection.execute(query).mappings().one())
+        return as_operation(row)
 
     # ── under way ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -308,29 +293,16 @@ class Operations:
         now: datetime,
     ) -> None:
         """Write down how the attempt ended, and end its lease. Raises `LeaseLost`."""
-        match outcome:
-            case Done(result):
-                values = {"state": State.SUCCEEDED, "result": result, "error": None, "finished_at": now}
-                name, detail = "succeeded", result
-            case Failed(reason, error):
-                detail = {"message": reason, **error}
-                values = {"state": State.FAILED, "error": detail, "finished_at": now}
-                name = "failed"
-            case Hold():
-                values = _held(outcome, now)
-                name = "paused" if outcome.by == "pause" else "held"
-                detail = outcome.as_json()
+        name, detail, values = _ending(outcome, now)
         with self._database.write() as connection:
-            moved = connection.execute(
-                update(OperationRow).where(*_held_by(operation_id, fence)).values(leased_until=None, **values)
-            ).rowcount
+            moved = connection.execute(_END, {"whom": operation_id, "under": fence, **values}).rowcount
             if not moved:
                 raise LeaseLost(f"operation {operation_id}: lease {fence} has gone to somebody else")
             _close_attempt(connection, operation_id, fence, now=now, outcome=name, detail=str(outcome))
             _tell(connection, now, worker, name, [(operation_id, detail)])
             if isinstance(outcome, Hold):
                 _let_join_again(connection, operation_id)
-            else:
+            elif isinstance(outcome, Failed):
                 connection.execute(delete(StagedPageRow).where(StagedPageRow.operation_id == operation_id))
 
     # ── rescue ──────────────────────────────────────────────────────────────────────────────────────────
@@ -400,13 +372,8 @@ class Operations:
 
     def out(self, kinds: Iterable[str]) -> dict[str, int]:
         """Return how many operations of each queue are with the workers, or on their way to them."""
-        query = (
-            select(OperationRow.kind, func.count())
-            .where(OperationRow.leased_until.is_not(None))
-            .group_by(OperationRow.kind)
-        )
         with self._database.read() as connection:
-            counted: dict[str, int] = dict(connection.execute(query).all())
+            counted: dict[str, int] = dict(connection.execute(_OUT).all())
         return {kind: counted.get(kind, 0) for kind in kinds}
 
     def count_open(self, *, pauses: Collection[Pause] = ()) -> list[tuple[str, State, int, datetime]]:
@@ -643,7 +610,28 @@ def _row_of(request: NewOperation, now: datetime) -> dict[str, Any]:
     }
 
 
-def _covered(pause: Pause) -> ColumnElement[bool]:
+@lru_cache(maxsize=256)
+def _due_query(paused: frozenset[Scope], shut: frozenset[Need]) -> Select[Any]:
+    """Put together what `next_due` asks; the same pauses and shut needs come again and again."""
+    other = aliased(OperationRow)
+    lane_is_free = ~exists().where(other.lane == OperationRow.lane, other.leased_until.is_not(None))
+    return (
+        select_operations()
+        .where(
+            OperationRow.kind == bindparam("kind"),
+            OperationRow.leased_until.is_(None),
+            OperationRow.state.in_(OPEN),
+            OperationRow.due_at <= bindparam("now"),
+            lane_is_free,
+            *(~_covered(scope) for scope in paused),
+            *(~_needs(need) for need in shut),
+        )
+        .order_by(OperationRow.class_rank, OperationRow.due_at, OperationRow.id)
+        .limit(bindparam("at_most", type_=Integer))
+    )
+
+
+def _covered(scope: Scope) -> ColumnElement[bool]:
     """Return the SQL form of `Operation.is_covered_by`."""
     columns: dict[ScopeType, Any] = {
         ScopeType.APP: OperationRow.app,
@@ -653,9 +641,9 @@ def _covered(pause: Pause) -> ColumnElement[bool]:
         # An operation without a WABA is in no WABA's pause; NULL = 'x' would be neither true nor false.
         ScopeType.WABA: func.coalesce(OperationRow.waba, ""),
     }
-    if pause.scope.type is ScopeType.ALL:
+    if scope.type is ScopeType.ALL:
         return true()
-    covered: ColumnElement[bool] = columns[pause.scope.type] == pause.scope.name
+    covered: ColumnElement[bool] = columns[scope.type] == scope.name
     return covered
 
 
@@ -668,7 +656,7 @@ def _needs(need: Need) -> ColumnElement[bool]:
 
 
 def _any_covers(pauses: Collection[Pause]) -> ColumnElement[bool]:
-    return or_(false(), *map(_covered, pauses))
+    return or_(false(), *(_covered(pause.scope) for pause in pauses))
 
 
 def _in_state(state: State, pauses: Collection[Pause]) -> ColumnElement[bool]:
@@ -682,7 +670,16 @@ def _in_state(state: State, pauses: Collection[Pause]) -> ColumnElement[bool]:
             return OperationRow.state == state
 
 
-def _why_not(operation: Operation, fence: int) -> NotBegun:
+def _pause_over(connection: Connection, operation_id: str, pauses: Collection[Pause]) -> Pause | None:
+    row = connection.execute(_ONE, {"whom": operation_id}).mappings().one_or_none()
+    return as_operation(row).pause_among(pauses) if row else None
+
+
+def _why_not(connection: Connection, operation_id: str, fence: int) -> NotBegun:
+    row = connection.execute(_ONE, {"whom": operation_id}).mappings().one_or_none()
+    if row is None:
+        return NotBegun("not begun: the ledger knows no such operation", settled=True)
+    operation = as_operation(row)
     if operation.state.finished:
         return NotBegun(f"not begun: already {operation.state}", settled=True)
     if operation.state is State.RUNNING:
@@ -690,20 +687,40 @@ def _why_not(operation: Operation, fence: int) -> NotBegun:
     return NotBegun(f"not begun: lease {fence} is over, the ledger releases it again", settled=False)
 
 
-def _held(hold: Hold, now: datetime) -> dict[str, Any]:
-    attempts = OperationRow.attempts if hold.spends_attempt else OperationRow.attempts - 1
-    if hold.by == "pause":
-        # The pause itself says why it waits, for as long as it lasts; the row needs no copy to go stale.
-        return {"state": State.WAITING, "due_at": now, "attempts": attempts, **_NO_HOLD}
-    return {
-        "state": State.HELD,
-        "due_at": hold.until or now,
-        "attempts": attempts,
-        "hold_reason": hold.reason,
-        "hold_by": hold.by,
-        "hold_until": hold.until,
-        "hold_notice": hold.notice,
+def _ending(outcome: Done | Hold | Failed, now: datetime) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
+    """Return an outcome's event, the event's detail, and what `_END` writes into the row."""
+    values: dict[str, Any] = {
+        "state": State.WAITING,
+        "due": None,
+        "refund": 0,
+        "result": None,
+        "error": None,
+        "finished": None,
+        "hold_reason": None,
+        "hold_by": None,
+        "hold_until": None,
+        "hold_notice": None,
     }
+    match outcome:
+        case Done(result):
+            return "succeeded", result, values | {"state": State.SUCCEEDED, "result": result, "finished": now}
+        case Failed(reason, error):
+            error = {"message": reason, **error}
+            return "failed", error, values | {"state": State.FAILED, "error": error, "finished": now}
+        case Hold():
+            values["refund"] = 0 if outcome.spends_attempt else 1
+            if outcome.by == "pause":
+                # The pause itself says why it waits, while it lasts; the row needs no copy to go stale.
+                return "paused", outcome.as_json(), values | {"due": now}
+            hold = {
+                "state": State.HELD,
+                "due": outcome.until or now,
+                "hold_reason": outcome.reason,
+                "hold_by": outcome.by,
+                "hold_until": outcome.until,
+                "hold_notice": outcome.notice,
+            }
+            return "held", outcome.as_json(), values | hold
 
 
 def _let_join_again(connection: Connection, operation_id: str) -> None:
@@ -763,11 +780,8 @@ def _reclaim_running(
 def _close_attempt(
     connection: Connection, operation_id: str, fence: int, *, now: datetime, outcome: str, detail: str
 ) -> None:
-    connection.execute(
-        update(AttemptRow)
-        .where(AttemptRow.operation_id == operation_id, AttemptRow.fence == fence)
-        .values(ended_at=now, outcome=outcome, detail=detail)
-    )
+    ended = {"whom": operation_id, "under": fence, "ended": now, "outcome": outcome, "detail": detail}
+    connection.execute(_CLOSE_ATTEMPT, ended)
 
 
 def _tell(
@@ -778,8 +792,75 @@ def _tell(
     whom: Sequence[tuple[str, dict[str, Any] | None]],
 ) -> None:
     connection.execute(
-        insert(EventRow).values(
-            operation_id=bindparam("whom"), at=now, name=name, actor=actor, detail=bindparam("what")
-        ),
-        [{"whom": operation_id, "what": detail} for operation_id, detail in whom],
+        _EVENT,
+        [
+            {"operation_id": operation_id, "at": now, "name": name, "actor": actor, "detail": detail}
+            for operation_id, detail in whom
+        ],
     )
+
+
+# The moves that every operation makes are put together once: building a statement costs SQLAlchemy several
+# times what running it costs the database.
+
+_ONE: Final = select_operations().where(OperationRow.id == bindparam("whom"))
+
+_OUT: Final = (
+    select(OperationRow.kind, func.count())
+    .where(OperationRow.leased_until.is_not(None))
+    .group_by(OperationRow.kind)
+)
+
+_LEASED: Final = and_(
+    OperationRow.id == bindparam("whom"),
+    OperationRow.fence == bindparam("under"),
+    OperationRow.state.in_(OPEN),
+    OperationRow.leased_until.is_not(None),
+)
+_RUNNING: Final = and_(
+    OperationRow.id == bindparam("whom"),
+    OperationRow.fence == bindparam("under"),
+    OperationRow.state == State.RUNNING,
+)
+
+_BEGIN: Final = (
+    update(OperationRow)
+    .where(_LEASED)
+    .values(
+        state=State.RUNNING,
+        attempts=OperationRow.attempts + 1,
+        leased_until=bindparam("until"),
+        worker=bindparam("by"),
+        coalesce_key=None,  # from here on, a new request is a new operation
+        **_NO_HOLD,
+    )
+    .returning(*OperationRow.__table__.columns)
+)
+
+_GIVE_BACK: Final = update(OperationRow).where(_LEASED).values(leased_until=None, state=State.WAITING, **_NO_HOLD)
+
+_END: Final = (
+    update(OperationRow)
+    .where(_RUNNING)
+    .values(
+        leased_until=None,
+        state=bindparam("state"),
+        due_at=func.coalesce(bindparam("due", type_=UtcDateTime), OperationRow.due_at),
+        attempts=OperationRow.attempts - bindparam("refund", type_=Integer),
+        result=bindparam("result"),
+        error=bindparam("error"),
+        finished_at=bindparam("finished"),
+        hold_reason=bindparam("hold_reason"),
+        hold_by=bindparam("hold_by"),
+        hold_until=bindparam("hold_until"),
+        hold_notice=bindparam("hold_notice"),
+    )
+)
+
+_OPEN_ATTEMPT: Final = insert(AttemptRow)
+_CLOSE_ATTEMPT: Final = (
+    update(AttemptRow)
+    .where(AttemptRow.operation_id == bindparam("whom"), AttemptRow.fence == bindparam("under"))
+    .values(ended_at=bindparam("ended"), outcome=bindparam("outcome"), detail=bindparam("detail"))
+)
+_EVENT: Final = insert(EventRow)

@@ -111,6 +111,7 @@ class TemplateMirror:
                 checkpoint(counted),
                 capability=operation.capability,
             )
+            connection.execute(delete(StagedPageRow).where(StagedPageRow.operation_id == operation.id))
             _replace(connection, operation, before=before, after=after, changes=changes, now=now)
             _mark(
                 connection,

@@ -50,11 +50,12 @@ class Presence:
         """Return the living workers of each queue. Raises `NotReady` when Redis cannot be reached."""
         queues = list(queues)
         try:
-            now = self._now_ms()
             with self._redis.pipeline(transaction=False) as pipe:
+                pipe.time()
                 for queue in queues:
                     pipe.hgetall(_key(queue))
-                answers = pipe.execute()
+                time, *answers = pipe.execute()
+            now = _milliseconds(time)
             return {queue: self._alive(queue, answer, now) for queue, answer in zip(queues, answers, strict=True)}
         except (RedisError, OSError) as error:
             raise NotReady(f"Redis cannot be reached: {error}") from error
@@ -71,8 +72,12 @@ class Presence:
 
     def _now_ms(self) -> int:
         # Redis's own clock: the hosts' may differ by more than a worker may be silent.
-        seconds, micros = self._redis.time()
-        return int(seconds) * 1000 + int(micros) // 1000
+        return _milliseconds(self._redis.time())
+
+
+def _milliseconds(time: tuple[int, int]) -> int:
+    seconds, micros = time
+    return int(seconds) * 1000 + int(micros) // 1000
 
 
 def _key(queue: str) -> str:
