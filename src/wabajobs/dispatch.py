@@ -5,6 +5,7 @@ Just in time: no more are out than the living workers can work at. One dispatche
 
 import os
 import socket
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -35,6 +36,8 @@ class Forecaster(Protocol):
 
 
 _LEAD = "dispatcher"
+_BREATH_SECONDS = 0.005
+"""Between two turns that release something: the slots that become free meanwhile are filled together."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,6 @@ class Turn:
 
     def rest(self, at_most: float) -> float:
         """Return how many seconds there is nothing to do, unless somebody rings."""
-        if self.released:
-            return 0.0
         return at_most if self.look_again is None else min(at_most, self.look_again.total_seconds())
 
 
@@ -186,6 +187,7 @@ def run(
     stopping: Callable[[], bool],
     settings: DispatchSettings,
     monotonic: Callable[[], float],
+    breathe: Callable[[float], object] = time.sleep,
 ) -> None:
     """Run until `stopping`: release when woken, do the upkeep every poll interval, survive every outage.
 
@@ -205,7 +207,10 @@ def run(
                     if leads:
                         dispatcher.reclaim()
                 turn = dispatcher.release_due() if leads else Turn()
-                wait(turn.rest(settings.poll_seconds))
+                if turn.released:
+                    breathe(_BREATH_SECONDS)
+                else:
+                    wait(turn.rest(settings.poll_seconds))
             except NotReady as error:
                 events.tell("part_failed", part="dispatcher", why=error)
                 wait(settings.poll_seconds)
