@@ -56,8 +56,7 @@ def perform(operation_id: str, fence: int, *, bench: Bench) -> Outcome:
         return operation
     with bench.leases.hold(operation_id, fence, since=since) as may_go_on:
         try:
-            outcome = _outcome(operation, bench, may_go_on)
-            _record(operation, outcome, bench, may_go_on)
+            outcome = _record(operation, _outcome(operation, bench, may_go_on), bench, may_go_on)
         except (LeaseLost, LedgerUnavailable) as error:
             # Whatever we have done, somebody else decides from here on; we write nothing any more.
             events.tell("lease_lost", operation=operation_id, attempt=fence, why=error)
@@ -75,19 +74,23 @@ def _outcome(operation: Operation, bench: Bench, may_go_on: Callable[[], None]) 
     except Exception as error:
         if not isinstance(error, WabajobsError):
             events.log.exception("attempt_crashed: operation=%s kind=%s", operation.id, operation.kind)
-        return verdict.of(
-            error,
-            attempts=operation.attempts,
-            now=bench.clock.now(),
-            settings=bench.settings.dispatch,
-        )
+        return _verdict(error, operation, bench)
     return Done(desk.results)
+
+
+def _verdict(error: Exception, operation: Operation, bench: Bench) -> Hold | Failed:
+    return verdict.of(
+        error,
+        attempts=operation.attempts,
+        now=bench.clock.now(),
+        settings=bench.settings.dispatch,
+    )
 
 
 def _record(
     operation: Operation, outcome: Done | Hold | Failed, bench: Bench, may_go_on: Callable[[], None]
-) -> None:
-    """Write the outcome down; while the database is away, for as long as the lease may be ours."""
+) -> Done | Hold | Failed:
+    """Write the outcome down, and return it; while the database is away, for as long as the lease may be ours."""
     while True:
         try:
             bench.ledger.operations.record(
@@ -97,8 +100,16 @@ def _record(
             with suppress(Held):  # that the worker is to stop is no reason to forget what has happened
                 may_go_on()
             time.sleep(_RECORD_AGAIN_SECONDS)
+        except WabajobsError:
+            raise
+        except Exception as error:
+            # The outcome cannot be written. That is then the outcome; if not even that can, Celery says so.
+            if isinstance(outcome, Failed):
+                raise
+            events.log.exception("attempt_crashed: operation=%s kind=%s", operation.id, operation.kind)
+            outcome = _verdict(error, operation, bench)
         else:
-            return
+            return outcome
 
 
 @dataclass

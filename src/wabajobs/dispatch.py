@@ -213,6 +213,7 @@ def run(
                     wait(turn.rest(settings.poll_seconds))
             except NotReady as error:
                 events.tell("part_failed", part="dispatcher", why=error)
+                leads, upkeep_due = False, 0.0  # somebody else may lead by now: ask before anything else
                 wait(settings.poll_seconds)
     finally:
         try:

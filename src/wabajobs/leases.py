@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from wabajobs import events
 from wabajobs.clock import Clock
-from wabajobs.errors import Held, LeaseLost, WabajobsError
+from wabajobs.errors import Held, LeaseLost
 from wabajobs.ledger import Ledger
 
 _MARGIN = 1.0
@@ -89,6 +89,7 @@ class Leases:
             time.sleep(self._renew_every)
             try:
                 self.renew()
-            except WabajobsError as error:
-                # Nothing is lost yet: the attempts stop by themselves when their time is over.
-                events.tell("part_failed", part="leases", why=error)
+            except Exception as error:
+                # Nothing is lost yet: the attempts stop by themselves when their time is over. But this thread
+                # must live, whatever the fault: nobody else renews.
+                events.tell("part_failed", part="leases", why=f"{type(error).__name__}: {error}")

@@ -13,6 +13,8 @@ from wabajobs.errors import (
     GraphError,
     Held,
     LimitReached,
+    NarrowLimitReached,
+    NumberLimitReached,
     Transient,
     UnknownGraphError,
     WabajobsError,
@@ -21,6 +23,8 @@ from wabajobs.outcome import Failed, Hold
 from wabajobs.settings import DispatchSettings
 
 _UNKNOWN_TRIES = 3
+_FEATURE_LIMIT = 613
+"""The one narrow limit that trips a breaker: that of the app and capability."""
 
 
 def of(error: Exception, *, attempts: int, now: datetime, settings: DispatchSettings) -> Hold | Failed:
@@ -36,6 +40,10 @@ def of(error: Exception, *, attempts: int, now: datetime, settings: DispatchSett
         case GateUnavailable():
             until = now + timedelta(seconds=settings.retry_seconds)
             return Hold(reason=f"no calls are made: {error}", by="gate", until=until)
+        case NarrowLimitReached() | NumberLimitReached() if error.code != _FEATURE_LIMIT:
+            # A limit of one template or number: no breaker stands for it, so the wait itself must be long.
+            until = now + timedelta(seconds=settings.retry_cap_seconds)
+            return Hold(reason=f"Meta refused the call: {error}", by="meta", until=until)
         case LimitReached():
             # The gate knows by now, and knows for how long; it is asked when this short wait is over.
             until = now + timedelta(seconds=settings.retry_seconds)

@@ -13,6 +13,9 @@ from wabajobs.ledger.tables import AttemptRow
 from wabajobs.operation import Operation
 from wabajobs.simulator.judge import CallRecord
 
+SHORT_PAGES: dict[str, Any] = {"template_sync": {"page_size": 20}}
+"""Settings with which a list has many pages, and is quickly written down all the same."""
+
 
 def calls_about(fleet: Fleet, waba: str) -> list[CallRecord]:
     """Return the calls about a WABA, in the order of their arrival."""

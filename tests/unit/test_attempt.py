@@ -16,6 +16,7 @@ from wabajobs.capability import Capability
 from wabajobs.decisions import Scope
 from wabajobs.errors import (
     AppLimitReached,
+    ConfigurationError,
     GateUnavailable,
     LedgerUnavailable,
     Transient,
@@ -368,6 +369,30 @@ def test_a_step_without_a_capability_cannot_call(bay: Bay) -> None:
 
     assert "step 'calls' makes calls but declares no capability" in str(outcome)
     assert bay.gate.asked == []
+
+
+def test_a_result_that_cannot_be_written_fails_the_operation_instead_of_coming_back_for_ever(bay: Bay) -> None:
+    bay.kinds = a_kind(Step(name="odd", run=lambda work: {"made": object()}, capability=Capability.PROFILE))
+    operation = bay.accept()
+
+    outcome = bay.perform()
+
+    assert isinstance(outcome, Failed)
+    assert bay.get(operation).state == "failed"
+    assert "internal error" in bay.get(operation).error["message"]
+
+
+def test_a_kind_that_calls_nobody_is_refused() -> None:
+    with pytest.raises(ValueError, match="no step with a capability"):
+        a_kind(Step(name="idle", run=lambda work: {}))
+
+
+def test_two_kinds_of_one_name_are_refused() -> None:
+    step = Step(name="only", run=lambda work: {}, capability=Capability.PROFILE)
+    one, other = (Kind(name="twin", summary=summary, steps=(step,)) for summary in ("one", "other"))
+
+    with pytest.raises(ConfigurationError, match="two of the name 'twin'"):
+        Catalogue([one, other])
 
 
 def test_eight_attempts_at_once_each_end_by_themselves(bay: Bay) -> None:

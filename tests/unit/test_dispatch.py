@@ -245,6 +245,7 @@ class Loop:
             stopping=self._stopping,
             settings=self.yard.settings,
             monotonic=lambda: self.now,
+            breathe=self._wait,
         )
 
     def _stopping(self) -> bool:
@@ -259,13 +260,13 @@ class Loop:
         self.yard.bay.pass_time(seconds)
 
 
-def test_it_looks_again_at_once_after_a_release_and_rests_otherwise(yard: Yard) -> None:
+def test_it_looks_again_in_a_breath_after_a_release_and_rests_otherwise(yard: Yard) -> None:
     yard.accept(2)
     loop = Loop(yard, turns=4)
 
     loop.run()
 
-    assert loop.waits == [0.0, 1.0, 1.0, 1.0]
+    assert loop.waits == [0.005, 1.0, 1.0, 1.0]
 
 
 def test_it_resigns_when_it_stops(yard: Yard) -> None:

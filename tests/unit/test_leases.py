@@ -1,12 +1,15 @@
 """A worker's leases: good while they are renewed, and nobody goes on once they may be lost."""
 
+import threading
 import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from tests.unit.conftest import Bay
 from wabajobs.errors import Held, LeaseLost
+from wabajobs.leases import Leases
 from wabajobs.operation import Operation
 
 
@@ -86,3 +89,21 @@ def test_who_shuts_down_stops_at_the_next_call_but_keeps_the_lease(bay: Bay) -> 
 
     assert held.value.wait == timedelta(0)
     assert bay.ledger.operations.reclaim(now=bay.clock.now(), max_attempts=6) == []
+
+
+def test_whatever_goes_wrong_in_one_renewal_the_next_is_made(bay: Bay, monkeypatch: pytest.MonkeyPatch) -> None:
+    operation = running(bay)
+    leases = Leases(bay.ledger, clock=bay.clock, lease=bay.leases.length, renew_every=timedelta(milliseconds=10))
+    renewed = threading.Event()
+    renew, faults = bay.ledger.operations.renew, iter([RuntimeError("a fault of ours")])
+
+    def renew_after_a_fault(*arguments: Any, **more: Any) -> Any:
+        for fault in faults:
+            raise fault
+        renewed.set()
+        return renew(*arguments, **more)
+
+    monkeypatch.setattr(bay.ledger.operations, "renew", renew_after_a_fault)
+
+    with leases.hold(operation.id, operation.fence, since=time.monotonic()):
+        assert renewed.wait(10)

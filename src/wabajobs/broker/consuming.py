@@ -29,7 +29,7 @@ class Message(Channel.Message):
     acknowledged is stale by then: the ledger has ended its lease.
     """
 
-    def ack_log_error(self, logger: Any, errors: Any, multiple: bool = False) -> None:
+    def ack_log_error(self, _logger: Any, errors: Any, multiple: bool = False) -> None:
         """Acknowledge; raise what makes the consumer connect again. A connection that is gone does not matter."""
         try:
             self.ack(multiple=multiple)

@@ -15,8 +15,11 @@ class Catalogue:
     """The kinds there are, by name."""
 
     def __init__(self, kinds: Iterable[Kind]) -> None:
-        """Know these kinds."""
-        self._kinds = {kind.name: kind for kind in kinds}
+        """Know these kinds. Raises `ConfigurationError` when two have the same name."""
+        self._kinds: dict[str, Kind] = {}
+        for kind in kinds:
+            if self._kinds.setdefault(kind.name, kind) is not kind:
+                raise ConfigurationError(f"kinds: there are two of the name {kind.name!r}")
 
     @property
     def names(self) -> tuple[str, ...]:

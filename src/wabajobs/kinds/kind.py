@@ -132,6 +132,11 @@ class Kind:
     coalesces: bool = False
     """A request joins the pending operation of its (app, WABA), if there is one."""
 
+    def __post_init__(self) -> None:
+        """Refuse a kind that never calls anybody: there would be nothing to queue for."""
+        if not any(step.capability for step in self.steps):
+            raise ValueError(f"kind {self.name!r} has no step with a capability")
+
     @property
     def capability(self) -> Capability:
         """What its first call needs."""

@@ -1,8 +1,11 @@
 """The ledger: the truth about every operation, in SQL. Nothing else in the house knows SQL."""
 
+from wabajobs.ledger.accepting import Accepted, NewOperation
+from wabajobs.ledger.conditions import Need
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.decisions import DecisionRecords, Leaderships
-from wabajobs.ledger.operations import Accepted, Need, NewOperation, Operations, Story
+from wabajobs.ledger.history import Story
+from wabajobs.ledger.operations import Operations
 from wabajobs.ledger.templates import Change, TemplateList, TemplateMirror
 
 

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from wabajobs.capability import Capability
+from wabajobs.ledger.attempts import require_lease, write_checkpoint
 from wabajobs.ledger.database import Database
-from wabajobs.ledger.operations import require_lease, write_checkpoint
 from wabajobs.ledger.tables import StagedPageRow, TemplateChangeRow, TemplateListRow, TemplateRow
 from wabajobs.operation import Operation
 

@@ -1,0 +1,240 @@
+"""Accepting: a request becomes one row, once per idempotency key, one pending row per lane."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import (
+    Connection,
+    Select,
+    and_,
+    delete,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from wabajobs.capability import Capability, ServiceClass
+from wabajobs.errors import IdempotencyConflict, LedgerUnavailable
+from wabajobs.ledger.conditions import OPEN
+from wabajobs.ledger.history import tell
+from wabajobs.ledger.rows import as_operation, select_operations
+from wabajobs.ledger.tables import OperationRow, RequestRow, StagedPageRow
+from wabajobs.operation import Operation, State, new_id
+
+_LANE_TRIES: Final = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewOperation:
+    """A request that has been checked: what `accept` writes down."""
+
+    kind: str
+    partner: str
+    app: str
+    waba: str | None
+    service_class: ServiceClass
+    capability: Capability
+    payload: dict[str, Any]
+    lane: str | None = None
+    coalesces: bool = False
+    key: str | None = None
+    """The caller's idempotency key, unique per partner."""
+    id: str = field(default_factory=new_id)
+
+    @property
+    def fingerprint(self) -> str:
+        """What makes two requests the same: kind, app, WABA and payload."""
+        same = [self.kind, self.app, self.waba, self.payload]
+        return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
+
+    def accepted(self, now: datetime) -> Operation:
+        """Return the operation that it becomes."""
+        return Operation(
+            id=self.id,
+            kind=self.kind,
+            state=State.WAITING,
+            partner=self.partner,
+            app=self.app,
+            waba=self.waba,
+            service_class=self.service_class,
+            capability=self.capability,
+            payload=self.payload,
+            attempts=0,
+            fence=0,
+            hold=None,
+            checkpoint=None,
+            result=None,
+            error=None,
+            due_at=now,
+            created_at=now,
+            finished_at=None,
+        )
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The operation that a request stands for. Not `created`: it was there already."""
+
+    operation: Operation
+    created: bool
+
+
+def accept_all(connection: Connection, requests: Sequence[NewOperation], now: datetime) -> list[Accepted]:
+    """Write requests down, most of them in three statements; what meets something that is there, one by one."""
+    # Everybody locks keys and lanes in the same order; else two batches could wait for each other.
+    in_order = sorted(requests, key=lambda one: (one.lane or "", one.partner, one.key or ""))
+    claimed = _claim_keys(connection, [one for one in in_order if one.key is not None], now)
+    fresh = [one for one in in_order if one.key is None or one.id in claimed]
+    inserted = _insert(connection, fresh, now)
+    accepted: dict[str, Accepted] = {}
+    for request in in_order:
+        if request.id in inserted:
+            accepted[request.id] = Accepted(request.accepted(now), created=True)
+        elif request.key is None or request.id in claimed:
+            accepted[request.id] = _join_or_insert(connection, request, now)
+    # Last, those with a key that is known: it may stand for one of this very batch.
+    for request in in_order:
+        if request.id not in accepted:
+            accepted[request.id] = Accepted(_of_key(connection, request), created=False)
+    return [accepted[request.id] for request in requests]
+
+
+def _join_or_insert(connection: Connection, request: NewOperation, now: datetime) -> Accepted:
+    for _ in range(_LANE_TRIES):
+        if joined := _join(connection, request, now):
+            return Accepted(joined, created=False)
+        # It has begun meanwhile, so the place is free again.
+        if _insert(connection, [request], now):
+            return Accepted(request.accepted(now), created=True)
+    raise LedgerUnavailable(f"lane {request.lane} changes hands too fast; try again")
+
+
+def _upsert(connection: Connection) -> Any:
+    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+
+
+def _claim_keys(connection: Connection, requests: Sequence[NewOperation], now: datetime) -> set[str]:
+    """Take the idempotency keys that are free; return the ids of the requests that now hold theirs."""
+    # ON CONFLICT, not an exception: inside the caller's own transaction on PostgreSQL a violated
+    # constraint would have spoilt everything the caller has done so far.
+    if not requests:
+        return set()
+    statement = _upsert(connection)(RequestRow).on_conflict_do_nothing().returning(RequestRow.operation_id)
+    rows = [
+        {
+            "partner": one.partner,
+            "key": one.key,
+            "operation_id": one.id,
+            "fingerprint": one.fingerprint,
+            "created_at": now,
+        }
+        for one in requests
+    ]
+    return set(connection.scalars(statement, rows))
+
+
+def refuse_conflicts(connection: Connection, requests: Sequence[NewOperation]) -> None:
+    """Raise `IdempotencyConflict` before anything is written."""
+    used: dict[tuple[str, str], NewOperation] = {}
+    for request in requests:
+        if request.key is not None:
+            first = used.setdefault((request.partner, request.key), request)
+            _require_same(request, operation_id=first.id, fingerprint=first.fingerprint)
+            if known := connection.execute(_request_of_key(request)).first():
+                _require_same(request, operation_id=known.operation_id, fingerprint=known.fingerprint)
+
+
+def _request_of_key(request: NewOperation) -> Select[str, str]:
+    return select(RequestRow.operation_id, RequestRow.fingerprint).where(
+        RequestRow.partner == request.partner, RequestRow.key == request.key
+    )
+
+
+def _require_same(request: NewOperation, *, operation_id: str, fingerprint: str) -> None:
+    if fingerprint != request.fingerprint:
+        raise IdempotencyConflict(
+            f"idempotency key {request.key!r} of partner {request.partner!r} belongs to operation"
+            f" {operation_id}, which is another request; use a new key for a new request"
+        )
+
+
+def _of_key(connection: Connection, request: NewOperation) -> Operation:
+    known = connection.execute(_request_of_key(request)).one()
+    _require_same(request, operation_id=known.operation_id, fingerprint=known.fingerprint)
+    query = select_operations().where(OperationRow.id == known.operation_id)
+    return as_operation(connection.execute(query).mappings().one())
+
+
+def _join(connection: Connection, request: NewOperation, now: datetime) -> Operation | None:
+    """Join the pending operation of the lane: the newest request wins, so it starts from the beginning."""
+    pending = and_(OperationRow.coalesce_key == request.lane, OperationRow.state.in_(OPEN))
+    query = select_operations().where(pending).with_for_update()
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        return None
+    joined = connection.execute(
+        update(OperationRow)
+        .where(pending, OperationRow.id == row["id"])
+        .values(
+            callers=OperationRow.callers + 1,
+            payload=request.payload,
+            class_rank=min(row["class_rank"], request.service_class.rank),
+            checkpoint=None,
+            capability=str(request.capability),
+        )
+    ).rowcount
+    if not joined:
+        return None
+    connection.execute(delete(StagedPageRow).where(StagedPageRow.operation_id == row["id"]))
+    if request.key is not None:
+        connection.execute(
+            update(RequestRow)
+            .where(RequestRow.partner == request.partner, RequestRow.key == request.key)
+            .values(operation_id=row["id"])
+        )
+    tell(connection, now, f"partner:{request.partner}", "joined", [(row["id"], None)])
+    return as_operation(
+        connection.execute(select_operations().where(OperationRow.id == row["id"])).mappings().one()
+    )
+
+
+def _insert(connection: Connection, requests: Sequence[NewOperation], now: datetime) -> set[str]:
+    """Write new operations; return the ids of those whose lane had no pending one."""
+    if not requests:
+        return set()
+    statement = (
+        _upsert(connection)(OperationRow)
+        .on_conflict_do_nothing(index_elements=["coalesce_key"])
+        .returning(OperationRow.id)
+    )
+    inserted = set(connection.scalars(statement, [_row_of(one, now) for one in requests]))
+    for partner in {one.partner for one in requests if one.id in inserted}:
+        theirs = [one.id for one in requests if one.partner == partner and one.id in inserted]
+        tell(connection, now, f"partner:{partner}", "accepted", [(id_, None) for id_ in theirs])
+    return inserted
+
+
+def _row_of(request: NewOperation, now: datetime) -> dict[str, Any]:
+    return {
+        "id": request.id,
+        "kind": request.kind,
+        "state": State.WAITING,
+        "partner": request.partner,
+        "app": request.app,
+        "waba": request.waba,
+        "class_rank": request.service_class.rank,
+        "capability": str(request.capability),
+        "payload": request.payload,
+        "lane": request.lane,
+        "coalesces": request.coalesces,
+        "coalesce_key": request.lane if request.coalesces else None,
+        "callers": 1,
+        "due_at": now,
+        "fence": 0,
+        "attempts": 0,
+        "created_at": now,
+    }
