@@ -13,7 +13,7 @@ import tomli_w
 
 from wabajobs.errors import ConfigurationError, NotReady
 from wabajobs.ledger import Database
-from wabajobs.machine import RedisServer, Service, find_server, free_port, require_free
+from wabajobs.machine import FolderLock, RedisServer, Service, find_server, free_port, require_free
 from wabajobs.settings import Settings
 from wabajobs.wiring import House
 
@@ -59,6 +59,7 @@ class Site:
             require_free(flower_port, "Flower", option="--flower-port")
         self._flower_port = flower_port
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        FolderLock.take(self.folder / "lock").release()  # who runs here already must not be disturbed
         own_redis = None if self._settings.redis_url else RedisServer(find_server(), folder=self.folder / "redis")
         try:
             self._resolve(own_redis)

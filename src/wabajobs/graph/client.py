@@ -128,21 +128,21 @@ class GraphClient:
         """
         credentials = self._credentials(request.app)
         token = request.token or credentials.token
-        prepared = self._prepare(request, token=token, app_secret=credentials.app_secret)
-        hide = tuple(_secrets([token, credentials.app_secret, request.params, request.json]))
+        app_secret = credentials.app_secret if request.proof and request.auth != "none" else None
+        proof = _proof(token, app_secret) if app_secret else None
+        prepared = self._prepare(request, token=token, proof=proof)
+        hide = tuple(_secrets([token, credentials.app_secret, proof, request.params, request.json]))
         try:
             with deadline(self.longest_exchange.total_seconds()):
                 return self._send(prepared, waba=request.waba, hide=hide)
         except _BROKEN as broken:  # their own words can hold the URL and headers: they go no further
             return Exchange(usage=Usage(), error=Transient(self._sentence(broken)))
 
-    def _prepare(
-        self, request: GraphRequest, *, token: Secret, app_secret: Secret | None
-    ) -> requests.PreparedRequest:
+    def _prepare(self, request: GraphRequest, *, token: Secret, proof: Secret | None) -> requests.PreparedRequest:
         authorization = None if request.auth == "none" else f"{request.auth} {_header_value(token, request.app)}"
         params = {name: _parameter(value) for name, value in request.params.items() if value is not None}
-        if app_secret and request.proof and authorization:
-            params["appsecret_proof"] = _proof(token, app_secret)
+        if proof is not None:
+            params["appsecret_proof"] = proof.reveal()
         body, content_type = _body(request)
         headers = {**request.headers, "Content-Type": content_type, "Authorization": authorization}
         return self._session.prepare_request(
@@ -269,9 +269,10 @@ def _header_value(token: Secret, app: str) -> str:
     return token.reveal()
 
 
-def _proof(token: Secret, app_secret: Secret) -> str:
+def _proof(token: Secret, app_secret: Secret) -> Secret:
     """Return Meta's `appsecret_proof`: hex HMAC-SHA256 of the token, with the app's secret as the key."""
-    return hmac.new(app_secret.reveal().encode(), token.reveal().encode(), hashlib.sha256).hexdigest()
+    digest = hmac.new(app_secret.reveal().encode(), token.reveal().encode(), hashlib.sha256)
+    return Secret(digest.hexdigest())
 
 
 def _parameter(value: object) -> str:

@@ -36,7 +36,8 @@ _NEEDED: Final = ("id", "name", "language", "status", "category")
 
 def read(work: Work) -> dict[str, Any]:
     """Read all pages, from where an earlier attempt stopped."""
-    progress = _taken_up(work) or _start(work)
+    taken_up = _taken_up(work)
+    progress = taken_up or _start(work)
     while not progress.get("complete"):
         try:
             answer = _page(work, progress)
@@ -44,13 +45,12 @@ def read(work: Work) -> dict[str, Any]:
         except HeavyPage as error:
             progress = _lighter(progress, error)
             work.keep(progress)
-        except InvalidCall:
-            # Meta forgets cursors after a while; then only a new beginning helps. But once, not for ever.
-            if progress["cursor"] is None or progress.get("began_again"):
-                raise
-            progress = {**_start(work), "began_again": True, "calls": progress["calls"] + 1}
-            work.keep(progress)
         except (GraphError, SyncError) as error:
+            if isinstance(error, InvalidCall) and progress is taken_up:
+                # Meta forgets cursors after a while. One that we have just been given it has not forgotten.
+                progress = {**_start(work), "calls": progress["calls"] + 1}
+                work.keep(progress)
+                continue
             # An attempt is stamped also when it fails: who looks for stale lists must not pick this one
             # again at once.
             work.templates.mark_attempt(work.operation, now=work.now(), error=str(error))

@@ -1,0 +1,235 @@
+"""The commands: an error is one sentence and an exit code, never a stack trace; JSON is JSON."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.fleet import Fleet
+from tests.support.waiting import until
+from tests.support.witness import answer
+from wabajobs import cli
+from wabajobs.simulator.faults import FaultRule
+
+FleetOn = Callable[..., Fleet]
+Typed = Callable[..., subprocess.CompletedProcess[str]]
+NO_ID = "01890000-0000-7000-8000-000000000000"
+
+
+@pytest.fixture
+def alone(on_sqlite: FleetOn) -> Fleet:
+    """A ledger and a Redis, and nothing that runs."""
+    return on_sqlite()
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Typed:
+    """Runs a command as its program does, in this process, which is quicker: there are many of them."""
+
+    def run(
+        fleet: Fleet, *arguments: str, folder: Path | None = None, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        for name, value in {**fleet.env, **variables}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(folder or fleet.folder)
+        monkeypatch.setattr(sys, "argv", ["wabajobs", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capfd.readouterr()
+        code = ended.value.code
+        assert isinstance(code, int)
+        return subprocess.CompletedProcess(arguments, code, said.out, said.err)
+
+    return run
+
+
+def _sentence(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the one sentence that a failed command has said."""
+    assert done.returncode not in (0, 70), done
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "internal error" not in done.stderr
+    # A command that was typed wrongly begins with how it is typed.
+    said = [line for line in done.stderr.splitlines() if line and not line.startswith(("Usage:", "Try "))]
+    assert len(said) == 1, done.stderr
+    assert done.stdout == ""
+    return said[0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("enqueue template_sync --partner acme --waba acme", "waba 'acme' is no WABA id: 5 to 20 digits"),
+        ("enqueue template_sync --partner acme", "waba is missing"),
+        ("enqueue template_sync --partner a/b --waba 1234567", "partner 'a/b' is no partner id"),
+        ("enqueue template_sync --waba 1234567", "Missing option '--partner'"),
+        ("enqueue templates --partner acme --waba 1234567", "there is no kind 'templates'; there are: "),
+        ("enqueue template_sync --partner acme --waba 1234567 --app 12345", "app '12345' is not configured"),
+        ("enqueue template_sync --partner acme --waba 1234567 --set pages=3", "pages: Extra inputs"),
+        ("enqueue template_sync --partner acme --waba 1234567 --set pages", "write FIELD=VALUE"),
+        ("enqueue template_sync --partner acme --waba 1234567 --class urgent", "'urgent' is not one of"),
+        ("pause queue templates --reason limit", "there is no queue 'templates'; there are: "),
+        ("pause queue template_sync", "Missing option '--reason'"),
+        ("pause queue template_sync --reason x", "say why"),
+        ("pause queue --reason limit", "scope 'queue' needs a name"),
+        ("pause all template_sync --reason limit", "scope 'all' takes no name"),
+        ("pause everything --reason limit", "there is no scope 'everything'; use one of all, "),
+        ("pause queue template_sync --reason limit --for 2hours", "'2hours' is no span of time; write "),
+        ("pause queue template_sync --reason limit --for 0s", "'0s' is no span of time"),
+        ("resume queue template_sync", "queue:template_sync is not paused; paused is: nothing"),
+        ("limits set app:77777 --calls 5 --reason why", "app '77777' is not configured"),
+        ("limits set queue:template_sync --calls 5 --reason why", "is no limit's scope; write app:APP_ID"),
+        (f"ops show {NO_ID}", f"there is no operation '{NO_ID}'"),
+        (f"ops wait {NO_ID}", f"there is no operation '{NO_ID}'"),
+        ("ops list --state gone", "'gone' is not one of"),
+        ("ops list --limit 0", "0 is not in the range"),
+        ("frobnicate", "No such command 'frobnicate'"),
+        ("status --frobnicate", "No such option"),
+    ],
+)
+def test_what_was_asked_wrongly_is_refused_in_a_sentence(
+    alone: Fleet, typed: Typed, wrong: str, says: str
+) -> None:
+    assert says in _sentence(typed(alone, *wrong.split()))
+    assert alone.house.ledger.operations.find() == []
+    assert alone.house.ledger.decisions.revision() == 0
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"WABAJOBS_CONFIG": "/nowhere/wabajobs.toml"}, "/nowhere/wabajobs.toml cannot be read"),
+        ({"WABAJOBS_CONFIG": "broken.toml"}, "broken.toml is not TOML"),
+        ({"WABAJOBS_CONFIG": "strange.toml"}, "configuration: gates: Extra inputs are not permitted"),
+        ({"WABAJOBS_DATABASE_URL": "sqlite:///empty.sqlite3"}, "; run: wabajobs db upgrade"),
+        ({"WABAJOBS_DATABASE_URL": "sqlite:////nowhere/at/all.sqlite3"}, "cannot be asked"),
+        ({"WABAJOBS_DATABASE_URL": "postgresql://anna:hush@127.0.0.1:1/none"}, "cannot be asked"),
+        ({"WABAJOBS_DATABASE_URL": "mysql://root@localhost/none"}, "SQLite or PostgreSQL, not on 'mysql'"),
+        ({"WABAJOBS_DATABASE_URL": "nonsense"}, "WABAJOBS_DATABASE_URL is no database URL"),
+        ({"WABAJOBS_REDIS_URL": "http://localhost"}, "WABAJOBS_REDIS_URL cannot be used"),
+        ({"WABAJOBS_GRAPH_VERSION": "24"}, "configuration: graph_version"),
+    ],
+)
+@pytest.mark.parametrize("command", ["status", "enqueue template_sync --partner acme --waba 1234567"])
+def test_a_set_up_that_does_not_fit_is_told_in_a_sentence(
+    alone: Fleet, typed: Typed, variables: dict[str, str], says: str, command: str
+) -> None:
+    (alone.folder / "broken.toml").write_text("apps = [")
+    (alone.folder / "strange.toml").write_text("[gates]\nwindow_seconds = 3\n")
+
+    said = _sentence(typed(alone, *command.split(), **variables))
+
+    assert says in said
+    assert "hush" not in said
+
+
+def test_without_any_configuration_the_commands_say_what_is_missing(
+    alone: Fleet, typed: Typed, tmp_path: Path
+) -> None:
+    def bare(command: str) -> subprocess.CompletedProcess[str]:
+        return typed(alone, *command.split(), folder=tmp_path, WABAJOBS_CONFIG="")
+
+    assert "has no tables yet; run: wabajobs db upgrade" in _sentence(bare("status"))
+    assert bare("db upgrade").returncode == 0
+    assert "no Meta app is configured" in _sentence(bare("enqueue template_sync --partner acme --waba 1234567"))
+
+
+def test_an_error_of_a_real_process_looks_the_same(alone: Fleet) -> None:
+    said = _sentence(alone.command("enqueue", "template_sync", "--partner", "acme", "--waba", "acme"))
+    assert said == "wabajobs: waba 'acme' is no WABA id: 5 to 20 digits, as a string"
+
+
+def test_every_answer_in_json_can_be_read(alone: Fleet, typed: Typed) -> None:
+    app = alone.simulator.app.id
+    waba = alone.simulator.world.waba_ids[0]
+
+    upgraded = answer(typed(alone, "db", "upgrade", "--json"))
+    accepted = answer(typed(alone, *f"enqueue template_sync --partner acme --waba {waba} --json".split()))
+    again = answer(typed(alone, *f"enqueue template_sync --partner acme --waba {waba} --json".split()))
+    shown = answer(typed(alone, "ops", "show", accepted["id"], "--json"))
+    listed = answer(typed(alone, "ops", "list", "--json"))
+    limit = answer(typed(alone, "limits", "set", f"app:{app}", "--calls", "77", "--reason", "why", "--json"))
+    limits = answer(typed(alone, "limits", "show", "--json"))
+    paused = answer(typed(alone, "pause", "all", "--reason", "why", "--for", "2h", "--json"))
+    status = answer(typed(alone, "status", "--json"))
+    resumed = answer(typed(alone, "resume", "all", "--json"))
+
+    assert upgraded["was"] == upgraded["revision"]
+    fields = "id kind state attempts hold result error created_at finished_at"
+    assert set(fields.split()) <= accepted.keys()
+    assert again["id"] == accepted["id"]
+    assert [one["event"] for one in shown["events"]] == ["accepted", "joined"]
+    assert [one["id"] for one in listed] == [accepted["id"]]
+    assert (limit["calls"], limit["in_force"]) == (77, True)
+    assert [(one["scope"], one["calls"], one["reason"]) for one in limits] == [(f"app:{app}", 77, "why")]
+    assert (paused["in_force"], paused["pauses"][0]["scope"]) == (True, "all")
+    assert status["queues"][0]["held"] == 1
+    assert status["pauses"] == paused["pauses"]
+    assert [pause["id"] for pause in resumed["pauses"]] == [paused["pauses"][0]["id"]]
+
+
+def test_wait_tells_by_its_exit_code_what_has_become_of_it(on_sqlite: FleetOn, typed: Typed) -> None:
+    fleet = on_sqlite(knobs={"wabas": 3})
+    good, bad, paused = fleet.simulator.world.waba_ids
+    fleet.simulator.faults.add(FaultRule(path=bad, code=100))
+    fleet.start("dispatcher", "worker")
+    fleet.ready()
+    typed(fleet, "pause", "waba", paused, "--reason", "not now")
+    done, failed, held = (one.id for one in fleet.sync(good, bad, paused))
+
+    succeeded = typed(fleet, "ops", "wait", done, "--timeout", "20s", "--json")
+    broken = typed(fleet, "ops", "wait", done, failed, "--timeout", "20s", "--json")
+    late = typed(fleet, "ops", "wait", held, "--timeout", "1s")
+
+    assert [one["state"] for one in answer(succeeded)] == ["succeeded"]
+    assert broken.returncode == 1
+    assert [one["state"] for one in json.loads(broken.stdout)] == ["succeeded", "failed"]
+    said = _sentence(late)
+    assert f"operation {held} is still held" in said
+    assert "is paused by" in said
+
+
+def test_list_filters_by_everything_that_it_offers(on_sqlite: FleetOn, typed: Typed) -> None:
+    fleet = on_sqlite(knobs={"wabas": 4})
+    good, bad, held, waiting = fleet.simulator.world.waba_ids
+    fleet.simulator.faults.add(FaultRule(path=bad, code=100))
+    fleet.start("dispatcher", "worker")
+    ids = {good: "", bad: ""}
+    for waba, partner in ((good, "acme"), (bad, "bolt")):
+        (operation,) = fleet.finished(fleet.sync(waba, partner=partner))
+        ids[waba] = operation.id
+    fleet.kill("worker")
+    until(lambda: not fleet.house.presence.living(["template_sync"])["template_sync"], what="it is forgotten")
+    typed(fleet, "pause", "waba", held, "--reason", "not now")
+    ids[held] = fleet.sync(held, partner="acme")[0].id
+    ids[waiting] = fleet.sync(waiting, partner="acme")[0].id
+
+    def listed(*filters: str) -> list[str]:
+        return [one["id"] for one in answer(typed(fleet, "ops", "list", *filters, "--json"))]
+
+    assert listed() == [ids[waba] for waba in (waiting, held, bad, good)]
+    assert listed("--state", "succeeded") == [ids[good]]
+    assert listed("--state", "failed") == [ids[bad]]
+    assert listed("--state", "held") == [ids[held]]
+    assert listed("--state", "waiting") == [ids[waiting]]
+    assert listed("--partner", "bolt") == [ids[bad]]
+    assert listed("--waba", good) == [ids[good]]
+    assert listed("--kind", "template_sync", "--partner", "acme", "--limit", "2") == [ids[waiting], ids[held]]
+    said = typed(fleet, "ops", "list")
+    assert all(id_ in said.stdout for id_ in ids.values())
+    assert typed(fleet, "ops", "list", "--partner", "nobody").stdout == "No operations.\n"
+
+
+def test_the_same_idempotency_key_gives_the_same_operation(alone: Fleet, typed: Typed) -> None:
+    first, second = alone.simulator.world.waba_ids[:2]
+    command = "enqueue template_sync --partner acme --key k-1 --waba"
+
+    once = typed(alone, *command.split(), first)
+    again = typed(alone, *command.split(), first)
+    other = typed(alone, *command.split(), second)
+
+    assert once.stdout == again.stdout
+    assert "idempotency key 'k-1' of partner 'acme' belongs to operation" in _sentence(other)
