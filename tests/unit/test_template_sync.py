@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.fakes import a_wait, answering, templates
 from tests.unit.conftest import WABA, Bay, some_settings
-from wabajobs.errors import AppLimitReached, HeavyPage
+from wabajobs.errors import AppLimitReached, HeavyPage, InvalidCall
 from wabajobs.graph import GraphRequest
 from wabajobs.operation import State
 from wabajobs.outcome import Done, Failed, Hold
@@ -221,6 +221,44 @@ def test_a_limit_on_page_two_leaves_the_list_and_moves_one_clock(bay: Bay) -> No
     cleared = bay.ledger.templates.read(WABA)
     assert cleared is not None
     assert cleared.last_error is None
+
+
+def held_after_page_one(bay: Bay) -> None:
+    bay.graph.lists[WABA] = templates(150)
+    bay.accept()
+    bay.gate.answers.extend([None, a_wait(60)])
+    assert isinstance(bay.perform(), Hold)
+    bay.pass_time(60)
+
+
+def test_a_cursor_that_meta_has_forgotten_meanwhile_makes_it_begin_again(bay: Bay) -> None:
+    held_after_page_one(bay)
+    bay.graph.surprises.append(InvalidCall("Invalid cursor", code=100))
+
+    outcome = bay.perform()
+
+    assert isinstance(outcome, Done)
+    assert bay.graph.asked_for == [(None, 100), ("c100", 100), (None, 100), ("c100", 100)]
+    assert outcome.result["templates"] == 150
+
+
+def test_a_cursor_that_was_given_a_moment_ago_is_not_forgotten_so_the_call_is_wrong(bay: Bay) -> None:
+    bay.graph.lists[WABA] = templates(150)
+    bay.graph.surprises.extend([None, InvalidCall("no such object", code=100, subcode=33)])
+    bay.accept()
+
+    assert isinstance(bay.perform(), Failed)
+    assert len(bay.graph.requests) == 2
+
+
+def test_what_was_half_read_long_ago_is_read_from_the_first_page(bay: Bay) -> None:
+    held_after_page_one(bay)
+    bay.pass_time(bay.settings.template_sync.take_up_within_seconds)
+
+    outcome = bay.perform()
+
+    assert isinstance(outcome, Done)
+    assert bay.graph.asked_for == [(None, 100), (None, 100), ("c100", 100)]
 
 
 def test_a_request_that_joins_a_held_sync_starts_it_from_the_first_page(bay: Bay) -> None:
