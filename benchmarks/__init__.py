@@ -1,0 +1,1 @@
+"""How fast it is, measured beside plain Celery on the same server, in the same minutes."""
