@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -17,7 +18,6 @@ from wabajobs.cli.site import SimulatorOptions, Site
 from wabajobs.dispatch import Dispatcher
 from wabajobs.machine import Event, Happened, Supervisor
 from wabajobs.settings import RUNNING_FILE, Settings
-from wabajobs.simulator.__main__ import main as simulate
 
 _PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
@@ -63,16 +63,20 @@ def log_to_stderr() -> None:
 def flower(context: click.Context, *, port: int, address: str) -> None:
     """Run Flower, the engineers' view. Further options are Flower's own (--basic-auth, --url-prefix …)."""
     Settings.load()  # a fault in the settings is told here, in a sentence
-    command = [sys.executable, "-m", "celery", "-A", "wabajobs.broker.monitor", "flower"]
-    command += [f"--port={port}", f"--address={address}", *context.args]
-    os.execv(command[0], command)  # noqa: S606 (this very interpreter; Flower takes our place)
+    where = (f"--port={port}", f"--address={address}")
+    _become("celery", "-A", "wabajobs.broker.monitor", "flower", *where, *context.args)
+
+
+def _become(module: str, *arguments: str) -> NoReturn:
+    """Let another program of this interpreter take our place: our process, our signals, none of our imports."""
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 (this very interpreter)
 
 
 @click.command(context_settings=_PASS_ON)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def simulator(arguments: tuple[str, ...]) -> None:
     """Run a Graph API that behaves like Meta's: `wabajobs simulator --help`."""
-    sys.exit(simulate(list(arguments)))
+    _become("wabajobs.simulator", *arguments)
 
 
 @click.command()

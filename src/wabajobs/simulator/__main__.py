@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m wabajobs.simulator", description=__doc__)
+    parser = argparse.ArgumentParser(prog="wabajobs simulator", description=__doc__)
     add = parser.add_argument
     add("--port", type=int, required=True, help="port on loopback; 0 takes a free one")
     add("--scenario", metavar="FILE", help="TOML file with any knob of the config and [[faults]]")
