@@ -103,8 +103,10 @@ class Fleet:
             argv = (
                 [sys.executable, "-m", "wabajobs", "dispatcher"]
                 if name.startswith("dispatcher")
-                else [sys.executable, "-m", "celery", "-A", "workers.template_sync", "worker"]
-                + ["--loglevel=INFO", "--hostname", f"{name}@%h"]
+                else [
+                    *(sys.executable, "-m", "celery", "-A", "workers.template_sync", "worker"),
+                    *("--loglevel=INFO", "--hostname", f"{name}@%h"),
+                ]
             )
             self._spawn(name, argv)
 

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,6 +20,8 @@ from wabajobs.dispatch import Dispatcher
 from wabajobs.machine import Event, Happened, Supervisor
 from wabajobs.settings import RUNNING_FILE, Settings
 
+_FLOWERS_COLUMNS = "name,uuid,state,kwargs,result,received,started,runtime,worker"
+"""Flower's own choice leaves out `kwargs`, which is where partner and WABA stand."""
 _PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 
@@ -63,8 +66,8 @@ def log_to_stderr() -> None:
 def flower(context: click.Context, *, port: int, address: str) -> None:
     """Run Flower, the engineers' view. Further options are Flower's own (--basic-auth, --url-prefix …)."""
     Settings.load()  # a fault in the settings is told here, in a sentence
-    where = (f"--port={port}", f"--address={address}")
-    _become("celery", "-A", "wabajobs.broker.monitor", "flower", *where, *context.args)
+    ours = (f"--port={port}", f"--address={address}", f"--tasks-columns={_FLOWERS_COLUMNS}")
+    _become("celery", "-A", "wabajobs.broker.monitor", "flower", *ours, *context.args)
 
 
 def _become(module: str, *arguments: str) -> NoReturn:
@@ -104,7 +107,8 @@ def up(*, data: Path, flower_port: int, simulated: bool, wabas: int, app_limit: 
 
 def _tell(event: Event) -> None:
     if event.happened is not Happened.STARTED:
-        click.echo(f"  {event}")
+        with suppress(BrokenPipeError):  # who read us has had enough; that is no reason to stop
+            click.echo(f"  {event}")
 
 
 COMMANDS = (up, dispatcher, flower, simulator)

@@ -13,8 +13,16 @@ import tomli_w
 
 from wabajobs.errors import ConfigurationError, NotReady
 from wabajobs.ledger import Database
-from wabajobs.machine import FolderLock, RedisServer, Service, find_server, free_port, require_free
-from wabajobs.settings import Settings
+from wabajobs.machine import (
+    FolderLock,
+    RedisServer,
+    Service,
+    find_server,
+    free_port,
+    is_listened_on,
+    require_free,
+)
+from wabajobs.settings import RUNNING_FILE, Settings
 from wabajobs.wiring import House
 
 WORKERS: Final = {"template_sync": ("template_sync",)}
@@ -83,6 +91,8 @@ class Site:
             lines.append(f"  some WABAs  {', '.join(self.wabas[:4])}")
         lines.append(f"  logs        {self.folder / 'logs'}")
         lines.append("In another terminal, in this folder:")
+        if self.config != RUNNING_FILE.absolute():
+            lines.append(f"  export WABAJOBS_CONFIG={self.config}")
         lines.append(f"  wabajobs enqueue template_sync --partner acme --waba {(self.wabas or ['WABA_ID'])[0]}")
         lines.append("  wabajobs status --watch")
         lines.append('  wabajobs pause queue template_sync --reason "trying it out"')
@@ -206,7 +216,10 @@ class Site:
             )
         if self._flower_port is not None:
             argv = [*_WABAJOBS, "flower", "--port", str(self._flower_port)]
-            services.append(Service(name="flower", argv=argv, env=env, stop_order=_THEN))
+            port = self._flower_port
+            services.append(
+                Service(name="flower", argv=argv, env=env, ready=lambda: is_listened_on(port), stop_order=_THEN)
+            )
         return services
 
     def _is_served(self, queues: tuple[str, ...]) -> bool:

@@ -25,7 +25,7 @@ def require_free(port: int, what: str, *, option: str | None = None) -> None:
     option = option or f"--{what.lower().replace(' ', '-')}-port"
     advice = f"give {what} another one: {option} N"
     # macOS lets us bind beside a program that listens on all addresses, so we also knock.
-    if _answers(port):
+    if is_listened_on(port):
         raise PortTaken(f"port {port} is taken by another program; {advice}")
     try:
         socket.create_server((_HERE, port)).close()
@@ -35,7 +35,8 @@ def require_free(port: int, what: str, *, option: str | None = None) -> None:
         raise NotReady(f"port {port} cannot be used ({error.strerror}); {advice}") from None
 
 
-def _answers(port: int) -> bool:
+def is_listened_on(port: int) -> bool:
+    """Tell whether somebody accepts connections on this port of our machine."""
     try:
         socket.create_connection((_HERE, port), timeout=1).close()
     except OSError:
