@@ -27,6 +27,17 @@ def calls_since(fleet: Fleet, wall: float) -> list[CallRecord]:
     return [call for call in fleet.simulator.judge.calls() if call.wall > wall]
 
 
+def calls_admitted_since(fleet: Fleet, wall: float) -> list[CallRecord]:
+    """Return the calls that cannot have been admitted before a moment: an older permit would be void by then.
+
+    At most as many as there are slots may have been admitted just before, and arrive just after.
+    """
+    all_since = calls_since(fleet, wall)
+    admitted = calls_since(fleet, wall + fleet.settings.gate.start_within_seconds)
+    assert len(all_since) - len(admitted) <= fleet.settings.workers.concurrency
+    return admitted
+
+
 def pages_read(fleet: Fleet, waba: str) -> list[str | None]:
     """Return the cursors of the pages that were answered, in order."""
     return [call.after for call in calls_about(fleet, waba) if call.status == 200]
