@@ -116,9 +116,7 @@ def simulate() -> Iterator[Callable[..., Simulator]]:
 
 
 @pytest.fixture
-def fleet_on(
-    own_redis: RunningRedis, simulate: Callable[..., Simulator]
-) -> Iterator[Callable[..., Fleet]]:
+def fleet_on(own_redis: RunningRedis, simulate: Callable[..., Simulator]) -> Iterator[Callable[..., Fleet]]:
     """Makes a fleet on a database, against a simulator with these knobs; nothing is started yet."""
     with ExitStack() as running, tempfile.TemporaryDirectory(prefix="fleet-") as folder:
 

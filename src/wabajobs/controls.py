@@ -88,14 +88,22 @@ class Controls:
     def mirror(self) -> Decisions:
         """Tell the gate everything that has been decided. Raises `GateUnavailable`."""
         decisions = self.ledger.decisions.current(now=self.clock.now())
-        self.gate.tell(decisions)
+        while not self.gate.tell(decisions):
+            newest = self.ledger.decisions.current(now=self.clock.now())
+            if newest.revision == decisions.revision:
+                # The gate knows of a later decision than our ledger does: the ledger has been restored or
+                # replaced, and what was decided in the other one is no longer true.
+                events.tell("mirror_replaced", revision=newest.revision)
+                self.gate.tell(newest, instead=True)
+                return newest
+            decisions = newest
         return decisions
 
     def keep_mirrored(self) -> None:
-        """Tell the gate again if it knows less than the ledger: it was emptied, or could not be reached."""
+        """Tell the gate again if it knows other than the ledger: it was emptied, or could not be reached."""
         try:
             told = self.gate.told()
-            if told is None or told < self.ledger.decisions.revision():
+            if told != self.ledger.decisions.revision():
                 events.tell("mirror_restored", revision=self.mirror().revision, was=told)
         except GateUnavailable as error:
             events.tell("mirror_failed", why=error)

@@ -18,7 +18,7 @@ from wabajobs.decisions import Pause
 from wabajobs.errors import NotReady, WabajobsError
 from wabajobs.gate import Call, Wait
 from wabajobs.kinds import Catalogue
-from wabajobs.ledger import Ledger, Need
+from wabajobs.ledger import DISPATCHER, Ledger, Need
 from wabajobs.operation import Operation
 from wabajobs.settings import DispatchSettings
 from wabajobs.signals import Presence
@@ -35,7 +35,6 @@ class Forecaster(Protocol):
         ...
 
 
-_LEAD = "dispatcher"
 _BREATH_SECONDS = 0.005
 """Between two turns that release something: the slots that become free meanwhile are filled together."""
 
@@ -86,7 +85,7 @@ class Dispatcher:
     def lead(self) -> bool:
         """Take or keep the lead; False while another dispatcher has it."""
         leads = self._ledger.leaderships.lead(
-            _LEAD,
+            DISPATCHER,
             holder=self._name,
             now=self._clock.now(),
             lease=timedelta(seconds=self._settings.leader_seconds),
@@ -99,7 +98,7 @@ class Dispatcher:
     def resign(self) -> None:
         """Let another dispatcher lead at once."""
         if self._leads:
-            self._ledger.leaderships.resign([_LEAD], holder=self._name, now=self._clock.now())
+            self._ledger.leaderships.resign([DISPATCHER], holder=self._name, now=self._clock.now())
 
     def reclaim(self) -> int:
         """Take back what was leased to somebody who is gone; return how many."""

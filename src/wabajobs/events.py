@@ -12,6 +12,7 @@ CATALOGUE: Final = {
     "breaker_changed": "a circuit breaker opened or closed",
     "settle_failed": "the gate could not be told how a call ended",
     "mirror_restored": "pauses and limits were put back into the gate",
+    "mirror_replaced": "the gate knew decisions of another ledger; ours are in their place",
     "mirror_failed": "the gate could not be told of a decision; it is tried again",
     "operations_released": "operations went from the ledger to the workers",
     "operation_reclaimed": "an operation was taken back from a worker that is gone",

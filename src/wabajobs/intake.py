@@ -38,15 +38,16 @@ def checked(request: Request, *, kinds: Catalogue, settings: Settings) -> NewOpe
     kind = kinds[request.kind]
     app = _app(request.app, settings)
     waba = _waba(request.waba, kind)
+    partner = _partner(request.partner)
     return NewOperation(
         kind=kind.name,
-        partner=_partner(request.partner),
+        partner=partner,
         app=app,
         waba=waba,
         service_class=_service_class(request.service_class, kind),
         capability=kind.capability,
         payload=_payload(request.payload, kind),
-        lane=kind.lane(app, waba),
+        lane=kind.lane(app=app, partner=partner, waba=waba),
         coalesces=kind.coalesces,
         key=_key(request.key),
     )

@@ -65,15 +65,7 @@ class PermittedGraph:
         self._short_wait = short_wait.total_seconds()
         self._sleep = sleep
         self._operation = operation
-        self._call = Call(
-            app=operation.app,
-            queue=operation.kind,
-            partner=operation.partner,
-            waba=operation.waba,
-            capability=capability,
-            service_class=operation.service_class,
-            operation=operation.id,
-        )
+        self._call = Call.of(operation, capability)
 
     def get(self, path: str, **params: object) -> dict[str, Any]:
         """Read. Raises `Held` when no call may be made now, or the `GraphError` that Meta answered."""

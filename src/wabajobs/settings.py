@@ -129,7 +129,7 @@ class DispatchSettings(_Table):
     attempt_lease_seconds: PositiveFloat = 15
     """A running attempt whose lease was not renewed for so long is taken for dead."""
     renew_seconds: PositiveFloat = 4
-    """How often a worker renews its leases, and looks at what people have decided."""
+    """How often a worker renews its leases."""
     worker_alive_seconds: PositiveFloat = 5
     """A worker that has not announced itself for so long gets nothing any more."""
     leader_seconds: PositiveFloat = 4
@@ -142,6 +142,8 @@ class DispatchSettings(_Table):
     """First back-off after a passing failure; doubles, with full jitter."""
     retry_cap_seconds: PositiveFloat = 600
     """Longest back-off."""
+    misconfigured_seconds: PositiveFloat = 30
+    """How long an operation waits after a worker that lacks something, such as a token, had to give it back."""
 
 
 class WorkerSettings(_Table):

@@ -9,7 +9,7 @@ from wabajobs.decisions import Pause
 from wabajobs.errors import NotReady
 from wabajobs.gate import AppReading, Gate
 from wabajobs.kinds import Catalogue
-from wabajobs.ledger import Ledger
+from wabajobs.ledger import DISPATCHER, Ledger
 from wabajobs.operation import State
 from wabajobs.settings import Settings
 from wabajobs.signals import Presence
@@ -75,6 +75,8 @@ def look(
     if any(reading.told and (reading.revision or 0) < decisions.revision for reading in apps):
         troubles.append("the gate has not been told the newest decision yet; it will be within seconds")
     queues = _queues(ledger, kinds, pauses=decisions.pauses, slots=slots, now=now)
+    if ledger.leaderships.holder(DISPATCHER, now=now) is None:
+        troubles.append("no dispatcher runs: nothing leaves the ledger (wabajobs dispatcher)")
     for queue in queues:
         if queue.workers == 0 and (queue.waiting or queue.running):
             troubles.append(f"no worker is alive for {queue.queue}: nothing of it is released")

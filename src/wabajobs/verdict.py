@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from wabajobs.errors import (
+    ConfigurationError,
     GateUnavailable,
     GraphError,
     Held,
@@ -37,6 +38,10 @@ def of(error: Exception, *, attempts: int, now: datetime, settings: DispatchSett
                 until=None if error.wait is None else now + error.wait,
                 notice=error.notice,
             )
+        case ConfigurationError():
+            # This worker was started wrongly (a token is missing, say). That must not cost anybody's operation.
+            until = now + timedelta(seconds=settings.misconfigured_seconds)
+            return Hold(reason=str(error), by="configuration", until=until)
         case GateUnavailable():
             until = now + timedelta(seconds=settings.retry_seconds)
             return Hold(reason=f"no calls are made: {error}", by="gate", until=until)

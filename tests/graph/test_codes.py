@@ -105,9 +105,7 @@ def test_a_page_that_is_too_heavy_is_told_from_other_trouble_of_code_1():
     assert type(limit) is errors.AppLimitReached
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"<html>502 Bad Gateway</html>", b"\xff\xfe\x00", b"{", b"[" * 100_000]
-)
+@pytest.mark.parametrize("body", [b"", b"<html>502 Bad Gateway</html>", b"\xff\xfe\x00", b"{", b"[" * 100_000])
 @pytest.mark.parametrize("status", [200, 403, 502, 504])
 def test_what_is_not_json_is_passing_trouble_without_a_code(status, body):
     error = classify(status, body)
@@ -127,9 +125,7 @@ def test_an_error_without_a_readable_code_is_judged_the_same_way():
     assert type(classify(400, {"error": {"code": "soon"}})) is errors.UnknownGraphError
     assert type(classify(500, {"error": {"message": "ouch"}})) is errors.Transient
     assert type(classify(400, {"error": {"is_transient": True}})) is errors.Transient
-    assert (
-        str(classify(400, {"error": "invalid_grant", "error_description": "Code is used"})) == "Code is used"
-    )
+    assert str(classify(400, {"error": "invalid_grant", "error_description": "Code is used"})) == "Code is used"
 
 
 @pytest.mark.parametrize("data", [{"details": "Wait 5 minutes"}, '{"details": "Wait 5 minutes"}'])

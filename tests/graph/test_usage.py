@@ -58,9 +58,7 @@ def test_header_names_have_no_case():
 
 
 def test_the_waba_is_found_under_its_id():
-    usage = of_waba(
-        {"101": [business(call_count=90)], "102": [business(call_count=1, total_time=7, regain=3)]}
-    )
+    usage = of_waba({"101": [business(call_count=90)], "102": [business(call_count=1, total_time=7, regain=3)]})
 
     assert usage.waba_percent == 7
     assert usage.regain == timedelta(minutes=3)
@@ -83,10 +81,7 @@ def test_under_another_id_the_fullest_management_object_counts():
 
 
 def test_without_a_management_object_all_count():
-    assert (
-        of_waba({"55": [business("ads_insights", call_count=12)], "56": {"call_count": 13}}).waba_percent
-        == 13
-    )
+    assert of_waba({"55": [business("ads_insights", call_count=12)], "56": {"call_count": 13}}).waba_percent == 13
 
 
 @pytest.mark.parametrize("regain", [0, -1, None, "soon", True, float("nan")])

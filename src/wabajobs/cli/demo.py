@@ -21,6 +21,7 @@ from urllib.request import urlopen
 import click
 from rich.console import Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -186,7 +187,9 @@ class Stage:
         )
         grid.add_row("        calls", _sparks(self._pace), f"{calls} made, {refused} refused by Meta")
         breaker = next((one for one in reading.breakers if one.state != "closed"), None)
-        gate = f"[bold red]breaker {breaker.state}[/] ({breaker.evidence})" if breaker else "[green]open[/]"
+        gate = (
+            f"[bold red]breaker {breaker.state}[/] ({escape(breaker.evidence)})" if breaker else "[green]open[/]"
+        )
         shown = (State.WAITING, State.RUNNING, State.HELD)
         waits = ", ".join(f"{states[state]} {state}" for state in shown if states.get(state))
         return Group(grid, Text.from_markup(f"         gate    {gate}   {waits}"))
@@ -255,7 +258,7 @@ def _a_pause(stage: Stage) -> None:
     stage.operations.append(late)
     reason = late.hold.reason if late.hold else "nobody said why"
     out.print("         The Hub enqueues one more meanwhile. It is accepted, and told why it waits:")
-    out.print(f"         [dim]{late.state}: {reason}[/]")
+    out.print(f"         [dim]{late.state}: {escape(reason)}[/]")
     stage.watch(lambda: False, at_most=3)
     during = stage.witness.report()["calls"] - before
     stage.claims.check("no call after `pause` had returned", f"{during} calls in 3 s", during == 0)

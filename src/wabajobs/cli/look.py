@@ -59,7 +59,7 @@ def render(now: Status) -> RenderableType:
 
 def _queues(now: Status) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("queue")
+    table.add_column("queue", no_wrap=True, overflow="fold")
     for name in ("waiting", "held", "running", "oldest", "done/h", "failed/h", "workers", "slots"):
         table.add_column(name, justify="right")
     table.add_column("")
@@ -87,7 +87,8 @@ def _queue_row(queue: QueueStatus) -> tuple[str, ...]:
 def _budgets(now: Status) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("budget", "", "ours", "others", "limit", "window", "on the wire"):
-        table.add_column(name, justify="left" if name in {"budget", ""} else "right")
+        left = name in {"budget", ""}
+        table.add_column(name, justify="left" if left else "right", no_wrap=name == "budget", overflow="fold")
     for app in now.apps:
         for window in app.windows:
             table.add_row(

@@ -7,14 +7,18 @@ from typing import Any
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from wabajobs.capability import ServiceClass
 from wabajobs.cli.house import house
 from wabajobs.cli.say import Span, answer, as_json, out, short
 from wabajobs.client import Client
+from wabajobs.errors import NotReady
+from wabajobs.gate import Call
 from wabajobs.ledger import Story
 from wabajobs.operation import Operation, State
 from wabajobs.settings import Settings
+from wabajobs.wiring import House
 
 
 @click.command()
@@ -119,9 +123,10 @@ def _table(found: list[Operation]) -> None:
         table.add_column(name, no_wrap=name in {"id", "state"})
     for one in found:
         why = one.hold.reason if one.hold else (one.error or {}).get("message", "")
-        table.add_row(
-            one.id, one.kind, one.partner, one.waba, one.state, f"{one.created_at:%m-%d %H:%M:%S}", str(why)
-        )
+        accepted = f"{one.created_at:%m-%d %H:%M:%S}"
+        # As text: what an operator or Meta wrote may hold brackets, which are no markup of ours.
+        cells = (one.id, one.kind, one.partner, one.waba or "", one.state, accepted, str(why))
+        table.add_row(*map(Text, cells))
     out.print(table)
 
 
@@ -134,15 +139,31 @@ def show(operation_id: str, *, as_json: bool) -> None:
         pauses = open_house.ledger.decisions.pauses(now=open_house.clock.now())
         operation = open_house.ledger.operations.get(operation_id).under(pauses)
         story = open_house.ledger.operations.story(operation_id)
+        waits_for = _waits_for(operation, open_house)
     facts = operation.as_json() | {
+        "waits_for": waits_for,
         "events": [
             {"at": one.at.isoformat(), "event": one.name, "by": one.actor, "detail": one.detail} for one in story
-        ]
+        ],
     }
-    answer(facts, as_json=as_json, plain=lambda: _tell(operation, story))
+    answer(facts, as_json=as_json, plain=lambda: _tell(operation, story, waits_for))
 
 
-def _tell(operation: Operation, story: list[Story]) -> None:
+def _waits_for(operation: Operation, open_house: House) -> str | None:
+    """Say what a waiting operation waits for: the gate's reason if it has one, or else a worker."""
+    if operation.state is not State.WAITING:
+        return operation.hold.reason if operation.hold else None
+    try:
+        [wait] = open_house.gate.forecast([Call.of(operation)])
+        workers = open_house.presence.living([operation.kind])[operation.kind]
+    except NotReady as error:
+        return str(error)
+    if wait is not None:
+        return str(wait)
+    return "its turn at a worker" if workers else f"a worker: none is alive for {operation.kind}"
+
+
+def _tell(operation: Operation, story: list[Story], waits_for: str | None) -> None:
     whom = f"WABA {operation.waba} of {operation.partner}" if operation.waba else operation.partner
     click.echo(f"{operation.kind} for {whom} (app {operation.app}, {operation.service_class})")
     click.echo(f"{operation.id} is {operation.state}", nl=False)
@@ -152,6 +173,8 @@ def _tell(operation: Operation, story: list[Story]) -> None:
         click.echo(f"It waits: {operation.hold.reason}.{until}")
         if operation.hold.notice:
             click.echo(f"Notice: {operation.hold.notice}")
+    elif waits_for:
+        click.echo(f"It waits for: {waits_for}.")
     if operation.error:
         click.echo(f"Error: {operation.error.get('message')}")
     click.echo()

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from typing import Self
 
 from wabajobs.capability import Capability, ServiceClass
+from wabajobs.operation import Operation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,19 @@ class Call:
     """Calls it counts for at Meta: a batch of 20 costs 20."""
     operation: str = ""
     """The operation's id, for whoever looks at what is on the wire."""
+
+    @classmethod
+    def of(cls, operation: Operation, capability: Capability | None = None) -> Self:
+        """Return a call that an operation wants to make; without a capability, its next one."""
+        return cls(
+            app=operation.app,
+            queue=operation.kind,
+            partner=operation.partner,
+            waba=operation.waba,
+            capability=capability or operation.capability,
+            service_class=operation.service_class,
+            operation=operation.id,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

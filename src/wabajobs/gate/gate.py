@@ -123,13 +123,19 @@ class Gate:
         )
         return replies.changes_of(reply, names=names)
 
-    def tell(self, decisions: Decisions) -> bool:
+    def tell(self, decisions: Decisions, *, instead: bool = False) -> bool:
         """Install what people have decided, for every app. False when a newer revision stands somewhere.
+
+        With `instead`, a newer one is replaced as well: it is of a ledger that is not ours any more.
 
         Counters are left alone. An app that had not been told anything begins by learning.
         """
         installed = [
-            self._scripts.run("tell", (keys.told(app),), (decisions.revision, _mirror(decisions, app)))
+            self._scripts.run(
+                "tell",
+                (keys.told(app),),
+                (decisions.revision, _mirror(decisions, app), "instead" if instead else ""),
+            )
             for app in self._apps
         ]
         return all(int(answer) == 1 for answer in installed)

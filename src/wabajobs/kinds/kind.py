@@ -128,9 +128,9 @@ class Kind:
     service_class: ServiceClass = ServiceClass.STANDARD
     needs_waba: bool = True
     one_at_a_time: bool = False
-    """Operations of one (app, WABA) never run at the same time."""
+    """Operations of one (app, partner, WABA) never run at the same time."""
     coalesces: bool = False
-    """A request joins the pending operation of its (app, WABA), if there is one."""
+    """A request joins the pending operation of its (app, partner, WABA), if there is one."""
 
     def __post_init__(self) -> None:
         """Refuse a kind that never calls anybody: there would be nothing to queue for."""
@@ -142,6 +142,9 @@ class Kind:
         """What its first call needs."""
         return next(step.capability for step in self.steps if step.capability is not None)
 
-    def lane(self, app: str, waba: str | None) -> str | None:
-        """Return the lane of an operation; None when it may run beside any other."""
-        return f"{self.name}:{app}:{waba}" if self.one_at_a_time or self.coalesces else None
+    def lane(self, *, app: str, partner: str, waba: str | None) -> str | None:
+        """Return the lane of an operation; None when it may run beside any other.
+
+        A partner's lanes are his own: nobody is given another's operation.
+        """
+        return f"{self.name}:{app}:{partner}:{waba}" if self.one_at_a_time or self.coalesces else None

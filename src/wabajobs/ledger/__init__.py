@@ -3,7 +3,7 @@
 from wabajobs.ledger.accepting import Accepted, NewOperation
 from wabajobs.ledger.conditions import Need
 from wabajobs.ledger.database import Database
-from wabajobs.ledger.decisions import DecisionRecords, Leaderships
+from wabajobs.ledger.decisions import DISPATCHER, DecisionRecords, Leaderships
 from wabajobs.ledger.history import Story
 from wabajobs.ledger.operations import Operations
 from wabajobs.ledger.templates import Change, TemplateList, TemplateMirror
@@ -22,6 +22,7 @@ class Ledger:
 
 
 __all__ = [
+    "DISPATCHER",
     "Accepted",
     "Change",
     "Database",

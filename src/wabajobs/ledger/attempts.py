@@ -51,7 +51,7 @@ def begin(
         return _why_not(connection, operation_id, fence)
     attempt = {"operation_id": operation_id, "fence": fence, "worker": worker, "begun_at": now}
     connection.execute(_OPEN_ATTEMPT, attempt)
-    tell(connection, now, worker, "begun", [(operation_id, {"attempt": fence})])
+    tell(connection, now, worker, "begun", [(operation_id, {"lease": fence})])
     return as_operation(row)
 
 

@@ -13,6 +13,9 @@ from wabajobs.ledger.tables import LeadershipRow, LimitRow, PauseRow, RevisionRo
 
 _REVISION = "decisions"
 
+DISPATCHER: Final = "dispatcher"
+"""The name under which the leading dispatcher holds its lease."""
+
 
 class DecisionRecords:
     """The record of pauses and limits."""
@@ -122,6 +125,12 @@ class Leaderships:
         )
         with self._database.write() as connection:
             return connection.execute(statement).first() is not None
+
+    def holder(self, name: str, *, now: datetime) -> str | None:
+        """Return who leads; None when nobody does."""
+        query = select(LeadershipRow.holder).where(LeadershipRow.name == name, LeadershipRow.until >= now)
+        with self._database.read() as connection:
+            return connection.scalar(query)
 
     def resign(self, names: Iterable[str], *, holder: str, now: datetime) -> None:
         """Give the lead up, so that another need not wait for its end."""

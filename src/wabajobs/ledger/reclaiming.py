@@ -40,7 +40,7 @@ def _unbegun(connection: Connection, operation: Operation, now: datetime) -> str
         .where(OperationRow.id == operation.id, OperationRow.fence == operation.fence)
         .values(leased_until=None)
     )
-    tell(connection, now, "dispatcher", "unclaimed", [(operation.id, {"attempt": operation.fence})])
+    tell(connection, now, "dispatcher", "unclaimed", [(operation.id, {"lease": operation.fence})])
     return f"{operation.kind} {operation.id}: no worker began lease {operation.fence}; released again"
 
 

@@ -77,10 +77,10 @@ class OperationRow(Base):
     capability: Mapped[str] = mapped_column(String(32))
     payload: Mapped[dict[str, Any]]
 
-    lane: Mapped[str | None] = mapped_column(String(120))
+    lane: Mapped[str | None] = mapped_column(String(200))
     """Operations of one lane never run at the same time."""
     coalesces: Mapped[bool] = mapped_column(default=False)
-    coalesce_key: Mapped[str | None] = mapped_column(String(120), unique=True)
+    coalesce_key: Mapped[str | None] = mapped_column(String(200), unique=True)
     """The lane, while the operation is pending and can be joined; unique, so there is at most one."""
     callers: Mapped[int] = mapped_column(default=1)
 
