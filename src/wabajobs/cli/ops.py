@@ -120,7 +120,7 @@ def _table(found: list[Operation]) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for name in ("id", "kind", "partner", "waba", "state", "accepted (UTC)", "why"):
-        table.add_column(name, no_wrap=name in {"id", "state"})
+        table.add_column(name, no_wrap=name in {"id", "state"}, overflow="fold")
     for one in found:
         why = one.hold.reason if one.hold else (one.error or {}).get("message", "")
         accepted = f"{one.created_at:%m-%d %H:%M:%S}"

@@ -1,6 +1,7 @@
 """How the commands answer: a table or sentences for people, JSON for programs."""
 
 import json
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
@@ -8,7 +9,10 @@ from typing import Any, Final
 import click
 from rich.console import Console
 
-out: Final = Console(highlight=False)
+_PIPE_WIDTH: Final = 160
+"""Where nobody has told how wide he is, lines are not broken as if he had a terminal of 80."""
+
+out: Final = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 err: Final = Console(stderr=True, highlight=False)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
