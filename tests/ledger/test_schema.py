@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect, text
 
 from tests.ledger.conftest import Book, a_request, at_once
 from tests.support.databases import PostgresServer
-from wabajobs.errors import LedgerUnavailable
+from wabajobs.errors import ConfigurationError, LedgerUnavailable
 from wabajobs.ledger import Database, Ledger
 from wabajobs.ledger.tables import Base
 
@@ -142,4 +142,14 @@ def test_migrations_run_in_one_transaction_on_postgresql(postgres: PostgresServe
 
     with database.read() as connection:
         assert inspect(connection).get_table_names() == ["operations"], "nothing is half done"
+    database.close()
+
+
+def test_a_postgresql_database_that_cannot_hold_every_letter_is_refused(postgres: PostgresServer) -> None:
+    database = Database(postgres.fresh_in("SQL_ASCII"))
+
+    with pytest.raises(ConfigurationError, match="is encoded in SQL_ASCII.*ENCODING 'UTF8'"):
+        database.upgrade()
+
+    assert database.revision() is None
     database.close()

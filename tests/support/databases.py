@@ -49,7 +49,10 @@ class PostgresServer:
 
     def __init__(self, admin: URL) -> None:
         self._admin = create_engine(
-            admin.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT", pool_size=1
+            admin.set(drivername="postgresql+psycopg"),
+            isolation_level="AUTOCOMMIT",
+            pool_size=1,
+            connect_args={"client_encoding": "utf8"},
         )
         self._template = f"wabajobs_template_{os.getpid()}"
         self._made: list[str] = []
@@ -63,6 +66,13 @@ class PostgresServer:
     def fresh(self) -> str:
         name = f"wabajobs_{os.getpid()}_{next(_numbers)}"
         self._run(f"CREATE DATABASE {name} TEMPLATE {self._template} STRATEGY FILE_COPY")
+        self._made.append(name)
+        return self._of(name)
+
+    def fresh_in(self, encoding: str) -> str:
+        """Make an empty database in an encoding of its own."""
+        name = f"wabajobs_{os.getpid()}_{next(_numbers)}"
+        self._run(f"CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
         self._made.append(name)
         return self._of(name)
 

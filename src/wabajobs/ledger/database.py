@@ -76,6 +76,12 @@ class Database:
                 ) from error
         with self.write() as connection:
             if not self.is_sqlite:
+                encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
+                if encoding != "UTF8":
+                    raise ConfigurationError(
+                        f"the ledger at {self} is encoded in {encoding}, and templates have letters of all"
+                        " languages; create the database with: ENCODING 'UTF8' TEMPLATE template0"
+                    )
                 # Two who upgrade at once: the second waits, then finds nothing to do.
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7246225)")
             config = _alembic()
@@ -136,7 +142,15 @@ def _engine(url: URL) -> Engine:
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
             return engine
-        return create_engine(url, pool_size=10, max_overflow=20, pool_pre_ping=True, hide_parameters=True)
+        return create_engine(
+            url,
+            pool_size=10,
+            max_overflow=20,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            # In a database without an encoding of its own (SQL_ASCII) text would come back as bytes.
+            connect_args={"client_encoding": "utf8"},
+        )
     except (ArgumentError, NoSuchModuleError) as error:
         raise ConfigurationError(f"the database URL cannot be used: {error}") from None
 
