@@ -148,7 +148,7 @@ def test_migrations_run_in_one_transaction_on_postgresql(postgres: PostgresServe
 def test_a_postgresql_database_that_cannot_hold_every_letter_is_refused(postgres: PostgresServer) -> None:
     database = Database(postgres.fresh_in("SQL_ASCII"))
 
-    with pytest.raises(ConfigurationError, match="is encoded in SQL_ASCII.*ENCODING 'UTF8'"):
+    with pytest.raises(ConfigurationError, match=r"is encoded in SQL_ASCII.*ENCODING 'UTF8'"):
         database.upgrade()
 
     assert database.revision() is None
