@@ -15,11 +15,11 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.errors import IdempotencyConflict, LedgerUnavailable
 from wabajobs.ledger.conditions import OPEN
+from wabajobs.ledger.database import upsert
 from wabajobs.ledger.history import tell
 from wabajobs.ledger.rows import as_operation, select_operations
 from wabajobs.ledger.tables import OperationRow, RequestRow, StagedPageRow
@@ -113,17 +113,13 @@ def _join_or_insert(connection: Connection, request: NewOperation, now: datetime
     raise LedgerUnavailable(f"lane {request.lane} changes hands too fast; try again")
 
 
-def _upsert(connection: Connection) -> Any:
-    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-
-
 def _claim_keys(connection: Connection, requests: Sequence[NewOperation], now: datetime) -> set[str]:
     """Take the idempotency keys that are free; return the ids of the requests that now hold theirs."""
     # ON CONFLICT, not an exception: inside the caller's own transaction on PostgreSQL a violated
     # constraint would have spoilt everything the caller has done so far.
     if not requests:
         return set()
-    statement = _upsert(connection)(RequestRow).on_conflict_do_nothing().returning(RequestRow.operation_id)
+    statement = upsert(connection, RequestRow).on_conflict_do_nothing().returning(RequestRow.operation_id)
     rows = [
         {
             "partner": one.partner,
@@ -207,7 +203,7 @@ def _insert(connection: Connection, requests: Sequence[NewOperation], now: datet
     if not requests:
         return set()
     statement = (
-        _upsert(connection)(OperationRow)
+        upsert(connection, OperationRow)
         .on_conflict_do_nothing(index_elements=["coalesce_key"])
         .returning(OperationRow.id)
     )

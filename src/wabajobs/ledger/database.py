@@ -14,6 +14,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -28,6 +29,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from wabajobs.errors import ConfigurationError, LedgerUnavailable
+from wabajobs.ledger.tables import Base
 
 _WRITES: Final = {"wabajobs_writes": True}
 _BUSY_SECONDS: Final = 30
@@ -114,6 +116,11 @@ class Database:
 
     def __str__(self) -> str:
         return self.url.render_as_string(hide_password=True)
+
+
+def upsert(connection: Connection, table: type[Base]) -> Any:
+    """Return an INSERT that can have an ON CONFLICT clause; each of the two databases has one of its own."""
+    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
 
 
 def _driver_url(url: str) -> URL:

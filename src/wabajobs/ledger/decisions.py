@@ -5,10 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Select, and_, bindparam, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from wabajobs.decisions import Decisions, Limit, Pause, Scope, ScopeType
-from wabajobs.ledger.database import Database
+from wabajobs.ledger.database import Database, upsert
 from wabajobs.ledger.tables import LeadershipRow, LimitRow, PauseRow, RevisionRow
 
 _REVISION = "decisions"
@@ -113,18 +112,16 @@ class Leaderships:
 
     def lead(self, name: str, *, holder: str, now: datetime, lease: timedelta) -> bool:
         """Take or renew the lead. False while somebody else holds it."""
-        upsert = sqlite.insert if self._database.is_sqlite else postgresql.insert
         mine_or_over = or_(LeadershipRow.holder == holder, LeadershipRow.until < now)
-        statement = (
-            upsert(LeadershipRow)
-            .values(name=name, holder=holder, until=now + lease)
-            .on_conflict_do_update(
-                index_elements=["name"], set_={"holder": holder, "until": now + lease}, where=mine_or_over
-            )
-            .returning(LeadershipRow.name)
-        )
+        until = {"holder": holder, "until": now + lease}
         with self._database.write() as connection:
-            return connection.execute(statement).first() is not None
+            led = connection.execute(
+                upsert(connection, LeadershipRow)
+                .values(name=name, **until)
+                .on_conflict_do_update(index_elements=["name"], set_=until, where=mine_or_over)
+                .returning(LeadershipRow.name)
+            )
+            return led.first() is not None
 
     def holder(self, name: str, *, now: datetime) -> str | None:
         """Return who leads; None when nobody does."""
@@ -176,9 +173,8 @@ def _revision(connection: Connection) -> int:
 
 def _bump(connection: Connection) -> None:
     # The row's lock also puts decisions that are made at the same time into one order.
-    upsert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     connection.execute(
-        upsert(RevisionRow)
+        upsert(connection, RevisionRow)
         .values(name=_REVISION, number=1)
         .on_conflict_do_update(index_elements=["name"], set_={"number": RevisionRow.number + 1})
     )

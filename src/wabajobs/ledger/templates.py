@@ -6,11 +6,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, delete, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from wabajobs.capability import Capability
 from wabajobs.ledger.attempts import require_lease, write_checkpoint
-from wabajobs.ledger.database import Database
+from wabajobs.ledger.database import Database, upsert
 from wabajobs.ledger.tables import StagedPageRow, TemplateChangeRow, TemplateListRow, TemplateRow
 from wabajobs.operation import Operation
 
@@ -282,10 +281,9 @@ def _replace(
 
 
 def _mark(connection: Connection, operation: Operation, **values: Any) -> None:
-    upsert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     owner = {"partner": operation.partner, "app": operation.app}
     connection.execute(
-        upsert(TemplateListRow)
+        upsert(connection, TemplateListRow)
         .values(waba=operation.waba, **owner, **({"templates": 0} | values))
         .on_conflict_do_update(index_elements=["waba"], set_={**owner, **values})
     )
