@@ -57,7 +57,8 @@ class Consuming(bootsteps.StartStopStep):
         """Leave out what is paused before the first fetch. Without the ledger the worker does not start."""
         self._queues = tuple(self._queues or consumer.app.amqp.queues.consume_from)
         self._stop = threading.Event()
-        consumer.task_consumer.channel.Message = Message
+        if isinstance(consumer.task_consumer.channel, Channel):  # other brokers have no such fault
+            consumer.task_consumer.channel.Message = Message
         self._apply(consumer, self._look())
         self._threads = [
             threading.Thread(target=self._follow, args=(consumer, self._stop), name="pauses", daemon=True),
