@@ -73,7 +73,7 @@ def _outcome(operation: Operation, bench: Bench, may_go_on: Callable[[], None]) 
         raise
     except Exception as error:
         if not isinstance(error, WabajobsError):
-            events.log.exception("attempt_crashed: operation=%s kind=%s", operation.id, operation.kind)
+            events.tell("attempt_crashed", operation=operation.id, kind=operation.kind)
         return _verdict(error, operation, bench)
     return Done(desk.results)
 
@@ -106,7 +106,7 @@ def _record(
             # The outcome cannot be written. That is then the outcome; if not even that can, Celery says so.
             if isinstance(outcome, Failed):
                 raise
-            events.log.exception("attempt_crashed: operation=%s kind=%s", operation.id, operation.kind)
+            events.tell("attempt_crashed", operation=operation.id, kind=operation.kind)
             outcome = _verdict(error, operation, bench)
         else:
             return outcome

@@ -1,6 +1,5 @@
 """The only place that reads the wall clock, so that a test can move time by hand."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -35,6 +34,3 @@ class HandClock:
     def advance(self, by: timedelta) -> None:
         """Move the hands forward (or, with a negative step, back)."""
         self._now += by
-
-
-Now = Callable[[], datetime]

@@ -115,6 +115,11 @@ class GraphError(WabajobsError):
 class LimitReached(GraphError):
     """A budget of Meta's is spent. Not a failure of the operation: it waits."""
 
+    @property
+    def is_of_capability(self) -> bool:
+        """Whether a whole part of the API is limited for the app (code 613), not one template or number."""
+        return self.code == 613
+
 
 class AppLimitReached(LimitReached):
     """The app's own limit (codes 4, 17, 341): everything of this app stops."""

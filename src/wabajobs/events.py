@@ -14,7 +14,6 @@ CATALOGUE: Final = {
     "mirror_restored": "pauses and limits were put back into the gate",
     "mirror_replaced": "the gate knew decisions of another ledger; ours are in their place",
     "mirror_failed": "the gate could not be told of a decision; it is tried again",
-    "operations_released": "operations went from the ledger to the workers",
     "operation_reclaimed": "an operation was taken back from a worker that is gone",
     "publish_failed": "the broker could not be reached; the operations stay in the ledger",
     "lead_gained": "this dispatcher leads",
@@ -35,7 +34,8 @@ _LEVELS: Final = {
 
 
 def tell(event: str, **facts: Any) -> None:
-    """Log an event of the catalogue with its facts, as `event name=value …`."""
+    """Log an event of the catalogue with its facts, as `event name=value …`; an error with its stack trace."""
     meaning = CATALOGUE[event]
     told = " ".join(f"{name}={value}" for name, value in facts.items() if value is not None)
-    log.log(_LEVELS.get(event, logging.INFO), "%s: %s %s", event, meaning, told)
+    level = _LEVELS.get(event, logging.INFO)
+    log.log(level, "%s: %s %s", event, meaning, told, exc_info=level >= logging.ERROR)

@@ -159,7 +159,7 @@ def _outcome(error: GraphError | None) -> Outcome:
         case WabaLimitReached():
             return Outcome.WABA_LIMIT
         case NarrowLimitReached() | NumberLimitReached():
-            return Outcome.CAPABILITY_LIMIT if error.code == 613 else Outcome.OK
+            return Outcome.CAPABILITY_LIMIT if error.is_of_capability else Outcome.OK
         case HeavyPage():
             return Outcome.OK  # we asked for too much; Meta is well
         case Transient():

@@ -182,14 +182,14 @@ class Settings(_Table):
     template_sync: TemplateSyncSettings = TemplateSyncSettings()
 
     @classmethod
-    def load(cls, environ: Mapping[str, str] | None = None) -> Self:
+    def load(cls, environ: Mapping[str, str] | None = None, *, running: Path | None = RUNNING_FILE) -> Self:
         """Read the file that `WABAJOBS_CONFIG` names, then the environment above it.
 
-        Without any `WABAJOBS_` variable, the file left by a running `wabajobs up` of this folder is read.
-        Raises `ConfigurationError` with the field and what is wrong with it.
+        Without any `WABAJOBS_` variable, `running` is read: what a `wabajobs up` of this folder has left. Raises
+        `ConfigurationError` with the field and what is wrong with it.
         """
         environ = os.environ if environ is None else environ
-        table = _read_toml(_config_path(environ))
+        table = _read_toml(_config_path(environ, running))
         for field in ("database_url", "redis_url", "broker_url", "graph_url", "graph_version"):
             if value := environ.get(f"WABAJOBS_{field.upper()}"):
                 table[field] = value
@@ -230,11 +230,11 @@ class Settings(_Table):
         return source.read(environ or os.environ, what=f"secret of app {app_id}") if source else None
 
 
-def _config_path(environ: Mapping[str, str]) -> Path | None:
+def _config_path(environ: Mapping[str, str], running: Path | None) -> Path | None:
     if path := environ.get("WABAJOBS_CONFIG"):
         return Path(path)
     told_otherwise = any(name.startswith("WABAJOBS_") and value for name, value in environ.items())
-    return RUNNING_FILE if not told_otherwise and RUNNING_FILE.exists() else None
+    return running if running and not told_otherwise and running.exists() else None
 
 
 def _read_toml(path: Path | None) -> dict[str, Any]:

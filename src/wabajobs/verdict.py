@@ -24,8 +24,6 @@ from wabajobs.outcome import Failed, Hold
 from wabajobs.settings import DispatchSettings
 
 _UNKNOWN_TRIES = 3
-_FEATURE_LIMIT = 613
-"""The one narrow limit that trips a breaker: that of the app and capability."""
 
 
 def of(error: Exception, *, attempts: int, now: datetime, settings: DispatchSettings) -> Hold | Failed:
@@ -45,7 +43,7 @@ def of(error: Exception, *, attempts: int, now: datetime, settings: DispatchSett
         case GateUnavailable():
             until = now + timedelta(seconds=settings.retry_seconds)
             return Hold(reason=f"no calls are made: {error}", by="gate", until=until)
-        case NarrowLimitReached() | NumberLimitReached() if error.code != _FEATURE_LIMIT:
+        case NarrowLimitReached() | NumberLimitReached() if not error.is_of_capability:
             # A limit of one template or number: no breaker stands for it, so the wait itself must be long.
             until = now + timedelta(seconds=settings.retry_cap_seconds)
             return Hold(reason=f"Meta refused the call: {error}", by="meta", until=until)

@@ -96,7 +96,7 @@ def up(*, data: Path, flower_port: int, simulated: bool, wabas: int, app_limit: 
     the dispatcher, the workers and Flower, with their data and logs in one folder.
     """
     options = SimulatorOptions(wabas=wabas, app_limit=app_limit, window=window) if simulated else None
-    site = Site(data, settings=Settings.load({**os.environ, "WABAJOBS_UP": "1"}), simulator=options)
+    site = Site(data, settings=Settings.load(running=None), simulator=options)
     with site.prepared(flower_port=flower_port) as services:
         supervisor = Supervisor(data, services, on_event=_tell)
         supervisor.start()

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 from urllib.request import urlopen
@@ -222,10 +223,13 @@ class Site:
             )
         return services
 
+    @cached_property
+    def _house(self) -> House:
+        return House(self.settings())
+
     def _is_served(self, queues: tuple[str, ...]) -> bool:
-        house = House(self.settings())
         try:
-            return all(house.presence.living(queues).values())
+            return all(self._house.presence.living(queues).values())
         except NotReady:
             return False
 
