@@ -78,7 +78,8 @@ def test_the_most_calls_in_a_window_agree_with_a_plain_search(waits, window) -> 
         times.append(now)
         judge.record(
             wall=0, time=now, app="1", waba=None, method="GET", path="/", endpoint="x", status=200,
-            code=None, counted=True, fault=None, limit=None, after=None,
+            code=None, counted=True, fault=None, limit=None, after=None, capability="y", request=1, via=None,
+            idle=False,
         )  # fmt: skip
 
     most = max((len([t for t in times if end - window < t <= end]) for end in times), default=0)

@@ -7,7 +7,7 @@ import heapq
 import itertools
 import threading
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 HAND_EPOCH = 1_790_000_000.0
 """Unix time at which a hand-moved clock starts, the same in every run."""
@@ -79,3 +79,15 @@ class HandClock:
             due = self._now + seconds
             heapq.heappush(self._sleepers, (due, next(self._order), asyncio.get_running_loop(), awake))
         await awake.wait()
+
+
+async def rest(clock: Clock, awake: asyncio.Event, until: float | None) -> None:
+    """Wait for an event, or at most until a simulated moment."""
+    waiters: list[asyncio.Future[Any]] = [asyncio.ensure_future(awake.wait())]
+    if until is not None:
+        waiters.append(asyncio.ensure_future(clock.sleep(until - clock.now())))
+    try:
+        await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for waiter in waiters:
+            waiter.cancel()

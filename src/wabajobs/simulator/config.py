@@ -39,6 +39,12 @@ class SimulatorConfig(BaseModel):
     """Calls an app may make in a window for a WABA that has a registered number."""
     waba_limit_inactive: int = Field(default=200, ge=1)
     """The same for a WABA without one."""
+    claimed_app_limit: int | None = Field(default=None, ge=1)
+    """The limit that X-App-Usage is reckoned with, where Meta says one thing and does another."""
+    credit_limit: int = Field(default=5000, ge=1)
+    """Calls an app may make to lines of credit in a window."""
+    credit_refusal_code: Literal[4, 80008] = 80008
+    """Code of a refusal by that limit; no source names it."""
     count_refused: bool = True
     """Whether a refused call counts too, in every window that applies to it."""
     app_refusal_status: Literal[400, 403, 429] = 400
@@ -56,7 +62,7 @@ class SimulatorConfig(BaseModel):
     time_factor: float = Field(default=0.25, ge=0)
     """`total_time` percent as a share of the `call_count` percent; above 1, time throttles before count."""
     cputime_factor: float = Field(default=0.25, ge=0)
-    """The same for `total_cputime`."""
+    """The same for `total_cputime`. A nested edge in `fields` costs as much as one call more of both."""
 
     # Headers
     app_usage_header: bool = True
@@ -77,6 +83,10 @@ class SimulatorConfig(BaseModel):
     """A page larger than this answers code 1 (too much data), where a WABA has no threshold of its own."""
     require_proof: bool = False
     """Whether every call must carry a right `appsecret_proof`."""
+
+    # Webhooks
+    webhook_url: str | None = Field(default=None, pattern=r"^https?://")
+    """Callback of every app; none: webhooks are recorded and not delivered."""
 
     # Time
     clock: Literal["real", "hand"] = "real"

@@ -67,6 +67,34 @@ def token_revoked() -> GraphError:
     )
 
 
+def token_expired() -> GraphError:
+    return GraphError(
+        message="Error validating access token: Session has expired.",
+        code=190,
+        subcode=463,
+        status=401,
+        authenticate="invalid_token",
+    )
+
+
+def no_such_app() -> GraphError:
+    return GraphError(
+        message="Error validating application. Cannot get application info due to a system error.", code=101
+    )
+
+
+def no_permission(permission: str) -> GraphError:
+    return GraphError(
+        message=f"(#200) Requires {permission} permission to manage the object",
+        code=200,
+        status=403,
+    )
+
+
+def unknown_path(components: tuple[str, ...]) -> GraphError:
+    return GraphError(message=f"Unknown path components: /{'/'.join(components)}", code=2500)
+
+
 def proof_missing() -> GraphError:
     return GraphError(
         message="API calls from the server require an appsecret_proof argument",

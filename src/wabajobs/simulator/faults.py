@@ -41,6 +41,8 @@ class FaultRule(BaseModel):
     """Regular expression for the whole method, in any case."""
     app: str | None = None
     """Id of the app that calls."""
+    capability: str | None = None
+    """Part of the API that the endpoint belongs to, such as `uploads`."""
     heavy_over: int | None = Field(default=None, ge=1)
     """Only calls for a page larger than this; unless another answer is named they get code 1."""
     after: int = Field(default=0, ge=0)
@@ -85,16 +87,19 @@ class FaultRule(BaseModel):
     """The call is never handled, counted or answered."""
     usage_headers: Literal["as usual", "missing", "malformed"] = "as usual"
     """What becomes of the usage headers."""
+    stale: float | None = Field(default=None, ge=0)
+    """Reads answer with how things were so many simulated seconds ago."""
     repeat_cursor: bool = False
     """A list's `after` cursor leads back to the page it came with, for ever."""
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:
         ways = (self.reset_before, self.reset_after, self.hang, self.repeat_cursor, self.latency > 0)
-        if not (self.answers or any(ways) or self.usage_headers != "as usual"):
+        others = self.usage_headers != "as usual" or self.stale is not None
+        if not (self.answers or any(ways) or others):
             raise ValueError(
                 "a fault needs an effect: status, code, body, heavy_over, latency, reset_before, "
-                "reset_after, hang, usage_headers or repeat_cursor"
+                "reset_after, hang, usage_headers, stale or repeat_cursor"
             )
         if self.code is not None and self.body is not None:
             raise ValueError("a fault answers with a code or with a body, not with both")
@@ -193,7 +198,7 @@ class Faults:
         with self._lock:
             return self._rules[name].used
 
-    def pick(self, call: Call, *, app: str | None, page: int, now: float) -> FaultRule | None:
+    def pick(self, call: Call, *, app: str | None, page: int, capability: str, now: float) -> FaultRule | None:
         """The rule that decides about this call; this uses the rule up by one."""
         for held in self._rules.values():
             rule = held.rule
@@ -201,7 +206,7 @@ class Faults:
                 continue
             if rule.times is not None and held.used >= rule.times:
                 continue
-            if not _matches(held, call, app=app, page=page):
+            if not _matches(held, call, app=app, page=page, capability=capability):
                 continue
             held.matched += 1
             if held.matched <= rule.after or (rule.chance < 1 and self._random.random() >= rule.chance):
@@ -219,10 +224,11 @@ class Faults:
         return name
 
 
-def _matches(held: _InForce, call: Call, *, app: str | None, page: int) -> bool:
+def _matches(held: _InForce, call: Call, *, app: str | None, page: int, capability: str) -> bool:
     rule = held.rule
     return (
         (rule.app is None or rule.app == app)
+        and (rule.capability is None or rule.capability == capability)
         and (held.method is None or held.method.fullmatch(call.method) is not None)
         and (held.path is None or held.path.search(call.path) is not None)
         and (rule.heavy_over is None or page > rule.heavy_over)

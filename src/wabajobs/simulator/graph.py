@@ -5,26 +5,33 @@ from __future__ import annotations
 import hashlib
 import hmac
 import itertools
+import json
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import partial
 from random import Random
+from typing import Any
 
 from wabajobs.simulator import errors
+from wabajobs.simulator.agenda import Agenda
 from wabajobs.simulator.calls import Call, Reply
 from wabajobs.simulator.clock import Clock
 from wabajobs.simulator.config import SimulatorConfig
 from wabajobs.simulator.errors import GraphError
 from wabajobs.simulator.faults import FaultRule, Faults
+from wabajobs.simulator.inputs import checked
 from wabajobs.simulator.judge import Judge
-from wabajobs.simulator.limits import Limits
-from wabajobs.simulator.routes import Context, Route, Router
-from wabajobs.simulator.world import App, Waba, World
+from wabajobs.simulator.limits import Admission, Limits
+from wabajobs.simulator.routes import Body, Context, Later, Remarks, Route, Router
+from wabajobs.simulator.world import App, Node, Token, Waba, World
 
 VERSIONS = ("v21.0", "v22.0", "v23.0", "v24.0", "v25.0", "v26.0")
 """Versions that are served, oldest first; any other is served by the oldest, as is a path without one."""
+
+_PROOF_SECONDS = 300
 
 
 class Ending(Enum):
@@ -50,22 +57,28 @@ class _Case:
     """A call, what is known about it, and what was decided so far."""
 
     call: Call
+    request: int
     wall: float
     now: float
-    route: Route | None
-    app: App | None
+    node: Node | None
+    """The object that the path begins with."""
     waba: Waba | None
-    """The WABA that the path names."""
+    """The WABA that it is, or belongs to."""
+    route: Route | None
+    token: Token | None
+    app: App | None
     rule: FaultRule | None
     reply: Reply = field(default_factory=Reply)
     error: GraphError | None = None
     counted: bool = False
     refused: bool = False
+    remarks: Remarks = field(default_factory=Remarks)
+    later: Later | None = None
 
     @property
     def charged(self) -> Waba | None:
         """The WABA whose limit the call counts against."""
-        return self.waba if self.route and self.route.per_waba else None
+        return self.waba if self.route and self.route.charges == "waba" else None
 
     @property
     def ending(self) -> Ending:
@@ -78,11 +91,11 @@ class _Case:
     def fail(self, error: GraphError) -> None:
         """Answer with this error."""
         self.error = error
-        self.reply = _error_reply(error)
+        self.reply = error_reply(error)
 
 
 class Graph:
-    """Meta's side of the wire. Everything in `handle` happens at one moment of simulated time."""
+    """Meta's side of the wire. A call is decided at one moment of simulated time."""
 
     def __init__(
         self,
@@ -94,6 +107,7 @@ class Graph:
         faults: Faults,
         judge: Judge,
         clock: Clock,
+        agenda: Agenda,
         lock: threading.RLock,
     ) -> None:
         self.base_url = ""
@@ -104,93 +118,195 @@ class Graph:
         self._faults = faults
         self._judge = judge
         self._clock = clock
+        self._agenda = agenda
         self._lock = lock
         self._random = Random(f"latency:{config.seed}")
         self._request_ids = itertools.count(1)
 
-    def handle(self, call: Call) -> Outcome:
-        """Decide a call: token, app limit, WABA limit, proof, object, parameters. A fault comes first."""
+    async def handle(self, call: Call, *, request: int = 0) -> Outcome:
+        """Decide a call: fault, token, app limit, narrower limit, permission, object, parameters."""
         with self._lock:
-            case = self._case(call)
-            if case.rule and case.rule.answers:
-                self._answer_by_rule(case, case.rule)
-            elif case.rule is None or not case.rule.unhandled:
-                self._answer(case)
-            self._add_headers(case)
-            self._record(case)
-            return Outcome(case.reply, self._delay(case.rule), case.ending)
+            case = self._decided(call, request)
+            if case.later is None:
+                return self._finished(case)
+        heard = await case.later.wait()
+        with self._lock:
+            self._answer_with(case, partial(case.later.then, heard))
+            return self._finished(case)
 
-    def _case(self, call: Call) -> _Case:
+    def token_error(self, call: Call) -> GraphError | None:
+        """What is wrong with a call's token, if anything is."""
+        if not call.token:
+            return errors.token_missing()
+        if self._world.app_of(call.token):
+            return None
+        if self._world.is_revoked(call.token):
+            return errors.token_revoked()
+        return errors.token_expired() if call.token in self._world.tokens else errors.token_wrong()
+
+    def _decided(self, call: Call, request: int) -> _Case:
         now = self._clock.now()
-        first = call.segments[0] if call.segments else ""
-        kind = self._world.kind_of(first)
-        app = self._world.app_of(call.token) if call.token else None
+        if self._agenda.next_due <= now:
+            self._agenda.catch_up(now)
+        case = self._case(call, request, now)
+        if case.rule and case.rule.answers:
+            self._answer_by_rule(case, case.rule)
+        elif case.rule is None or not case.rule.unhandled:
+            self._answer_with(case, partial(self._checked, case))
+        return case
+
+    def _finished(self, case: _Case) -> Outcome:
+        self._add_headers(case)
+        self._record(case)
+        return Outcome(case.reply, self._delay(case.rule), case.ending)
+
+    def _case(self, call: Call, request: int, now: float) -> _Case:
+        world = self._world
+        node = world.node(call.segments[0]) if call.segments else None
+        route = self._router.find(call, kind=node.kind if node else None)
+        token = world.token(call.token) if call.token else None
+        app = world.app_by_id(token.app_id) if token else None
+        if app is None and route and route.client:
+            app = world.app_by_id(call.parameters.one("client_id") or "")
         return _Case(
             call=call,
+            request=request,
             wall=time.time(),
             now=now,
-            route=self._router.find(call, kind=kind),
+            node=node,
+            waba=world.waba_of(node),
+            route=route,
+            token=token,
             app=app,
-            waba=self._world.waba(first) if kind == "waba" else None,
-            rule=self._rule(call, app=app, now=now) if self._faults else None,
+            rule=self._rule(call, route, app=app, now=now) if self._faults else None,
         )
 
-    def _rule(self, call: Call, *, app: App | None, now: float) -> FaultRule | None:
+    def _rule(self, call: Call, route: Route | None, *, app: App | None, now: float) -> FaultRule | None:
         page = _asked_limit(call) or self._config.default_limit
-        return self._faults.pick(call, app=app.id if app else None, page=page, now=now)
+        capability = route.capability if route else "unknown"
+        return self._faults.pick(call, app=app.id if app else None, page=page, capability=capability, now=now)
 
     def _answer_by_rule(self, case: _Case, rule: FaultRule) -> None:
         # Not handled, so nobody asks whether it would have been refused; but it happened, so it counts.
         if case.app and rule.counted and not rule.unhandled:
-            case.counted = self._limits.admit(case.app.id, case.charged, now=case.now).counted
+            case.counted = self._admit(case, case.app).counted
         error = rule.error()
         if error:
             case.fail(error)
         else:
             case.reply = rule.reply()
 
-    def _answer(self, case: _Case) -> None:
+    def _answer_with(self, case: _Case, answer: Any) -> None:
         try:
-            case.reply = Reply(body=self._checked(case))
+            made = answer()
+            if isinstance(made, Later):
+                case.later = made
+            else:
+                case.reply = self._reply(case, made)
         except GraphError as error:
             case.fail(error)
 
-    def _checked(self, case: _Case) -> bytes:
+    def _reply(self, case: _Case, body: Body) -> Reply:
+        if not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        if case.route is None or not case.route.tagged:
+            return Reply(body=body)
+        tag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
+        if case.call.headers.get("if-none-match") == tag:
+            return Reply(status=304, headers={"ETag": tag})
+        return Reply(body=body, headers={"ETag": tag})
+
+    def _admit(self, case: _Case, app: App) -> Admission:
+        credit = case.route is not None and case.route.charges == "credit"
+        return self._limits.admit(app.id, case.charged, credit=credit, now=case.now)
+
+    def _checked(self, case: _Case) -> Body | Later:
         call, app, route = case.call, case.app, case.route
+        if route and route.header_only and "authorization" not in call.headers:
+            raise errors.token_missing()
         if app is None:
-            raise self._token_error(call)
-        refusal, case.counted = self._limits.admit(app.id, case.charged, now=case.now)
+            raise (
+                (self.token_error(call) or errors.token_wrong())
+                if not (route and route.client)
+                else (errors.no_such_app())
+            )
+        refusal, case.counted = self._admit(case, app)
         if refusal:
             case.refused = True
             raise refusal
         self._check_proof(call, app)
         if route is None:
-            raise errors.no_such_object(call.method, call.segments[0] if call.segments else "")
+            raise self._no_route(case)
+        self._check_permission(case, route)
         call.parameters.check_body()
-        return route.handler(
-            Context(
-                call=call,
-                app=app,
-                world=self._world,
-                config=self._config,
-                version=served_version(call),
-                base_url=self.base_url,
-                repeat_cursor=case.rule is not None and case.rule.repeat_cursor,
-            )
-        )
+        body = route.handler(self._context(case, route, app), checked(route.input, call.parameters))
+        if case.remarks.extra:
+            self._limits.charge_extra(app.id, case.charged, case.remarks.extra, now=case.now)
+        return body
 
-    def _token_error(self, call: Call) -> GraphError:
-        if not call.token:
-            return errors.token_missing()
-        return errors.token_revoked() if self._world.is_revoked(call.token) else errors.token_wrong()
+    def _no_route(self, case: _Case) -> GraphError:
+        call = case.call
+        first = call.segments[0] if call.segments else ""
+        reachable = case.node and case.token and self._world.may(case.token, case.node)
+        if reachable and case.node and call.method == "GET" and len(call.segments) > 1:
+            if len(call.segments) > 2:
+                return errors.unknown_path(call.segments[1:])
+            return errors.no_such_field(call.segments[1], NODE_TYPE_NAMES.get(case.node.kind, case.node.kind))
+        return errors.no_such_object(call.method, first)
+
+    def _check_permission(self, case: _Case, route: Route) -> None:
+        token = case.token
+        if token is None:
+            return
+        if not self._world.may(token, case.node, admin=route.admin):
+            raise errors.no_such_object(case.call.method, case.call.segments[0])
+        if route.scopes and not set(route.scopes) & set(token.scopes):
+            raise errors.no_permission(route.scopes[0])
+
+    def _context(self, case: _Case, route: Route, app: App) -> Context:
+        stale = case.rule.stale if case.rule and route.method == "GET" else None
+
+        def effect(kind: str, subject: str, **details: Any) -> None:
+            self._judge.effects.record(
+                kind,
+                subject,
+                call=self._judge.next_seq,
+                time=case.now,
+                wall=case.wall,
+                app=app.id,
+                waba=case.waba.id if case.waba else None,
+                details=details,
+            )
+
+        return Context(
+            call=case.call,
+            parameters=case.call.parameters,
+            app=app,
+            token=case.token,
+            node=case.node,
+            world=self._world,
+            config=self._world.config,
+            version=served_version(case.call),
+            base_url=self.base_url,
+            effect=effect,
+            router=self._router,
+            as_of=None if stale is None else case.now - stale,
+            repeat_cursor=case.rule is not None and case.rule.repeat_cursor,
+            remarks=case.remarks,
+        )
 
     def _check_proof(self, call: Call, app: App) -> None:
         given = call.parameters.one("appsecret_proof")
         if given is None:
-            if self._config.require_proof:
+            if self._config.require_proof and call.token:
                 raise errors.proof_missing()
             return
-        right = hmac.new(app.secret.encode(), (call.token or "").encode(), hashlib.sha256).hexdigest()
+        signed, asked_at = call.token or "", call.parameters.one("appsecret_time")
+        if asked_at is not None:
+            if not asked_at.isdecimal() or abs(self._clock.unix() - int(asked_at[:15])) > _PROOF_SECONDS:
+                raise errors.proof_wrong()
+            signed = f"{signed}|{asked_at}"
+        right = hmac.new(app.secret.encode(), signed.encode(), hashlib.sha256).hexdigest()
         if not hmac.compare_digest(right.encode(), given.encode("utf-8", "replace")):
             raise errors.proof_wrong()
 
@@ -237,7 +353,33 @@ class Graph:
             fault=case.rule.id if case.rule else None,
             limit=_asked_limit(call),
             after=call.parameters.one("after"),
+            capability=case.route.capability if case.route else "unknown",
+            request=case.request,
+            via=call.via,
+            idle=case.remarks.idle,
         )
+
+
+NODE_TYPE_NAMES = {
+    "app": "Application",
+    "business": "Business",
+    "waba": "WhatsAppBusinessAccount",
+    "phone": "WhatsAppBusinessPhoneNumber",
+    "template": "WhatsAppMessageTemplate",
+    "flow": "WhatsAppFlow",
+    "credit": "ExtendedCredit",
+    "allocation": "ExtendedCreditAllocationConfig",
+    "intent": "WhatsAppBusinessSolutionMigrationIntent",
+}
+"""How the Graph names each kind of object."""
+
+
+def overridden(call: Call) -> Call:
+    """A POST that says `method=delete` is a DELETE, for clients that can only post."""
+    if call.method != "POST" or ("method=" not in call.query and b"method" not in call.body and not call.form):
+        return call
+    method = (call.parameters.one("method") or "").upper()
+    return replace(call, method=method) if method in ("GET", "DELETE") else call
 
 
 def served_version(call: Call) -> str:
@@ -252,7 +394,8 @@ def _asked_limit(call: Call) -> int | None:
         return None
 
 
-def _error_reply(error: GraphError) -> Reply:
+def error_reply(error: GraphError) -> Reply:
+    """An error as an answer."""
     headers = {}
     if error.authenticate:
         headers["WWW-Authenticate"] = f'OAuth "Facebook Platform" "{error.authenticate}" "{error.message}"'

@@ -6,6 +6,8 @@ import threading
 from collections import Counter, deque
 from typing import Any, NamedTuple
 
+from wabajobs.simulator.effects import Effects
+
 REFUSALS = frozenset({4, 80007, 80008})
 """Codes that say: too many calls."""
 
@@ -22,7 +24,7 @@ class CallRecord(NamedTuple):
     app: str | None
     """Id of the app whose token it bore; nothing when the token was missing or wrong."""
     waba: str | None
-    """Id of the WABA that its path names."""
+    """Id of the WABA that the object in its path is, or belongs to."""
     method: str
     path: str
     """Without the query string, so without a token."""
@@ -40,6 +42,14 @@ class CallRecord(NamedTuple):
     """Page size it asked for."""
     after: str | None
     """Cursor it asked for."""
+    capability: str
+    """The part of the API that the endpoint belongs to; `unknown` when there is none."""
+    request: int
+    """Number of the HTTP request in which it came; the calls of a batch share one."""
+    via: str | None
+    """`batch` or `ids` when it came inside another request."""
+    wasted: str | None
+    """Why it was of no use: `refused`, `failed`, `unanswered`, `nothing to do`; nothing when it was of use."""
 
     @property
     def refused(self) -> bool:
@@ -54,7 +64,10 @@ class Judge:
         self._window = window
         self._size = size
         self._lock = lock or threading.RLock()
+        self.effects = Effects(lock=self._lock)
+        """What the calls have done."""
         self._seq = 0
+        self._requests = 0
         self._in_flight = 0
         self._most_in_flight = 0
         self._defects = 0
@@ -62,11 +75,13 @@ class Judge:
 
     # What the server tells
 
-    def enter(self) -> None:
-        """A request arrived."""
+    def enter(self) -> int:
+        """A request arrived; its number."""
         with self._lock:
+            self._requests += 1
             self._in_flight += 1
             self._most_in_flight = max(self._most_in_flight, self._in_flight)
+            return self._requests
 
     def leave(self) -> None:
         """A request is over, however it ended."""
@@ -89,13 +104,18 @@ class Judge:
         fault: str | None,
         limit: int | None,
         after: str | None,
+        capability: str,
+        request: int,
+        via: str | None,
+        idle: bool,
     ) -> None:
         """A call was decided."""
         with self._lock:
             self._seq += 1
+            wasted = _wasted(status=status, code=code, idle=idle)
             record = CallRecord(
                 self._seq, wall, time, app, waba, method, path, endpoint, status, code, counted, fault,
-                limit, after,
+                limit, after, capability, request, via, wasted,
             )  # fmt: skip
             self._log.append(record)
             if len(self._log) >= self._size + max(1000, self._size // 4):
@@ -105,6 +125,9 @@ class Judge:
             self._counted += counted
             self._by_endpoint[endpoint] += 1
             self._by_status[status] += 1
+            self._by_capability[capability] += 1
+            if wasted is not None:
+                self._wasted[wasted] += 1
             if code is not None:
                 self._by_code[code] += 1
                 if code in REFUSALS:
@@ -121,6 +144,11 @@ class Judge:
             self._defects += 1
 
     # What anybody may ask
+
+    @property
+    def next_seq(self) -> int:
+        """The sequence number of the call that is being decided."""
+        return self._seq + 1
 
     @property
     def total(self) -> int:
@@ -169,6 +197,14 @@ class Judge:
         """Calls of each app."""
         return self._copy(self._by_app)
 
+    def by_capability(self) -> dict[str, int]:
+        """Calls of each part of the API."""
+        return self._copy(self._by_capability)
+
+    def wasted(self) -> dict[str, int]:
+        """Calls that were of no use, by why."""
+        return self._copy(self._wasted)
+
     def by_status(self) -> dict[int, int]:
         """Calls by HTTP status; 0 stands for no answer."""
         return self._copy(self._by_status)
@@ -202,6 +238,7 @@ class Judge:
                     for one in list(self._refusals)[-1000:]
                 ],
                 "by_endpoint": dict(self._by_endpoint),
+                "by_capability": dict(self._by_capability),
                 "by_waba": dict(self._by_waba),
                 "by_app": dict(self._by_app),
                 "by_status": {str(status): calls for status, calls in self._by_status.items()},
@@ -213,6 +250,13 @@ class Judge:
                 "last_seq": self._seq,
                 "remembered": min(len(self._log), self._size),
                 "defects": self._defects,
+                "requests": self._requests,
+                "wasted": dict(self._wasted),
+                "effects": self.effects.by_kind(),
+                "duplicates": [
+                    {"seq": one.seq, "call": one.call, "time": one.time, "kind": one.kind, "subject": one.subject}
+                    for one in self.effects.duplicates()
+                ],
             }
 
     def clear(self) -> None:
@@ -231,6 +275,9 @@ class Judge:
             self._most_in_window: dict[str, int] = {}
             self._most_in_flight = self._in_flight
             self._defects = 0
+            self._by_capability: Counter[str] = Counter()
+            self._wasted: Counter[str] = Counter()
+            self.effects.clear()
 
     def _enter_window(self, app: str, now: float) -> None:
         # Its own sum, not the limits': who judges must not trust who is judged.
@@ -250,3 +297,13 @@ class Judge:
     def _copy(self, counts: Counter[Any]) -> dict[Any, int]:
         with self._lock:
             return dict(counts)
+
+
+def _wasted(*, status: int, code: int | None, idle: bool) -> str | None:
+    if code in REFUSALS:
+        return "refused"
+    if status == 0:
+        return "unanswered"
+    if code is not None or status >= 400:
+        return "failed"
+    return "nothing to do" if idle else None

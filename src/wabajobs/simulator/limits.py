@@ -1,4 +1,4 @@
-"""The rolling-window limits: per app, and per app and WABA; their refusals and their usage headers.
+"""The rolling-window limits: per app, per app and WABA, per line of credit; refusals and usage headers.
 
 A call made at t is in the window until t + length, not any more at that moment. Every percent is of the
 number of calls in the window; there is no reset, only calls that become old.
@@ -10,12 +10,14 @@ import math
 import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from wabajobs.simulator.clock import Clock
 from wabajobs.simulator.config import SimulatorConfig
 from wabajobs.simulator.errors import GraphError
 from wabajobs.simulator.world import Waba
+
+K = TypeVar("K")
 
 ADJUSTABLE = frozenset(
     {
@@ -24,6 +26,9 @@ ADJUSTABLE = frozenset(
         "app_refusal_transient",
         "waba_limit_active",
         "waba_limit_inactive",
+        "claimed_app_limit",
+        "credit_limit",
+        "credit_refusal_code",
         "waba_refusal_code",
         "waba_refusal_status",
         "waba_refusal_transient",
@@ -42,17 +47,30 @@ ADJUSTABLE = frozenset(
 class RollingWindow:
     """The times of the calls in the last `length` seconds; each call costs amortised constant time."""
 
-    __slots__ = ("_bulk", "_bulk_count", "_length", "_times")
+    __slots__ = ("_bulk", "_bulk_count", "_extra", "_extra_sum", "_length", "_times")
 
     def __init__(self, length: float) -> None:
         self._length = length
         self._times: deque[float] = deque()
         self._bulk: deque[tuple[float, int]] = deque()
         self._bulk_count = 0
+        self._extra: deque[tuple[float, float]] = deque()
+        self._extra_sum = 0.0
 
     def add(self, now: float) -> None:
         """One call; `now` never goes back."""
         self._times.append(now)
+
+    def add_extra(self, now: float, calls: float) -> None:
+        """A call took as much time as so many calls more."""
+        self._extra.append((now, calls))
+        self._extra_sum += calls
+
+    def surplus(self, now: float) -> float:
+        """The time taken beyond that of ordinary calls, in calls."""
+        while self._extra and self._extra[0][0] + self._length <= now:
+            self._extra_sum -= self._extra.popleft()[1]
+        return self._extra_sum if self._extra else 0.0
 
     def add_many(self, now: float, calls: int) -> None:
         """So many calls at once."""
@@ -71,7 +89,7 @@ class RollingWindow:
 
     def below_at(self, allowed: float, *, now: float) -> float:
         """When fewer than `allowed` calls are left, if none is added; for windows without bulk."""
-        excess = self.count(now) - math.ceil(allowed)
+        excess = min(self.count(now) - math.ceil(allowed), len(self._times) - 1)
         return now if excess < 0 else self._times[excess] + self._length
 
 
@@ -131,25 +149,38 @@ class Limits:
         self._apps: dict[str, RollingWindow] = {}
         self._others: dict[str, Others] = {}
         self._wabas: dict[tuple[str, str], RollingWindow] = {}
+        self._credits: dict[str, RollingWindow] = {}
 
     # What the Graph asks
 
-    def admit(self, app_id: str, waba: Waba | None, *, now: float) -> Admission:
+    def admit(self, app_id: str, waba: Waba | None = None, *, credit: bool = False, now: float) -> Admission:
         """Whether the call passes, app first; it is counted, or not, in every window that applies."""
         config = self._config
         app_window = self._app_window(app_id, now)
-        waba_window = self._waba_window(app_id, waba.id) if waba else None
+        narrow: RollingWindow | None = None
         refusal = None
-        if app_window.count(now) >= self._allowed(self.app_limit(app_id)):
+        if waba:
+            narrow = self._window(self._wabas, (app_id, waba.id))
+        elif credit:
+            narrow = self._window(self._credits, app_id)
+        if self._is_full(app_window, self.app_limit(app_id), now):
             refusal = self._app_refusal()
-        elif waba and waba_window and waba_window.count(now) >= self._allowed(self.waba_limit(waba)):
+        elif narrow and waba and self._is_full(narrow, self.waba_limit(waba), now):
             refusal = self._waba_refusal()
+        elif narrow and credit and self._is_full(narrow, config.credit_limit, now):
+            refusal = self._app_refusal() if config.credit_refusal_code == 4 else self._waba_refusal()
         counted = refusal is None or config.count_refused
         if counted:
             app_window.add(now)
-            if waba_window:
-                waba_window.add(now)
+            if narrow:
+                narrow.add(now)
         return Admission(refusal, counted)
+
+    def charge_extra(self, app_id: str, waba: Waba | None, calls: float, *, now: float) -> None:
+        """A call that was admitted took as much time as so many calls more."""
+        self._app_window(app_id, now).add_extra(now, calls)
+        if waba:
+            self._window(self._wabas, (app_id, waba.id)).add_extra(now, calls)
 
     def headers(
         self, app_id: str, waba: Waba | None, *, now: float, refused: bool, malformed: bool = False
@@ -160,7 +191,9 @@ class Limits:
         if refused and not config.headers_on_refusal:
             return headers
         if config.app_usage_header:
-            percents = self._percents(self._app_window(app_id, now).count(now), self.app_limit(app_id))
+            percents = self._percents(
+                self._app_window(app_id, now), config.claimed_app_limit or self.app_limit(app_id), now
+            )
             if malformed:
                 headers["X-App-Usage"] = '{"call_count":'
             elif max(percents) >= config.header_floor:
@@ -168,10 +201,10 @@ class Limits:
                     f'{{"call_count":{percents[0]},"total_time":{percents[1]},"total_cputime":{percents[2]}}}'
                 )
         if waba and config.waba_usage_header:
-            window = self._waba_window(app_id, waba.id)
+            window = self._window(self._wabas, (app_id, waba.id))
             limit = self.waba_limit(waba)
-            percents = self._percents(window.count(now), limit)
-            wait = window.below_at(self._allowed(limit), now=now) - now
+            percents = self._percents(window, limit, now)
+            wait = window.below_at(self._allowed(limit, window.surplus(now)), now=now) - now
             headers["X-Business-Use-Case-Usage"] = (
                 "<usage unavailable>"
                 if malformed
@@ -202,7 +235,7 @@ class Limits:
     def waba_usage(self, app_id: str, waba: Waba) -> Usage:
         """How full the window of this app for this WABA is now."""
         with self._lock:
-            calls = self._waba_window(app_id, waba.id).count(self._clock.now())
+            calls = self._window(self._wabas, (app_id, waba.id)).count(self._clock.now())
             return Usage(calls=calls, limit=self.waba_limit(waba))
 
     def set_app_limit(self, limit: int, *, app: str | None = None) -> None:
@@ -250,6 +283,7 @@ class Limits:
             now = self._clock.now()
             self._apps.clear()
             self._wabas.clear()
+            self._credits.clear()
             for others in self._others.values():
                 others.set_rate(others.per_second, now=now)
 
@@ -267,26 +301,30 @@ class Limits:
             window = self._apps[app_id] = RollingWindow(self._config.window)
         others = self._others.get(app_id)
         if others is not None:
-            allowed = None if self._config.count_refused else self._allowed(self.app_limit(app_id))
+            allowed = None if self._config.count_refused else self._allowed(self.app_limit(app_id), 0.0)
             others.catch_up(window, now=now, length=self._config.window, allowed=allowed)
         return window
 
-    def _waba_window(self, app_id: str, waba_id: str) -> RollingWindow:
-        key = (app_id, waba_id)
-        window = self._wabas.get(key)
+    def _window(self, windows: dict[K, RollingWindow], key: K) -> RollingWindow:
+        window = windows.get(key)
         if window is None:
-            window = self._wabas[key] = RollingWindow(self._config.window)
+            window = windows[key] = RollingWindow(self._config.window)
         return window
 
-    def _allowed(self, limit: int) -> float:
-        # Any percent at 100 throttles, so a dear call lowers the number of calls that pass.
-        config = self._config
-        return limit / max(1.0, config.time_factor, config.cputime_factor)
+    def _is_full(self, window: RollingWindow, limit: int, now: float) -> bool:
+        return window.count(now) >= self._allowed(limit, window.surplus(now))
 
-    def _percents(self, calls: int, limit: int) -> tuple[int, int, int]:
+    def _allowed(self, limit: int, extra: float) -> float:
+        """The calls that pass: any percent at 100 throttles, so dear calls lower their number."""
+        config = self._config
+        factor = max(config.time_factor, config.cputime_factor)
+        return min(limit, limit / factor - extra) if factor else limit
+
+    def _percents(self, window: RollingWindow, limit: int, now: float) -> tuple[int, int, int]:
         """Whole percents of calls, time and CPU time."""
         config = self._config
-        percent = calls * 100 / limit
+        calls = window.count(now)
+        percent = (calls + window.surplus(now)) * 100 / limit
         return calls * 100 // limit, int(percent * config.time_factor), int(percent * config.cputime_factor)
 
     def _app_refusal(self) -> GraphError:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import urlencode
 
 from wabajobs.simulator.errors import bad_parameter
 from wabajobs.simulator.routes import Context
+
+T = TypeVar("T")
 
 
 def cursor_of(place: int) -> str:
@@ -32,14 +36,15 @@ def place_of(cursor: str) -> int:
     return int(text)
 
 
-def page_size(context: Context) -> int:
-    """How many items the call wants on a page."""
+def page_size(context: Context, *, most: int | None = None) -> int:
+    """How many items the call wants on a page; `most` is the largest page, if not the usual one."""
     config = context.config
-    asked = context.call.parameters.whole("limit")
+    most = most or config.max_limit
+    asked = context.parameters.whole("limit")
     if asked is None:
-        return config.default_limit
-    if not 1 <= asked <= config.max_limit:
-        raise bad_parameter(f"Param limit must be between 1 and {config.max_limit}")
+        return min(config.default_limit, most)
+    if not 1 <= asked <= most:
+        raise bad_parameter(f"Param limit must be between 1 and {most}")
     return asked
 
 
@@ -55,7 +60,7 @@ class Page:
     @classmethod
     def asked(cls, context: Context, *, total: int, size: int) -> Page:
         """The page that the call's cursors lead to."""
-        parameters = context.call.parameters
+        parameters = context.parameters
         after, before = parameters.one("after"), parameters.one("before")
         if after:
             start = min(place_of(after) + 1, total)
@@ -65,10 +70,14 @@ class Page:
             return cls(start=max(0, stop - size), stop=stop, total=total, size=size)
         return cls(start=0, stop=min(size, total), total=total, size=size)
 
+    def of(self, items: Sequence[T]) -> Sequence[T]:
+        """The items of this page."""
+        return items[self.start : self.stop]
+
     def links(self, context: Context) -> str:
         """The `paging` object as JSON; an empty page has none."""
         if context.repeat_cursor:
-            again = context.call.parameters.one("after") or cursor_of(max(0, self.stop - 1))
+            again = context.parameters.one("after") or cursor_of(max(0, self.stop - 1))
             return self._links(context, before=again, after=again, more=True)
         if self.start >= self.stop:
             return ""
@@ -90,7 +99,7 @@ class Page:
     def _link(self, context: Context, side: str, cursor: str) -> str:
         call = context.call
         dropped = {"access_token", "limit", "after", "before", "appsecret_proof"}
-        kept = [(name, value) for name, value in call.parameters.pairs() if name not in dropped]
+        kept = [(name, value) for name, value in context.parameters.pairs() if name not in dropped]
         query = [("access_token", call.token or ""), *kept, ("limit", str(self.size)), (side, cursor)]
         path = "/".join((call.version or context.version, *call.segments))
         return f"{context.base_url}/{path}?{urlencode(query, errors='replace')}"

@@ -1,4 +1,4 @@
-"""The routing table: which endpoint a method and a path mean.
+"""The routing table: which endpoint a method and a path mean, and what its handler gets to know.
 
 A path is an object's id and an edge of it (`/{waba}/message_templates`), or words of its own
 (`/debug_token`). What an id stands for only the world knows, so routes are found by the object's kind.
@@ -6,12 +6,44 @@ A path is an object's id and an edge of it (`/{waba}/message_templates`), or wor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import json
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
 
-from wabajobs.simulator.calls import Call
+from wabajobs.simulator.calls import Call, Parameters
 from wabajobs.simulator.config import SimulatorConfig
-from wabajobs.simulator.world import App, World
+from wabajobs.simulator.errors import no_such_object
+from wabajobs.simulator.fields import Field
+from wabajobs.simulator.inputs import Input, Nothing, checked
+from wabajobs.simulator.world import App, Node, Token, World
+
+T = TypeVar("T", bound=Node)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Later:
+    """An answer that needs something from outside first, such as a callback's challenge."""
+
+    wait: Callable[[], Awaitable[Any]]
+    """Awaited while other calls go on."""
+    then: Callable[[Any], Body]
+    """Called with what came of it, at one moment of simulated time again."""
+
+
+Body = bytes | dict[str, Any]
+"""The body of a 200: JSON that is written already, or an object."""
+Answer = Body | Later
+
+
+@dataclass(slots=True)
+class Remarks:
+    """What a handler has to say of a call besides its answer."""
+
+    extra: float = 0.0
+    """It took so many calls' worth of time and CPU time more."""
+    idle: bool = False
+    """It wanted something that was so already."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,22 +51,54 @@ class Context:
     """What a handler knows: the call, who makes it, and the world."""
 
     call: Call
+    parameters: Parameters
     app: App
+    token: Token | None
+    """Nothing where an endpoint needs none."""
+    node: Node | None
+    """The object that the path begins with, if it begins with one."""
     world: World
     config: SimulatorConfig
+    """The knobs as they are at this moment."""
     version: str
     """The version that serves the call."""
     base_url: str
+    effect: Callable[..., None]
+    """`effect(kind, subject, **details)`: what the call has done, for the judge."""
+    router: Router
+    as_of: float | None = None
+    """A stale read: the world as it was at this simulated second."""
     repeat_cursor: bool = False
+    remarks: Remarks = field(default_factory=Remarks)
 
-    @property
-    def object_id(self) -> str:
-        """The id that the path begins with."""
-        return self.call.segments[0]
+    def the(self, kind: type[T]) -> T:
+        """The object that the path begins with, as it is now; for an endpoint of that kind of object."""
+        if not isinstance(self.node, kind):
+            raise no_such_object(self.call.method, self.call.segments[0])
+        return self.node
+
+    def seen(self, kind: type[T]) -> T:
+        """The same for reading: as it was, if reads are stale."""
+        return self.world.seen(self.the(kind), self.as_of)
+
+    def expand(self, asked: Field) -> Any:
+        """An edge of the node, for field expansion; KeyError when there is none. An empty list is nothing."""
+        kind = self.node.kind if self.node else ""
+        route = self.router.table[("GET", f"{{{kind}}}/{asked.name}")]
+        self.remarks.extra += 1
+        parameters = Parameters.of({**dict(asked.modifiers), "fields": asked.below_text or None})
+        within = replace(
+            self,
+            parameters=parameters,
+            call=replace(self.call, path=f"/{self.version}/{self.call.segments[0]}/{asked.name}", query=""),
+        )
+        answer = route.handler(within, checked(route.input, parameters))
+        parsed = json.loads(answer) if isinstance(answer, bytes) else answer
+        return None if isinstance(parsed, dict) and parsed.get("data") == [] else parsed
 
 
-Handler = Callable[[Context], bytes]
-"""Answers with the body of a 200, or raises a GraphError."""
+Handler = Callable[[Context, Any], Answer]
+"""Answers a call with the checked parameters, or raises a GraphError."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,23 +110,61 @@ class Route:
     path: str
     """`/{kind}/edge` for an edge of an object, or plain words."""
     handler: Handler
-    per_waba: bool = False
-    """Whether it counts against the WABA's limit too."""
+    input: type[Input] = Nothing
+    """Its parameters."""
+    capability: str
+    """The part of the API that it belongs to, for the judge."""
+    charges: Literal["app", "waba", "credit"] = "app"
+    """The narrowest limit that it counts against, besides the app's."""
+    scopes: tuple[str, ...] = ("whatsapp_business_management",)
+    """The token needs one of these."""
+    client: bool = False
+    """Whether the app is named by `client_id`, and no token is needed."""
+    admin: bool = False
+    """Whether a system user may call it for a WABA to which it is not assigned yet."""
+    tagged: bool = False
+    """Whether answers have an ETag."""
+    header_only: bool = False
+    """Whether the token must come in the Authorization header."""
+    sends: Literal["form", "multipart", "binary"] = "form"
+    """What its body is, for the description in OpenAPI."""
+
+    @property
+    def kind(self) -> str | None:
+        """The kind of object that its path begins with, if it begins with one."""
+        first = self.path.split("/")[1]
+        return first[1:-1] if first.startswith("{") else None
 
 
 class Router:
     """Finds the route of a call."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        self._routes: dict[tuple[str, str], Route] = {}
+        self.table: dict[tuple[str, str], Route] = {}
+        """By method, and path without its first slash."""
         for route in routes:
             key = (route.method, route.path.strip("/"))
-            if key in self._routes:
+            if key in self.table:
                 raise ValueError(f"two routes for {route.method} {route.path}")
-            self._routes[key] = route
+            self.table[key] = route
 
     def find(self, call: Call, *, kind: str | None) -> Route | None:
         """The route of a call whose path begins with an object of this kind, or with no object."""
-        segments = call.segments
-        parts = (f"{{{kind}}}", *segments[1:]) if kind else segments
-        return self._routes.get((call.method, "/".join(parts)))
+        return self.table.get((call.method, _key(call, kind)))
+
+    def methods(self, call: Call, *, kind: str | None) -> list[str]:
+        """The methods that the call's path knows."""
+        key = _key(call, kind)
+        return [method for method, path in self.table if path == key]
+
+    def edges(self, kind: str) -> list[str]:
+        """The lists that may be read, or expanded, of an object of this kind."""
+        start = f"{{{kind}}}/"
+        return [
+            path.removeprefix(start) for method, path in self.table if method == "GET" and path.startswith(start)
+        ]
+
+
+def _key(call: Call, kind: str | None) -> str:
+    segments = call.segments
+    return "/".join((f"{{{kind}}}", *segments[1:])) if kind else "/".join(segments)

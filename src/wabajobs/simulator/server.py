@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json as jsonlib
 import logging
+import math
 import signal
 import socket
 import struct
@@ -19,8 +20,10 @@ from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
 from wabajobs.simulator import errors
-from wabajobs.simulator.calls import Call, Reply
-from wabajobs.simulator.clock import Clock, HandClock, RealClock
+from wabajobs.simulator.agenda import Agenda
+from wabajobs.simulator.batch import Requests
+from wabajobs.simulator.calls import Call, File, Form, Reply
+from wabajobs.simulator.clock import Clock, HandClock, RealClock, rest
 from wabajobs.simulator.config import SimulatorConfig
 from wabajobs.simulator.control import PREFIX, Control
 from wabajobs.simulator.endpoints import ROUTES
@@ -29,7 +32,8 @@ from wabajobs.simulator.graph import Ending, Graph
 from wabajobs.simulator.judge import Judge
 from wabajobs.simulator.limits import Limits
 from wabajobs.simulator.routes import Router
-from wabajobs.simulator.world import App, World
+from wabajobs.simulator.webhooks import Webhooks
+from wabajobs.simulator.world import App, Waba, World
 
 HOST = "127.0.0.1"
 _BODY_MOST = 64 * 1024 * 1024
@@ -50,7 +54,16 @@ class Simulator:
         # One lock for all state: the server's thread and a test's thread never see half a change.
         lock = threading.RLock()
         self.clock: Clock = HandClock() if config.clock == "hand" else RealClock(speed=config.speed)
-        self.world = World(config, unix=self.clock.unix, lock=lock)
+        self.agenda = Agenda()
+        self.webhooks = Webhooks(clock=self.clock, url=config.webhook_url, lock=lock)
+        self.world = World(
+            config,
+            now=self.clock.now,
+            unix=self.clock.unix,
+            agenda=self.agenda,
+            publish=self._publish,
+            lock=lock,
+        )
         self.limits = Limits(config, clock=self.clock, lock=lock)
         self.faults = Faults(config.faults, seed=config.seed, lock=lock)
         self.judge = Judge(window=config.window, size=config.log_size, lock=lock)
@@ -62,11 +75,12 @@ class Simulator:
             faults=self.faults,
             judge=self.judge,
             clock=self.clock,
+            agenda=self.agenda,
             lock=lock,
         )
-        self._control = Control(
-            world=self.world, limits=self.limits, faults=self.faults, judge=self.judge, clock=self.clock
-        )
+        self._requests = Requests(self._graph)
+        self._lock = lock
+        self._control = Control(self)
 
     @property
     def url(self) -> str:
@@ -83,6 +97,14 @@ class Simulator:
         if not isinstance(self.clock, HandClock):
             raise TypeError("only a hand-moved clock can be advanced: SimulatorConfig(clock='hand')")
         self.clock.advance(seconds)
+        with self._lock:
+            self.agenda.catch_up(self.clock.now())
+
+    def _publish(self, waba: Waba, topic: str, value: dict[str, Any]) -> None:
+        for app_id in waba.subscribed:
+            app = self.world.app_by_id(app_id)
+            if app:
+                self.webhooks.send(app=app.id, secret=app.secret, waba=waba.id, topic=topic, value=value)
 
     @contextmanager
     def running(self, *, port: int = 0) -> Iterator[Self]:
@@ -161,11 +183,26 @@ class Simulator:
         runner = web.ServerRunner(server, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         await web.SockSite(runner, listening, backlog=1024).start()
+        helpers = [asyncio.create_task(self.webhooks.pump()), asyncio.create_task(self._keep_up())]
         started()
         try:
             await stop.wait()
         finally:
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
             await runner.cleanup()
+
+    async def _keep_up(self) -> None:
+        """Let what is due happen, also while nobody calls."""
+        loop, awake = asyncio.get_running_loop(), asyncio.Event()
+        self.agenda.poke = lambda: None if loop.is_closed() else loop.call_soon_threadsafe(awake.set)
+        while True:
+            awake.clear()
+            with self._lock:
+                self.agenda.catch_up(self.clock.now())
+                due = self.agenda.next_due
+            await rest(self.clock, awake, None if due == math.inf else due)
 
     async def _answer(self, request: BaseRequest) -> web.StreamResponse:
         target = request.raw_path
@@ -175,9 +212,9 @@ class Simulator:
         path, _, query = target.partition("?")
         if path.startswith(PREFIX):
             return await self._answer_control(request, path, query)
-        self.judge.enter()
+        number = self.judge.enter()
         try:
-            return await self._answer_graph(request, path, query)
+            return await self._answer_graph(request, path, query, number)
         except Exception:
             log.exception("the simulator failed on %s %s", request.method, path)
             self.judge.tell_defect()
@@ -186,18 +223,26 @@ class Simulator:
         finally:
             self.judge.leave()
 
-    async def _answer_graph(self, request: BaseRequest, path: str, query: str) -> web.StreamResponse:
-        body = await _body(request)
+    async def _answer_graph(self, request: BaseRequest, path: str, query: str, number: int) -> web.StreamResponse:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        form, body, unreadable = None, b"", False
+        try:
+            if headers.get("content-type", "").startswith("multipart/form-data"):
+                form = await _form(request)
+            elif request.body_exists:
+                body = await request.read()
+        except (web.HTTPException, web.RequestPayloadError, ValueError, LookupError):
+            unreadable = True
         call = Call(
             method=request.method,
             path=path,
             query=query,
-            authorization=request.headers.get("Authorization", ""),
-            body=body or b"",
-            content_type=request.headers.get("Content-Type", ""),
-            unreadable=body is None,
+            headers=headers,
+            body=body,
+            form=form,
+            unreadable=unreadable,
         )
-        outcome = self._graph.handle(call)
+        outcome = await self._requests.handle(call, request=number)
         if outcome.delay:
             await self.clock.sleep(outcome.delay)
         if outcome.ending is Ending.HANG:
@@ -207,7 +252,7 @@ class Simulator:
         return _response(outcome.reply)
 
     async def _answer_control(self, request: BaseRequest, path: str, query: str) -> web.StreamResponse:
-        body = await _body(request) or b""
+        body = await request.read() if request.body_exists else b""
         return _response(self._control.handle(method=request.method, path=path, query=query, body=body))
 
 
@@ -271,14 +316,16 @@ def _request(*parts: Any) -> BaseRequest:
     )
 
 
-async def _body(request: BaseRequest) -> bytes | None:
-    """The body, or nothing when it is too large or cannot be decoded."""
-    if not request.body_exists:
-        return b""
-    try:
-        return await request.read()
-    except (web.HTTPException, web.RequestPayloadError, ValueError):
-        return None
+async def _form(request: BaseRequest) -> Form:
+    """A multipart body: its fields and its files."""
+    fields, files = [], {}
+    for name, value in (await request.post()).items():
+        if isinstance(value, web.FileField):
+            with value.file as content:
+                files[name] = File(name=value.filename, content_type=value.content_type, content=content.read())
+        else:
+            fields.append((name, value if isinstance(value, str) else bytes(value).decode("utf-8", "replace")))
+    return Form(fields=tuple(fields), files=files)
 
 
 def _reset(request: BaseRequest) -> None:

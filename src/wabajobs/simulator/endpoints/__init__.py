@@ -1,24 +1,6 @@
-"""The endpoints that exist, one line each."""
+"""The endpoints that exist: one module for each part of the API, each with its routes."""
 
 from wabajobs.simulator.endpoints import accounts, message_templates, tokens
-from wabajobs.simulator.routes import Route
 
-ROUTES = (
-    Route(
-        name="message_templates.list",
-        method="GET",
-        path="/{waba}/message_templates",
-        handler=message_templates.list_templates,
-        per_waba=True,
-    ),
-    Route(name="waba.get", method="GET", path="/{waba}", handler=accounts.get_waba, per_waba=True),
-    Route(
-        name="phone_numbers.list",
-        method="GET",
-        path="/{waba}/phone_numbers",
-        handler=accounts.list_numbers,
-        per_waba=True,
-    ),
-    Route(name="debug_token", method="GET", path="/debug_token", handler=tokens.debug_token),
-)
+ROUTES = (*message_templates.ROUTES, *accounts.ROUTES, *tokens.ROUTES)
 """Every endpoint of the Graph that the simulator knows."""

@@ -2,91 +2,109 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
-from wabajobs.simulator.errors import no_such_field
-from wabajobs.simulator.paging import Page, answer, page_size
-from wabajobs.simulator.routes import Context
+from wabajobs.simulator.fields import NodeType
+from wabajobs.simulator.inputs import ListInput, NodeInput
+from wabajobs.simulator.reading import edge_read, node_read
+from wabajobs.simulator.routes import Context, Route
 from wabajobs.simulator.world import Number, Waba
 
-Node = TypeVar("Node")
-Fields = dict[str, Callable[[Node], Any]]
 
-WABA_FIELDS: Fields[Waba] = {
-    "id": lambda waba: waba.id,
-    "name": lambda waba: waba.name,
-    "currency": lambda _: "USD",
-    "timezone_id": lambda _: "1",
-    "country": lambda _: "US",
-    "account_review_status": lambda _: "APPROVED",
-    "business_verification_status": lambda _: "verified",
-    "ownership_type": lambda _: "CLIENT_OWNED",
-    "owner_business_info": lambda waba: {"name": waba.name, "id": str(int(waba.id) + 1)},
-    "on_behalf_of_business_info": lambda waba: {"name": waba.name, "id": str(int(waba.id) + 1)},
-    "primary_funding_id": lambda _: "0",
-    "message_template_namespace": lambda waba: f"{int(waba.id):032x}",
-    "status": lambda _: "ACTIVE",
-    "health_status": lambda waba: {
-        "can_send_message": "AVAILABLE",
-        "entities": [{"entity_type": "WABA", "id": waba.id, "can_send_message": "AVAILABLE"}],
+def _health(entity: str, object_id: str, *, available: bool) -> dict[str, Any]:
+    word = "AVAILABLE" if available else "BLOCKED"
+    return {
+        "can_send_message": word,
+        "entities": [{"entity_type": entity, "id": object_id, "can_send_message": word}],
+    }
+
+
+WABA = NodeType[Waba](
+    name="WhatsAppBusinessAccount",
+    fields={
+        "id": lambda waba: waba.id,
+        "name": lambda waba: waba.name,
+        "currency": lambda waba: waba.currency,
+        "timezone_id": lambda waba: waba.timezone_id,
+        "country": lambda waba: waba.country,
+        "account_review_status": lambda waba: waba.review,
+        "business_verification_status": lambda _: "verified",
+        "ownership_type": lambda _: "CLIENT_OWNED",
+        "owner_business_info": lambda waba: {"name": waba.name, "id": waba.business_id},
+        "on_behalf_of_business_info": lambda waba: {"name": waba.name, "id": waba.business_id},
+        "primary_funding_id": lambda waba: waba.funding_id,
+        "message_template_namespace": lambda waba: waba.template_namespace,
+        "status": lambda _: "ACTIVE",
+        "health_status": lambda waba: _health("WABA", waba.id, available=True),
+        "marketing_messages_lite_api_status": lambda _: "INELIGIBLE",
+        "whatsapp_business_manager_messaging_limit": lambda _: "TIER_1K",
     },
-    "marketing_messages_lite_api_status": lambda _: "INELIGIBLE",
-    "whatsapp_business_manager_messaging_limit": lambda _: "TIER_1K",
-}
-WABA_DEFAULTS = ("id", "name", "currency", "timezone_id", "message_template_namespace")
+    defaults=("id", "name", "currency", "timezone_id", "message_template_namespace"),
+)
 
-NUMBER_FIELDS: Fields[Number] = {
-    "id": lambda number: number.id,
-    "verified_name": lambda number: number.verified_name,
-    "display_phone_number": lambda number: number.display,
-    "quality_rating": lambda _: "GREEN",
-    "code_verification_status": lambda number: "VERIFIED" if number.registered else "NOT_VERIFIED",
-    "platform_type": lambda number: "CLOUD_API" if number.registered else "NOT_APPLICABLE",
-    "throughput": lambda _: {"level": "STANDARD"},
-    "status": lambda number: "CONNECTED" if number.registered else "PENDING",
-    "name_status": lambda _: "APPROVED",
-    "new_name_status": lambda _: "NONE",
-    "is_official_business_account": lambda _: False,
-    "is_pin_enabled": lambda number: number.registered,
-    "account_mode": lambda _: "LIVE",
-    "messaging_limit_tier": lambda _: "TIER_1K",
-}
-NUMBER_DEFAULTS = (
-    "verified_name",
-    "code_verification_status",
-    "display_phone_number",
-    "quality_rating",
-    "platform_type",
-    "throughput",
-    "id",
+PHONE = NodeType[Number](
+    name="WhatsAppBusinessPhoneNumber",
+    fields={
+        "id": lambda number: number.id,
+        "verified_name": lambda number: number.verified_name,
+        "display_phone_number": lambda number: number.display,
+        "quality_rating": lambda number: number.quality,
+        "code_verification_status": lambda number: number.code_status,
+        "platform_type": lambda number: number.platform,
+        "throughput": lambda number: {"level": "STANDARD" if number.registered else "NOT_APPLICABLE"},
+        "status": lambda number: "CONNECTED" if number.registered else "PENDING",
+        "name_status": lambda number: number.name_status,
+        "new_name_status": lambda number: number.new_name_status,
+        "is_official_business_account": lambda _: False,
+        "is_pin_enabled": lambda number: number.pin is not None,
+        "account_mode": lambda _: "LIVE",
+        "messaging_limit_tier": lambda _: "TIER_1K",
+        "health_status": lambda number: _health("PHONE_NUMBER", number.id, available=number.registered),
+    },
+    defaults=(
+        "verified_name",
+        "code_verification_status",
+        "display_phone_number",
+        "quality_rating",
+        "platform_type",
+        "throughput",
+        "id",
+    ),
 )
 
 
-def get_waba(context: Context) -> bytes:
-    """GET /{waba}"""
-    fields = _asked(context, WABA_FIELDS, WABA_DEFAULTS, node_type="WhatsAppBusinessAccount")
-    return json.dumps(_node(context.world.waba(context.object_id), fields)).encode()
+def _numbers(context: Context, _asked: ListInput) -> Sequence[Number]:
+    return [number for number in context.seen(Waba).numbers if not number.moved_away]
 
 
-def list_numbers(context: Context) -> bytes:
-    """GET /{waba}/phone_numbers"""
-    fields = _asked(context, NUMBER_FIELDS, NUMBER_DEFAULTS, node_type="WhatsAppBusinessPhoneNumber")
-    numbers = context.world.waba(context.object_id).numbers
-    page = Page.asked(context, total=len(numbers), size=page_size(context))
-    nodes = [_node(number, fields) for number in numbers[page.start : page.stop]]
-    return answer(json.dumps(nodes), page.links(context))
-
-
-def _asked(context: Context, known: Fields[Node], defaults: tuple[str, ...], *, node_type: str) -> Fields[Node]:
-    text = context.call.parameters.one("fields") or ""
-    names = [part.strip() for part in text.split(",") if part.strip()] or list(defaults)
-    for name in names:
-        if name not in known:
-            raise no_such_field(name, node_type)
-    return {name: known[name] for name in dict.fromkeys([*names, "id"])}
-
-
-def _node(subject: Node, fields: Fields[Node]) -> dict[str, Any]:
-    return {name: value(subject) for name, value in fields.items()}
+ROUTES = (
+    Route(
+        name="waba.get",
+        method="GET",
+        path="/{waba}",
+        handler=node_read(WABA, Waba),
+        input=NodeInput,
+        capability="onboarding",
+        charges="waba",
+    ),
+    Route(
+        name="phone_numbers.list",
+        method="GET",
+        path="/{waba}/phone_numbers",
+        handler=edge_read(PHONE, _numbers, most=100),
+        input=ListInput,
+        capability="phone_numbers",
+        charges="waba",
+    ),
+    Route(
+        name="phone.get",
+        method="GET",
+        path="/{phone}",
+        handler=node_read(PHONE, Number),
+        input=NodeInput,
+        capability="phone_numbers",
+        charges="waba",
+        scopes=("whatsapp_business_management", "whatsapp_business_messaging"),
+    ),
+)

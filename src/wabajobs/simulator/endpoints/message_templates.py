@@ -7,21 +7,29 @@ from collections.abc import Sequence
 
 from wabajobs.simulator.calls import Parameters
 from wabajobs.simulator.errors import bad_parameter, too_much_data
+from wabajobs.simulator.inputs import ListInput, Text, Words
 from wabajobs.simulator.paging import Page, answer, page_size
-from wabajobs.simulator.routes import Context
-from wabajobs.simulator.templates import CATEGORIES, STATUSES, Template, fields_asked, render
+from wabajobs.simulator.routes import Context, Route
 from wabajobs.simulator.world import Waba
+from wabajobs.simulator.world.templates import CATEGORIES, STATUSES, Template, names_asked, render
 
 _SUMMARIES = ("total_count", "message_template_count", "message_template_limit", "are_translations_complete")
 
 
-def list_templates(context: Context) -> bytes:
+class TemplateListInput(ListInput):
+    name: Text | None = None
+    status: Words | None = None
+    category: Words | None = None
+    language: Words | None = None
+
+
+def list_templates(context: Context, _asked: TemplateListInput) -> bytes:
     """GET /{waba}/message_templates"""
-    parameters = context.call.parameters
-    fields = fields_asked(parameters.one("fields"))
+    parameters = context.parameters
+    fields = names_asked(parameters.one("fields"))
     size = page_size(context)
     summary = _summary_asked(parameters)
-    waba = context.world.waba(context.object_id)
+    waba = context.seen(Waba)
     every = context.world.listed(waba)
     templates = _matching(every, parameters)
     page = Page.asked(context, total=len(templates), size=size)
@@ -80,3 +88,17 @@ def _summary(asked: list[str], *, waba: Waba, every: int, matching: int) -> str:
         "are_translations_complete": False,
     }
     return json.dumps({name: known[name] for name in asked})
+
+
+ROUTES = (
+    Route(
+        name="message_templates.list",
+        method="GET",
+        path="/{waba}/message_templates",
+        handler=list_templates,
+        input=TemplateListInput,
+        capability="template_reads",
+        charges="waba",
+        tagged=True,
+    ),
+)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from wabajobs.simulator.errors import bad_parameter
-from wabajobs.simulator.routes import Context
+from wabajobs.simulator.inputs import Input, Text
+from wabajobs.simulator.routes import Context, Route
 from wabajobs.simulator.world import WORLD_EPOCH
 
 _SCOPES = ["business_management", "whatsapp_business_management", "whatsapp_business_messaging"]
 
 
-def debug_token(context: Context) -> bytes:
+class DebugInput(Input):
+    input_token: Text
+
+
+def debug_token(context: Context, asked: DebugInput) -> dict[str, Any]:
     """GET /debug_token"""
-    asked = context.call.parameters.one("input_token")
-    if not asked:
-        raise bad_parameter("The parameter input_token is required")
-    return json.dumps({"data": _known(context, asked)}).encode()
+    return {"data": _known(context, asked.input_token)}
 
 
 def _known(context: Context, token: str) -> dict[str, Any]:
@@ -39,3 +39,16 @@ def _known(context: Context, token: str) -> dict[str, Any]:
         "scopes": _SCOPES,
         "granular_scopes": [{"scope": scope} for scope in _SCOPES],
     }
+
+
+ROUTES = (
+    Route(
+        name="debug_token",
+        method="GET",
+        path="/debug_token",
+        handler=debug_token,
+        input=DebugInput,
+        capability="onboarding",
+        scopes=(),
+    ),
+)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quote
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 from wabajobs.simulator.errors import no_such_field
+from wabajobs.simulator.fields import fields_asked
 
 STATUSES = (
     "APPROVED",
@@ -38,6 +39,7 @@ _TURNS = ("update", "promo", "confirmation", "notice", "offer", "receipt", "foll
 class Template:
     """One template in one language, as it is at this moment."""
 
+    kind: ClassVar[str] = "template"
     id: str
     name: str
     language: str
@@ -104,15 +106,13 @@ def render(template: Template, fields: tuple[str, ...]) -> str:
 
 
 @lru_cache(maxsize=256)
-def fields_asked(text: str | None) -> tuple[str, ...]:
-    """The fields of a `fields` parameter, each once, in its order."""
-    if not text or not text.strip(", "):
-        return DEFAULT_FIELDS
-    fields = dict.fromkeys(part.strip() for part in text.split(",") if part.strip())
+def names_asked(text: str | None) -> tuple[str, ...]:
+    """The names in a `fields` parameter, each once, in its order; the usual ones when none are named."""
+    fields = fields_asked(text)
     for field in fields:
-        if field not in FIELDS:
-            raise no_such_field(field, "WhatsAppMessageTemplate")
-    return tuple({**fields, "id": None})
+        if field.name not in FIELDS:
+            raise no_such_field(field.name, "WhatsAppMessageTemplate")
+    return tuple(dict.fromkeys([*(field.name for field in fields), "id"])) if fields else DEFAULT_FIELDS
 
 
 def components_of(text: str, *, header: str, footer: str | None, buttons: int) -> list[dict[str, Any]]:
@@ -178,3 +178,24 @@ def invent(random: Random, *, id: str, number: int, before: int) -> Template:
         rejected_reason="INVALID_FORMAT" if status == "REJECTED" else "NONE",
         last_updated_time=updated,
     )
+
+
+_SLOTS = 100_000
+_SCATTER = 7919
+_FIRST = 10**15
+
+
+def template_id(index: int, number: int) -> str:
+    """The id of the template with this number in the WABA with this index.
+
+    Scattered, unique in the world, and computable before the WABA's templates are made.
+    """
+    return str(_FIRST + (index * _SLOTS + number) * _SCATTER)
+
+
+def index_in(object_id: str) -> int | None:
+    """The index of the WABA that a template's id belongs to; nothing when it is no template's id."""
+    if not (object_id.isdecimal() and object_id.isascii() and 16 <= len(object_id) < 24):
+        return None
+    place, rest = divmod(int(object_id) - _FIRST, _SCATTER)
+    return None if rest else place // _SLOTS
