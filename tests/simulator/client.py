@@ -20,6 +20,13 @@ class Client:
     def get(self, path: str, **parameters: Any) -> requests.Response:
         return self.session.get(f"{self.simulator.url}/v23.0/{path}", params=parameters, timeout=10)
 
+    def post(self, path: str, **options: Any) -> requests.Response:
+        """Post what `requests` takes: `data=`, `json=`, `files=`, `params=`, `headers=`."""
+        return self.session.post(f"{self.simulator.url}/v23.0/{path}", timeout=10, **options)
+
+    def delete(self, path: str, **parameters: Any) -> requests.Response:
+        return self.session.delete(f"{self.simulator.url}/v23.0/{path}", params=parameters, timeout=10)
+
     def templates(self, waba: str | None = None, **parameters: Any) -> requests.Response:
         return self.get(f"{waba or self.simulator.world.waba_ids[0]}/message_templates", **parameters)
 
