@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 from wabajobs.simulator.calls import Call, Form, Parameters, Reply, parsed_json
 from wabajobs.simulator.errors import GraphError, bad_parameter
-from wabajobs.simulator.graph import Ending, Graph, Outcome, error_reply, overridden
+from wabajobs.simulator.graph import Ending, Graph, Outcome, overridden
 
 MOST = 50
 """Calls that one request may hold."""
@@ -30,20 +30,22 @@ class Requests:
 
     async def handle(self, call: Call, *, request: int) -> Outcome:
         """The answer to one HTTP request."""
-        if not call.segments and call.method == "POST":
-            entries = call.parameters.value("batch")
-            if entries is not None:
-                return await self._batch(call, entries, request)
-        call = overridden(call)
-        if call.method == "GET" and "ids=" in call.query:
-            return await self._ids(call, request)
+        try:
+            if not call.segments and call.method == "POST" and call.parameters.value("batch") is not None:
+                return await self._batch(call, request)
+            call = overridden(call)
+            if call.method == "GET" and "ids=" in call.query:
+                return await self._ids(call, request)
+        except GraphError as error:
+            return self._graph.refuse(call, error, request=request)
         return await self._graph.handle(call, request=request)
 
     async def _ids(self, call: Call, request: int) -> Outcome:
         wanted = list(dict.fromkeys(call.parameters.many("ids")))
-        if not wanted or len(wanted) > MOST:
-            why = f"Too many IDs. Maximum: {MOST}. Provided: {len(wanted)}." if wanted else "No node specified"
-            return Outcome(error_reply(bad_parameter(why)))
+        if not wanted:
+            raise bad_parameter("No node specified")
+        if len(wanted) > MOST:
+            raise bad_parameter(f"Too many IDs. Maximum: {MOST}. Provided: {len(wanted)}.")
         rest = urlencode([(name, value) for name, value in call.parameters.pairs() if name != "ids"])
         parts, delay, last = [], 0.0, Reply()
         for one in wanted:
@@ -56,16 +58,12 @@ class Requests:
             parts.append(f"{json.dumps(one)}:{last.body.decode()}")
         return Outcome(replace(last, body=("{" + ",".join(parts) + "}").encode()), delay)
 
-    async def _batch(self, call: Call, entries: Any, request: int) -> Outcome:
+    async def _batch(self, call: Call, request: int) -> Outcome:
+        entries = call.parameters.value("batch")
+        batch = _Batch(call, parsed_json(entries) if isinstance(entries, str) else entries)
         wrong = self._graph.token_error(call)
         if wrong:
-            return Outcome(error_reply(wrong))
-        if isinstance(entries, str):
-            entries = parsed_json(entries)
-        try:
-            batch = _Batch(call, entries)
-        except GraphError as error:
-            return Outcome(error_reply(error))
+            raise wrong
         delay = 0.0
         for number, entry in enumerate(batch.entries):
             inner = batch.inner(entry)

@@ -135,7 +135,7 @@ class Parameters:
 
     def _read_json(self, body: bytes) -> None:
         try:
-            parsed = json.loads(body)
+            parsed = json.loads(body, parse_constant=_no_number)
         except (ValueError, RecursionError):
             parsed = None
         if not isinstance(parsed, dict):
@@ -160,10 +160,15 @@ def parsed_json(text: str) -> Any:
     """JSON, or the same with single quotes as in Meta's own examples; nothing when it is neither."""
     for attempt in (text, text.replace("'", '"')):
         try:
-            return json.loads(attempt)
+            return json.loads(attempt, parse_constant=_no_number)
         except (ValueError, RecursionError):
             continue
     return None
+
+
+def _no_number(name: str) -> None:
+    # Python would take NaN and Infinity, which are no JSON.
+    raise ValueError(f"{name} is no JSON")
 
 
 def _nest(into: dict[str, Any], path: list[str], value: str) -> None:

@@ -134,6 +134,15 @@ class Graph:
             self._answer_with(case, partial(case.later.then, heard))
             return self._finished(case)
 
+    def refuse(self, call: Call, error: GraphError, *, request: int) -> Outcome:
+        """Answer a request that holds several calls, or none, with an error; it counts as one call."""
+        with self._lock:
+            case = self._case(call, request, self._clock.now())
+            if case.app:
+                case.counted = self._admit(case, case.app).counted
+            case.fail(error)
+            return self._finished(case)
+
     def token_error(self, call: Call) -> GraphError | None:
         """What is wrong with a call's token, if anything is."""
         if not call.token:

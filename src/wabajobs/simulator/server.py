@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_request import BaseRequest
 
 from wabajobs.simulator import errors
@@ -52,7 +53,7 @@ class Simulator:
     def __init__(self, config: SimulatorConfig | None = None) -> None:
         self.config = config = config or SimulatorConfig()
         # One lock for all state: the server's thread and a test's thread never see half a change.
-        lock = threading.RLock()
+        self.lock = lock = threading.RLock()
         self.clock: Clock = HandClock() if config.clock == "hand" else RealClock(speed=config.speed)
         self.agenda = Agenda()
         self.webhooks = Webhooks(clock=self.clock, url=config.webhook_url, lock=lock)
@@ -79,7 +80,6 @@ class Simulator:
             lock=lock,
         )
         self._requests = Requests(self._graph)
-        self._lock = lock
         self._control = Control(self)
 
     @property
@@ -97,7 +97,7 @@ class Simulator:
         if not isinstance(self.clock, HandClock):
             raise TypeError("only a hand-moved clock can be advanced: SimulatorConfig(clock='hand')")
         self.clock.advance(seconds)
-        with self._lock:
+        with self.lock:
             self.agenda.catch_up(self.clock.now())
 
     def _publish(self, waba: Waba, topic: str, value: dict[str, Any]) -> None:
@@ -199,7 +199,7 @@ class Simulator:
         self.agenda.poke = lambda: None if loop.is_closed() else loop.call_soon_threadsafe(awake.set)
         while True:
             awake.clear()
-            with self._lock:
+            with self.lock:
                 self.agenda.catch_up(self.clock.now())
                 due = self.agenda.next_due
             await rest(self.clock, awake, None if due == math.inf else due)
@@ -231,7 +231,7 @@ class Simulator:
                 form = await _form(request)
             elif request.body_exists:
                 body = await request.read()
-        except (web.HTTPException, web.RequestPayloadError, ValueError, LookupError):
+        except (web.HTTPException, HttpProcessingError, web.RequestPayloadError, ValueError, LookupError):
             unreadable = True
         call = Call(
             method=request.method,

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from wabajobs.simulator.calls import Reply
 from wabajobs.simulator.config import sentence
-from wabajobs.simulator.control import judging, levers, templates
+from wabajobs.simulator.control import description, judging, levers, templates
 from wabajobs.simulator.control.actions import Action, ControlError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PREFIX = "/_simulator/"
 
 ACTIONS: dict[tuple[str, str], Action] = {
+    **description.ACTIONS,
     **judging.ACTIONS,
     **levers.ACTIONS,
     **templates.ACTIONS,
@@ -54,7 +55,9 @@ class Control:
             known = ", ".join(f"{verb} {noun}" for verb, noun in ACTIONS)
             raise ControlError(f"the control plane knows no {method} {name}; it knows {known}", status=404)
         given = dict(parse_qsl(query)) if method == "GET" else _object(body)
-        return action(self._simulator, {**given, "id": word} if word else given)
+        with self._simulator.lock:
+            self._simulator.agenda.catch_up(self._simulator.clock.now())
+            return action(self._simulator, {**given, "id": word} if word else given)
 
 
 def _object(body: bytes) -> dict[str, Any]:
