@@ -11,6 +11,7 @@ import pytest
 from wabajobs.simulator import Simulator, SimulatorConfig
 
 from .client import Client
+from .keeping import assert_kept
 
 Start = Callable[..., Client]
 
@@ -18,12 +19,17 @@ Start = Callable[..., Client]
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Starts a simulator with these knobs, on a hand-moved clock unless told otherwise."""
+    started: list[Simulator] = []
     with ExitStack() as running:
 
         def begin(**knobs: Any) -> Client:
             config = SimulatorConfig(**{"clock": "hand", "wabas": 3, **knobs})
             client = Client(running.enter_context(Simulator(config).running()))
             running.callback(client.session.close)
+            started.append(client.simulator)
             return client
 
         yield begin
+    for simulator in started:
+        # Whatever a test made happen, a restart must not lose it.
+        assert_kept(simulator.world)

@@ -188,7 +188,7 @@ def test_debug_token_tells_a_good_token_from_a_bad_one(start) -> None:
     assert error_of(client.get("debug_token"))["code"] == 100
 
 
-@pytest.mark.parametrize("path", ["1", "me", "", "123/message_templates"])
+@pytest.mark.parametrize("path", ["1", "someone", "", "123/message_templates"])
 def test_an_unknown_object_is_100_33(start, path) -> None:
     client = start()
     answer = client.get(path.format(waba=client.simulator.world.waba_ids[0]))
@@ -215,7 +215,7 @@ def test_an_unknown_edge_is_a_field_that_does_not_exist(start) -> None:
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_an_unsupported_method_is_a_graph_error(start, method) -> None:
     client = start()
-    url = f"{client.simulator.url}/v23.0/{client.simulator.world.waba_ids[0]}/phone_numbers"
+    url = f"{client.simulator.url}/v23.0/debug_token"
 
     error = error_of(client.session.request(method, url, timeout=10))
 

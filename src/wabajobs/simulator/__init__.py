@@ -7,6 +7,7 @@ from wabajobs.simulator.clock import Clock, HandClock, RealClock
 from wabajobs.simulator.config import SimulatorConfig
 from wabajobs.simulator.faults import FaultRule
 from wabajobs.simulator.judge import CallRecord
+from wabajobs.simulator.scenario import Phase, Scenario
 from wabajobs.simulator.server import PortTaken, Simulator, serve
 from wabajobs.simulator.world import App, Number, Waba
 
@@ -17,8 +18,10 @@ __all__ = [
     "FaultRule",
     "HandClock",
     "Number",
+    "Phase",
     "PortTaken",
     "RealClock",
+    "Scenario",
     "Simulator",
     "SimulatorConfig",
     "Waba",

@@ -31,6 +31,8 @@ class Agenda:
     def __init__(self, *, poke: Callable[[], object] = lambda: None) -> None:
         self.poke = poke
         """Called when an entry came in front of all others, so that who sleeps until the next may look again."""
+        self.changed = 0
+        """Counts the changes, so that who saves the agenda knows whether it must."""
         self._entries: list[Entry] = []
         self._numbers = itertools.count()
         self._actions: dict[str, Action] = {}
@@ -43,6 +45,7 @@ class Agenda:
         """Let something happen at a simulated moment."""
         if what not in self._actions:
             raise ValueError(f"nobody knows what to do at {what}")
+        self.changed += 1
         heapq.heappush(self._entries, Entry(due, next(self._numbers), what, words))
         if self._entries[0].due == due:
             self.poke()
@@ -56,6 +59,7 @@ class Agenda:
         """Do all that is due by now, in its order."""
         while self._entries and self._entries[0].due <= now:
             entry = heapq.heappop(self._entries)
+            self.changed += 1
             self._actions[entry.what](entry.due, *entry.words)
 
     def state(self) -> list[dict[str, Any]]:

@@ -34,7 +34,8 @@ class Requests:
             if not call.segments and call.method == "POST" and call.parameters.value("batch") is not None:
                 return await self._batch(call, request)
             call = overridden(call)
-            if call.method == "GET" and "ids=" in call.query:
+            # The first look is quick, and true of `template_ids` as well.
+            if call.method == "GET" and "ids=" in call.query and call.parameters.value("ids") is not None:
                 return await self._ids(call, request)
         except GraphError as error:
             return self._graph.refuse(call, error, request=request)

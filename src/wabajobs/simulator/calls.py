@@ -206,12 +206,14 @@ class Call:
     """Whether the body was too large, or could not be decoded."""
     via: str | None = None
     """`batch` or `ids`, for a call that came inside another request."""
+    cut: bool = False
+    """Whether the connection broke before all of the body had come; only an upload keeps what had come."""
 
     @cached_property
     def parameters(self) -> Parameters:
         return Parameters(
             self.query,
-            body=self.body,
+            body=b"" if self.binary else self.body,
             content_type=self.headers.get("content-type", ""),
             form=self.form,
             unreadable=self.unreadable,
@@ -231,6 +233,11 @@ class Call:
     def segments(self) -> tuple[str, ...]:
         """The path after its version."""
         return tuple(self._parts[1:] if self.version else self._parts)
+
+    @property
+    def binary(self) -> bool:
+        """Whether the body is a part of a file as it is, whatever its content type says."""
+        return self.method == "POST" and bool(self.segments) and self.segments[0].startswith("upload:")
 
     @cached_property
     def token(self) -> str | None:

@@ -22,6 +22,10 @@ class Clock(Protocol):
         """The simulated moment as Unix time, for the dates in answers."""
         ...
 
+    def go_on_from(self, now: float, unix: float) -> None:
+        """Let it be this simulated second, and this Unix time."""
+        ...
+
     async def sleep(self, seconds: float) -> None:
         """Wait for simulated seconds."""
         ...
@@ -41,6 +45,11 @@ class RealClock:
     def unix(self) -> float:
         return self._epoch + self.now()
 
+    def go_on_from(self, now: float, unix: float) -> None:
+        """Let it be this simulated second, and this Unix time."""
+        self._start = time.monotonic() - now / self._speed
+        self._epoch = unix - now
+
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds / self._speed)
 
@@ -50,6 +59,7 @@ class HandClock:
 
     def __init__(self) -> None:
         self._now = 0.0
+        self._epoch = HAND_EPOCH
         self._lock = threading.Lock()
         self._order = itertools.count()
         self._sleepers: list[tuple[float, int, asyncio.AbstractEventLoop, asyncio.Event]] = []
@@ -58,7 +68,12 @@ class HandClock:
         return self._now
 
     def unix(self) -> float:
-        return HAND_EPOCH + self._now
+        return self._epoch + self._now
+
+    def go_on_from(self, now: float, unix: float) -> None:
+        """Let it be this simulated second, and this Unix time."""
+        self._now = now
+        self._epoch = unix - now
 
     def advance(self, seconds: float) -> None:
         """Move time forward and wake every sleeper whose time has come."""
@@ -70,6 +85,12 @@ class HandClock:
                 _, _, loop, awake = heapq.heappop(self._sleepers)
                 if not loop.is_closed():
                     loop.call_soon_threadsafe(awake.set)
+
+    def move_to(self, moment: float) -> None:
+        """Move time forward to exactly this second; nothing when it is over."""
+        if moment > self._now:
+            self.advance(moment - self._now)
+            self._now = moment
 
     async def sleep(self, seconds: float) -> None:
         awake = asyncio.Event()

@@ -13,20 +13,21 @@ from typing import Any, NamedTuple
 UNDONE_BY: dict[str, tuple[str, ...]] = {
     "code_exchanged": (),
     "number_added": (),
-    "code_sent": ("number_verified",),
+    "code_sent": ("number_verified", "code_lapsed"),
     "number_verified": ("number_deregistered",),
-    "number_registered": ("number_deregistered",),
+    "number_registered": ("number_deregistered", "number_renamed"),
     "number_deregistered": ("number_registered",),
+    "number_migrated": (),
     "credit_shared": ("credit_revoked",),
     "credit_attached": ("credit_revoked",),
     "template_created": ("template_deleted",),
     "template_migrated": ("template_deleted",),
     "upload_opened": (),
     "upload_finished": (),
-    "flow_created": ("flow_deleted",),
+    "flow_created": ("flow_deleted", "flow_renamed"),
     "flow_published": ("flow_updated", "flow_deprecated"),
     "flow_deprecated": (),
-    "flow_migrated": ("flow_deleted",),
+    "flow_migrated": ("flow_deleted", "flow_renamed"),
     "migration_intended": (),
 }
 """The effects that are to happen once for a subject, each with what makes it possible again."""
@@ -86,6 +87,11 @@ class Effects:
             effect = Effect(len(self._all) + 1, call, time, wall, app, waba, kind, subject, details, repeated)
             self._all.append(effect)
             return effect
+
+    def undo(self, kind: str, subject: str) -> None:
+        """Something else than a call made an effect possible again, such as a customer's own deletion."""
+        with self._lock:
+            self._in_force.discard((kind, subject))
 
     def all(self, *, kind: str | None = None, after: int = 0, limit: int | None = None) -> list[Effect]:
         """The effects with a higher sequence number, oldest first; of one kind, or all."""

@@ -91,6 +91,22 @@ def no_permission(permission: str) -> GraphError:
     )
 
 
+def account_disabled() -> GraphError:
+    """Meta has disabled the WABA.
+
+    https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes
+    """
+    return GraphError(
+        message="(#131031) Business Account locked",
+        code=131031,
+        status=403,
+        data={
+            "messaging_product": "whatsapp",
+            "details": "The WhatsApp Business Account has been disabled for violating a policy.",
+        },
+    )
+
+
 def unknown_path(components: tuple[str, ...]) -> GraphError:
     return GraphError(message=f"Unknown path components: /{'/'.join(components)}", code=2500)
 

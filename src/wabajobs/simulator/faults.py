@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import threading
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from random import Random
 from typing import Annotated, Any, Literal, Self
@@ -13,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from wabajobs.simulator.calls import Call, Reply
 from wabajobs.simulator.errors import GraphError, too_much_data
+from wabajobs.simulator.randomness import put_state, state_of
 
 
 def _is_pattern(text: str) -> str:
@@ -75,6 +77,8 @@ class FaultRule(BaseModel):
     """Content type of `body`."""
     counted: bool = True
     """Whether a call that is answered by the rule counts in the windows."""
+    took_effect: bool = False
+    """Whether the call takes effect first and then gets the rule's answer, as from a proxy that timed out."""
 
     # In what way: what happens to the Graph's own answer, or to the rule's
     latency: float = Field(default=0.0, ge=0)
@@ -85,6 +89,8 @@ class FaultRule(BaseModel):
     """The connection breaks after the call took effect, in place of the answer."""
     hang: bool = False
     """The call is never handled, counted or answered."""
+    upload_keeps: int | None = Field(default=None, ge=0)
+    """Of a file that is sent only so many bytes come, then the connection breaks; what came is kept."""
     usage_headers: Literal["as usual", "missing", "malformed"] = "as usual"
     """What becomes of the usage headers."""
     stale: float | None = Field(default=None, ge=0)
@@ -95,14 +101,18 @@ class FaultRule(BaseModel):
     @model_validator(mode="after")
     def _does_something(self) -> Self:
         ways = (self.reset_before, self.reset_after, self.hang, self.repeat_cursor, self.latency > 0)
-        others = self.usage_headers != "as usual" or self.stale is not None
+        others = self.usage_headers != "as usual" or self.stale is not None or self.upload_keeps is not None
         if not (self.answers or any(ways) or others):
             raise ValueError(
                 "a fault needs an effect: status, code, body, heavy_over, latency, reset_before, "
-                "reset_after, hang, usage_headers, stale or repeat_cursor"
+                "reset_after, hang, upload_keeps, usage_headers, stale or repeat_cursor"
             )
         if self.code is not None and self.body is not None:
             raise ValueError("a fault answers with a code or with a body, not with both")
+        if self.took_effect and not self.answers:
+            raise ValueError("took_effect needs an answer beside it: status, code, body or heavy_over")
+        if self.took_effect and self.unhandled:
+            raise ValueError("a call that is never handled takes no effect")
         if self.reset_before + self.reset_after + self.hang > 1:
             raise ValueError("a fault has one of reset_before, reset_after and hang")
         return self
@@ -156,7 +166,9 @@ class Faults:
     ) -> None:
         self._lock = lock or threading.RLock()
         self._random = Random(f"faults:{seed}")
-        self._numbers = itertools.count(1)
+        self._made = 0
+        self.changed = 0
+        """Counts the changes, so that who saves the rules knows whether it must."""
         self._rules: dict[str, _InForce] = {}
         for rule in rules:
             self.add(rule)
@@ -173,17 +185,66 @@ class Faults:
                 path=re.compile(rule.path) if rule.path is not None else None,
                 method=re.compile(rule.method, re.IGNORECASE) if rule.method is not None else None,
             )
+            self.changed += 1
             return name
+
+    def add_first(self, rules: Iterable[FaultRule], *, name: str) -> list[str]:
+        """Put rules in front of all others, in their order. Returns their ids, which are made from the name."""
+        with self._lock:
+            others = dict(self._rules)
+            # Checked as a whole, so that half of them never comes into force.
+            named: list[FaultRule] = []
+            for rule in rules:
+                taken = {*others, *(one.id for one in named)}
+                if rule.id in taken:
+                    raise ValueError(f"there is a fault {rule.id} already")
+                named.append(rule.model_copy(update={"id": rule.id or _unused(_slug(name), taken)}))
+            self._rules.clear()
+            added = [self.add(rule) for rule in named]
+            self._rules.update(others)
+            return added
 
     def remove(self, name: str) -> None:
         """Take a rule out; KeyError when there is none of this id."""
         with self._lock:
             del self._rules[name]
+            self.changed += 1
+
+    def discard(self, name: str) -> None:
+        """Take a rule out, if it is still there."""
+        with self._lock:
+            if self._rules.pop(name, None) is not None:
+                self.changed += 1
 
     def clear(self) -> None:
         """Take every rule out."""
         with self._lock:
             self._rules.clear()
+            self.changed += 1
+
+    # Kept across a restart
+
+    def state(self) -> dict[str, Any]:
+        """Everything as JSON can hold it."""
+        with self._lock:
+            return {
+                "made": self._made,
+                "random": state_of(self._random),
+                "rules": [
+                    [held.rule.model_dump(mode="json", exclude_unset=True), held.matched, held.used]
+                    for held in self._rules.values()
+                ],
+            }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put a `state` in place of everything."""
+        with self._lock:
+            self._made = state["made"]
+            put_state(self._random, state["random"])
+            self._rules.clear()
+            for rule, matched, used in state["rules"]:
+                held = self._rules[self.add(FaultRule.model_validate(rule))]
+                held.matched, held.used = matched, used
 
     def listed(self) -> list[dict[str, Any]]:
         """The rules in order, with how many calls each matched and how many went wrong by it."""
@@ -219,9 +280,24 @@ class Faults:
         return bool(self._rules)
 
     def _unused_name(self) -> str:
-        while (name := f"fault-{next(self._numbers)}") in self._rules:
-            pass
-        return name
+        while True:
+            self._made += 1
+            if (name := f"fault-{self._made}") not in self._rules:
+                return name
+
+
+def _slug(name: str) -> str:
+    """A name with only the signs that a rule's id may have."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-")[:50] or "phase"
+
+
+def _unused(name: str, taken: Collection[str | None]) -> str:
+    """The name, or the first of name-2, name-3 and so on that is not taken."""
+    numbers = itertools.count(2)
+    candidate = name
+    while candidate in taken:
+        candidate = f"{name}-{next(numbers)}"
+    return candidate
 
 
 def _matches(held: _InForce, call: Call, *, app: str | None, page: int, capability: str) -> bool:
@@ -232,4 +308,5 @@ def _matches(held: _InForce, call: Call, *, app: str | None, page: int, capabili
         and (held.method is None or held.method.fullmatch(call.method) is not None)
         and (held.path is None or held.path.search(call.path) is not None)
         and (rule.heavy_over is None or page > rule.heavy_over)
+        and (rule.upload_keeps is None or (call.binary and len(call.body) > rule.upload_keeps))
     )

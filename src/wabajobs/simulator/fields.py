@@ -130,6 +130,8 @@ class NodeType(Generic[N]):
     """Each field's value as JSON can hold it; one that is None is left out of the answer."""
     defaults: tuple[str, ...]
     """What comes when no fields are asked for."""
+    kind: str = ""
+    """The kind of object whose edges may be expanded in a list of such nodes; none: no edges."""
 
     def checked(self, asked: Iterable[Field], *, edges: Iterable[str] = ()) -> None:
         """Refuse a field that neither the node nor its edges have."""
@@ -152,7 +154,7 @@ class NodeType(Generic[N]):
 
     def _value(self, node: N, field: Field, expand: Expand | None) -> Any:
         if field.name in self.fields:
-            return _trimmed(self.fields[field.name](node), field.below)
+            return trimmed(self.fields[field.name](node), field.below)
         if expand is None:
             raise no_such_field(field.name, self.name)
         try:
@@ -161,12 +163,13 @@ class NodeType(Generic[N]):
             raise no_such_field(field.name, self.name) from None
 
 
-def _trimmed(value: Any, below: tuple[Field, ...]) -> Any:
+def trimmed(value: Any, below: tuple[Field, ...]) -> Any:
+    """What is asked for of a value that has fields itself; all of it when nothing is named."""
     if not below:
         return value
     if isinstance(value, list):
-        return [_trimmed(item, below) for item in value]
+        return [trimmed(item, below) for item in value]
     if isinstance(value, dict):
-        kept = {field.name: _trimmed(value[field.name], field.below) for field in below if field.name in value}
+        kept = {field.name: trimmed(value[field.name], field.below) for field in below if field.name in value}
         return {"id": value["id"], **kept} if "id" in value else kept
     return value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import itertools
 import json
 import sys
 import threading
@@ -25,6 +24,7 @@ from wabajobs.simulator.faults import FaultRule, Faults
 from wabajobs.simulator.inputs import checked
 from wabajobs.simulator.judge import Judge
 from wabajobs.simulator.limits import Admission, Limits
+from wabajobs.simulator.randomness import put_state, state_of
 from wabajobs.simulator.routes import Body, Context, Later, Remarks, Route, Router
 from wabajobs.simulator.world import App, Node, Token, Waba, World
 
@@ -82,6 +82,8 @@ class _Case:
 
     @property
     def ending(self) -> Ending:
+        if self.call.cut:
+            return Ending.RESET
         if self.rule is None:
             return Ending.ANSWER
         if self.rule.hang:
@@ -111,7 +113,6 @@ class Graph:
         lock: threading.RLock,
     ) -> None:
         self.base_url = ""
-        self._config = config
         self._router = router
         self._world = world
         self._limits = limits
@@ -121,7 +122,7 @@ class Graph:
         self._agenda = agenda
         self._lock = lock
         self._random = Random(f"latency:{config.seed}")
-        self._request_ids = itertools.count(1)
+        self._answers = 0
 
     async def handle(self, call: Call, *, request: int = 0) -> Outcome:
         """Decide a call: fault, token, app limit, narrower limit, permission, object, parameters."""
@@ -153,18 +154,34 @@ class Graph:
             return errors.token_revoked()
         return errors.token_expired() if call.token in self._world.tokens else errors.token_wrong()
 
+    # Kept across a restart
+
+    def state(self) -> dict[str, Any]:
+        """What is its own, as JSON can hold it."""
+        return {"answers": self._answers, "random": state_of(self._random)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put a `state` in place of it."""
+        self._answers = state["answers"]
+        put_state(self._random, state["random"])
+
+    # How a call is decided
+
     def _decided(self, call: Call, request: int) -> _Case:
         now = self._clock.now()
         if self._agenda.next_due <= now:
             self._agenda.catch_up(now)
         case = self._case(call, request, now)
-        if case.rule and case.rule.answers:
+        if case.rule and case.rule.answers and not case.rule.took_effect:
             self._answer_by_rule(case, case.rule)
         elif case.rule is None or not case.rule.unhandled:
             self._answer_with(case, partial(self._checked, case))
         return case
 
     def _finished(self, case: _Case) -> Outcome:
+        if case.rule and case.rule.took_effect:
+            case.error = None
+            self._say(case, case.rule)
         self._add_headers(case)
         self._record(case)
         return Outcome(case.reply, self._delay(case.rule), case.ending)
@@ -175,8 +192,11 @@ class Graph:
         route = self._router.find(call, kind=node.kind if node else None)
         token = world.token(call.token) if call.token else None
         app = world.app_by_id(token.app_id) if token else None
-        if app is None and route and route.client:
-            app = world.app_by_id(call.parameters.one("client_id") or "")
+        if route and route.client:
+            token, app = None, world.app_by_id(call.parameters.one("client_id") or "")
+        rule = self._rule(call, route, app=app, now=now) if self._faults else None
+        if rule and rule.upload_keeps is not None:
+            call = replace(call, body=call.body[: rule.upload_keeps], cut=True)
         return _Case(
             call=call,
             request=request,
@@ -187,11 +207,11 @@ class Graph:
             route=route,
             token=token,
             app=app,
-            rule=self._rule(call, route, app=app, now=now) if self._faults else None,
+            rule=rule,
         )
 
     def _rule(self, call: Call, route: Route | None, *, app: App | None, now: float) -> FaultRule | None:
-        page = _asked_limit(call) or self._config.default_limit
+        page = _asked_limit(call) or self._world.config.default_limit
         capability = route.capability if route else "unknown"
         return self._faults.pick(call, app=app.id if app else None, page=page, capability=capability, now=now)
 
@@ -199,6 +219,10 @@ class Graph:
         # Not handled, so nobody asks whether it would have been refused; but it happened, so it counts.
         if case.app and rule.counted and not rule.unhandled:
             case.counted = self._admit(case, case.app).counted
+        self._say(case, rule)
+
+    def _say(self, case: _Case, rule: FaultRule) -> None:
+        """Answer as the rule says."""
         error = rule.error()
         if error:
             case.fail(error)
@@ -269,6 +293,8 @@ class Graph:
             return
         if not self._world.may(token, case.node, admin=route.admin):
             raise errors.no_such_object(case.call.method, case.call.segments[0])
+        if case.waba and case.waba.state == "DISABLED" and route.method != "GET":
+            raise errors.account_disabled()
         if route.scopes and not set(route.scopes) & set(token.scopes):
             raise errors.no_permission(route.scopes[0])
 
@@ -307,7 +333,7 @@ class Graph:
     def _check_proof(self, call: Call, app: App) -> None:
         given = call.parameters.one("appsecret_proof")
         if given is None:
-            if self._config.require_proof and call.token:
+            if self._world.config.require_proof and call.token:
                 raise errors.proof_missing()
             return
         signed, asked_at = call.token or "", call.parameters.one("appsecret_time")
@@ -320,12 +346,12 @@ class Graph:
             raise errors.proof_wrong()
 
     def _delay(self, rule: FaultRule | None) -> float:
-        config = self._config
+        config = self._world.config
         jitter = self._random.random() * config.jitter if config.jitter else 0.0
         return config.latency + jitter + (rule.latency if rule else 0.0)
 
     def _add_headers(self, case: _Case) -> None:
-        number = next(self._request_ids)
+        self._answers = number = self._answers + 1
         headers = case.reply.headers
         headers["x-fb-request-id"] = f"A{number:014x}"
         headers["x-fb-trace-id"] = f"T{number:010x}"
@@ -372,6 +398,7 @@ class Graph:
 NODE_TYPE_NAMES = {
     "app": "Application",
     "business": "Business",
+    "system_user": "SystemUser",
     "waba": "WhatsAppBusinessAccount",
     "phone": "WhatsAppBusinessPhoneNumber",
     "template": "WhatsAppMessageTemplate",

@@ -7,9 +7,23 @@ from collections import Counter, deque
 from typing import Any, NamedTuple
 
 from wabajobs.simulator.effects import Effects
+from wabajobs.simulator.packing import packed, unpacked
 
-REFUSALS = frozenset({4, 80007, 80008})
+REFUSALS = frozenset({4, 80007, 80008, 80012})
 """Codes that say: too many calls."""
+
+_SLICES = 60
+_WINDOWS_MOST = 10_000
+_Counts = dict[int, list[int]]
+_COUNTERS = (
+    "_by_endpoint",
+    "_by_waba",
+    "_by_app",
+    "_by_status",
+    "_by_code",
+    "_by_capability",
+    "_wasted",
+)
 
 
 class CallRecord(NamedTuple):
@@ -71,6 +85,7 @@ class Judge:
         self._in_flight = 0
         self._most_in_flight = 0
         self._defects = 0
+        self._clearings = 0
         self.clear()
 
     # What the server tells
@@ -137,6 +152,7 @@ class Judge:
             if app is not None:
                 self._by_app[app] += 1
                 self._enter_window(app, time)
+                self._enter_history(app, time, refused=code in REFUSALS)
 
     def tell_defect(self) -> None:
         """The simulator itself failed."""
@@ -226,6 +242,28 @@ class Judge:
             start = max(0, after + 1 - first)
             return self._log[start:] if limit is None else self._log[start : start + limit]
 
+    def history(self, app: str, *, now: float) -> dict[str, Any]:
+        """The app's calls and refused calls: in each sixtieth of the last window, and in each whole window.
+
+        Whole windows are counted from the simulator's start, and the last 10,000 are remembered.
+        """
+        with self._lock:
+            slices, windows = self._history.get(app) or ({}, {})
+            step, latest = self._window / _SLICES, int(now * _SLICES // self._window)
+            return {
+                "window": self._window,
+                "slice": step,
+                "slices": [
+                    {"since": place * step, "calls": calls, "refused": refused}
+                    for place in range(max(0, latest - _SLICES + 1), latest + 1)
+                    for calls, refused in (slices.get(place, (0, 0)),)
+                ],
+                "windows": [
+                    {"since": number * self._window, "calls": calls, "refused": refused}
+                    for number, (calls, refused) in windows.items()
+                ],
+            }
+
     def report(self) -> dict[str, Any]:
         """Everything derived, as JSON can hold it."""
         with self._lock:
@@ -272,6 +310,8 @@ class Judge:
             self._by_status: Counter[int] = Counter()
             self._by_code: Counter[int] = Counter()
             self._windows: dict[str, deque[float]] = {}
+            self._history: dict[str, tuple[_Counts, _Counts]] = {}
+            self._clearings += 1
             self._most_in_window: dict[str, int] = {}
             self._most_in_flight = self._in_flight
             self._defects = 0
@@ -290,6 +330,65 @@ class Judge:
         if len(times) > self._most_in_window.get(app, 0):
             self._most_in_window[app] = len(times)
 
+    def _enter_history(self, app: str, now: float, *, refused: bool) -> None:
+        history = self._history.get(app)
+        if history is None:
+            history = self._history[app] = ({}, {})
+        place = int(now * _SLICES // self._window)
+        for counted, number, most in (
+            (history[0], place, 2 * _SLICES),
+            (history[1], place // _SLICES, _WINDOWS_MOST),
+        ):
+            counts = counted.get(number)
+            if counts is None:
+                counts = counted[number] = [0, 0]
+                if len(counted) > most:
+                    del counted[next(iter(counted))]
+            counts[0] += 1
+            counts[1] += refused
+
+    # Kept across a restart
+
+    @property
+    def clearings(self) -> int:
+        """How often it was cleared; what was told before that need not be kept."""
+        return self._clearings
+
+    def state(self) -> dict[str, Any]:
+        """The sums as JSON can hold them; the calls one by one are apart from them, and so are the effects."""
+        with self._lock:
+            return {
+                "seq": self._seq,
+                "requests": self._requests,
+                "most_in_flight": self._most_in_flight,
+                "defects": self._defects,
+                "total": self._total,
+                "counted": self._counted,
+                "counts": {name: list(getattr(self, name).items()) for name in _COUNTERS},
+                "windows": {app: packed(times) for app, times in self._windows.items()},
+                "most_in_window": dict(self._most_in_window),
+                "history": {
+                    app: [[[at, *one] for at, one in each.items()] for each in both]
+                    for app, both in self._history.items()
+                },
+            }
+
+    def restore(self, state: dict[str, Any], calls: list[CallRecord]) -> None:
+        """Put a `state` and the calls one by one in place of everything but the effects."""
+        with self._lock:
+            self._seq, self._requests = state["seq"], state["requests"]
+            self._most_in_flight, self._defects = state["most_in_flight"], state["defects"]
+            self._total, self._counted = state["total"], state["counted"]
+            for name in _COUNTERS:
+                setattr(self, name, Counter(dict(state["counts"][name])))
+            self._windows = {app: deque(unpacked(text)) for app, text in state["windows"].items()}
+            self._most_in_window = state["most_in_window"]
+            self._history = {
+                app: (_counts(slices), _counts(windows)) for app, (slices, windows) in state["history"].items()
+            }
+            self._log = calls[-self._size :]
+            self._refusals.extend(one for one in self._log if one.refused)
+
     def _trim(self) -> None:
         if len(self._log) > self._size:
             del self._log[: -self._size]
@@ -307,3 +406,7 @@ def _wasted(*, status: int, code: int | None, idle: bool) -> str | None:
     if code is not None or status >= 400:
         return "failed"
     return "nothing to do" if idle else None
+
+
+def _counts(saved: list[list[int]]) -> _Counts:
+    return {at: [calls, refused] for at, calls, refused in saved}

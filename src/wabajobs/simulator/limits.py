@@ -9,39 +9,29 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
+from pydantic import ValidationError
+
 from wabajobs.simulator.clock import Clock
-from wabajobs.simulator.config import SimulatorConfig
+from wabajobs.simulator.config import FIXED, SimulatorConfig, sentence
 from wabajobs.simulator.errors import GraphError
+from wabajobs.simulator.packing import packed, unpacked
 from wabajobs.simulator.world import Waba
 
 K = TypeVar("K")
 
-ADJUSTABLE = frozenset(
-    {
-        "count_refused",
-        "app_refusal_status",
-        "app_refusal_transient",
-        "waba_limit_active",
-        "waba_limit_inactive",
-        "claimed_app_limit",
-        "credit_limit",
-        "credit_refusal_code",
-        "waba_refusal_code",
-        "waba_refusal_status",
-        "waba_refusal_transient",
-        "refusal_subcode",
-        "time_factor",
-        "cputime_factor",
-        "app_usage_header",
-        "waba_usage_header",
-        "header_floor",
-        "headers_on_refusal",
-    }
-)
-"""The knobs that may be turned while the simulator runs, besides `app_limit`."""
+ADJUSTABLE = frozenset(SimulatorConfig.model_fields) - FIXED
+"""The knobs that may be turned while the simulator runs."""
+
+PER_APP = frozenset({"app_limit", "claimed_app_limit", "others_per_second"})
+"""What one app may have for itself."""
+
+Setting = tuple[str, str]
+"""A knob, `waba_limit` or `others_per_second`; and the app or WABA that it is for, empty: for all."""
+Changes = Mapping[Setting, Any]
 
 
 class RollingWindow:
@@ -87,6 +77,28 @@ class RollingWindow:
             self._bulk_count -= bulk.popleft()[1]
         return len(times) + self._bulk_count
 
+    # Kept across a restart
+
+    def state(self) -> dict[str, Any]:
+        """Everything as JSON can hold it."""
+        state: dict[str, Any] = {"times": packed(self._times)}
+        if self._bulk:
+            state["bulk"] = [list(one) for one in self._bulk]
+        if self._extra:
+            state["extra"] = [list(one) for one in self._extra]
+        return state
+
+    @classmethod
+    def restored(cls, length: float, state: dict[str, Any]) -> RollingWindow:
+        """The window of a `state`."""
+        window = cls(length)
+        window._times.extend(unpacked(state["times"]))
+        for at, calls in state.get("bulk", ()):
+            window.add_many(at, calls)
+        for at, calls in state.get("extra", ()):
+            window.add_extra(at, calls)
+        return window
+
     def below_at(self, allowed: float, *, now: float) -> float:
         """When fewer than `allowed` calls are left, if none is added; for windows without bulk."""
         excess = min(self.count(now) - math.ceil(allowed), len(self._times) - 1)
@@ -103,6 +115,17 @@ class Others:
     def set_rate(self, per_second: float, *, now: float) -> None:
         self.per_second = per_second
         self._next = now
+
+    def state(self) -> list[float]:
+        """Everything as JSON can hold it."""
+        return [self.per_second, self._next]
+
+    @classmethod
+    def restored(cls, state: list[float]) -> Others:
+        """The others of a `state`."""
+        others = cls()
+        others.per_second, others._next = state
+        return others
 
     def catch_up(self, window: RollingWindow, *, now: float, length: float, allowed: float | None) -> None:
         """Enter their calls up to now; with `allowed`, only those that were not refused."""
@@ -140,16 +163,31 @@ class Usage:
 class Limits:
     """Who may call now. Methods may be called from any thread."""
 
-    def __init__(self, config: SimulatorConfig, *, clock: Clock, lock: threading.RLock | None = None) -> None:
-        self._config = config
+    def __init__(
+        self,
+        config: SimulatorConfig,
+        *,
+        clock: Clock,
+        lock: threading.RLock | None = None,
+        on_change: Callable[[SimulatorConfig], None] = lambda _: None,
+    ) -> None:
+        self._first = self._config = config
+        self._on_change = on_change
+        """Told all knobs as they are from now on."""
         self._clock = clock
         self._lock = lock or threading.RLock()
+        self._settled: dict[Setting, Any] = {}
+        self._layers: dict[str, dict[Setting, Any]] = {}
+        """What is set for a while, the latest last; each ends by its name."""
         self._app_limits: dict[str, int] = {}
+        self._claimed: dict[str, int] = {}
         self._waba_limits: dict[str, int] = {}
         self._apps: dict[str, RollingWindow] = {}
         self._others: dict[str, Others] = {}
         self._wabas: dict[tuple[str, str], RollingWindow] = {}
         self._credits: dict[str, RollingWindow] = {}
+        self.changed = 0
+        """Counts the changes by levers, so that who saves the limits knows whether it must."""
 
     # What the Graph asks
 
@@ -191,9 +229,8 @@ class Limits:
         if refused and not config.headers_on_refusal:
             return headers
         if config.app_usage_header:
-            percents = self._percents(
-                self._app_window(app_id, now), config.claimed_app_limit or self.app_limit(app_id), now
-            )
+            claimed = self._claimed.get(app_id, config.claimed_app_limit)
+            percents = self._percents(self._app_window(app_id, now), claimed or self.app_limit(app_id), now)
             if malformed:
                 headers["X-App-Usage"] = '{"call_count":'
             elif max(percents) >= config.header_floor:
@@ -240,42 +277,49 @@ class Limits:
 
     def set_app_limit(self, limit: int, *, app: str | None = None) -> None:
         """Give one app, or every app, another limit from now on."""
-        if limit < 1:
-            raise ValueError("app_limit must be at least 1")
-        with self._lock:
-            if app is None:
-                self._app_limits.clear()
-                self._config = self._config.with_changes(app_limit=limit)
-            else:
-                self._app_limits[app] = limit
+        self.change({("app_limit", app or ""): limit})
 
     def set_waba_limit(self, waba_id: str, limit: int | None) -> None:
         """Give one WABA a limit of its own; none: the usual one again."""
-        with self._lock:
-            if limit is None:
-                self._waba_limits.pop(waba_id, None)
-            else:
-                self._waba_limits[waba_id] = limit
+        self.change({("waba_limit", waba_id): limit})
 
     def set(self, **changes: object) -> None:
         """Turn some of the knobs named in ADJUSTABLE."""
-        if unknown := sorted(changes.keys() - ADJUSTABLE):
-            raise ValueError(f"{', '.join(unknown)} cannot be changed while the simulator runs")
-        with self._lock:
-            self._config = self._config.with_changes(**changes)
+        self.change({(name, ""): value for name, value in changes.items()})
 
-    def add_others(self, app_id: str, calls: int) -> None:
-        """Other clients of the app make so many calls now."""
+    def add_others(self, app_id: str, calls: int, *, at: float | None = None) -> None:
+        """Other clients of the app make so many calls, now or at a moment that has just been."""
         with self._lock:
-            now = self._clock.now()
+            now = self._clock.now() if at is None else at
             self._app_window(app_id, now).add_many(now, calls)
+            self.changed += 1
 
     def set_others_rate(self, app_id: str, per_second: float) -> None:
         """Other clients of the app call so often from now on, in simulated seconds; 0 ends it."""
+        self.change({("others_per_second", app_id): per_second})
+
+    def change(self, changes: Changes, *, layer: str | None = None, at: float | None = None) -> None:
+        """Set something: for good, or in a layer above all others until `end_layer`.
+
+        What is set for good ends what layers say of the same.
+        """
         with self._lock:
-            now = self._clock.now()
-            self._app_window(app_id, now)
-            self._others.setdefault(app_id, Others()).set_rate(per_second, now=now)
+            self.check(changes)
+            if layer is None:
+                for held in (self._settled, *self._layers.values()):
+                    for setting in changes:
+                        _drop(held, setting)
+                self._settled.update(changes)
+            else:
+                self._layers.pop(layer, None)
+                self._layers[layer] = dict(changes)
+            self._apply(at)
+
+    def end_layer(self, layer: str, *, at: float | None = None) -> None:
+        """Let what a layer set go back to what it was."""
+        with self._lock:
+            if self._layers.pop(layer, None) is not None:
+                self._apply(at)
 
     def forget(self) -> None:
         """Empty every window."""
@@ -286,12 +330,95 @@ class Limits:
             self._credits.clear()
             for others in self._others.values():
                 others.set_rate(others.per_second, now=now)
+            self.changed += 1
 
     def settings(self) -> dict[str, Any]:
         """The knobs as they are now."""
         with self._lock:
-            names = {*ADJUSTABLE, "window", "app_limit"}
-            return self._config.model_dump(mode="json", include=names) | {"app_limits": self._app_limits}
+            return self._config.model_dump(mode="json", include={*ADJUSTABLE, "window"}) | {
+                "app_limits": dict(self._app_limits),
+                "claimed_app_limits": dict(self._claimed),
+                "waba_limits": dict(self._waba_limits),
+                "others_per_second": {app: one.per_second for app, one in self._others.items()},
+            }
+
+    # Kept across a restart
+
+    def state(self) -> dict[str, Any]:
+        """Everything as JSON can hold it."""
+        with self._lock:
+            return {
+                "settled": _listed(self._settled),
+                "layers": [[name, _listed(layer)] for name, layer in self._layers.items()],
+                "others": {app: one.state() for app, one in self._others.items()},
+                "apps": {app: window.state() for app, window in self._apps.items()},
+                "wabas": [[*key, window.state()] for key, window in self._wabas.items()],
+                "credits": {app: window.state() for app, window in self._credits.items()},
+            }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put a `state` in place of everything."""
+        length = self._config.window
+        with self._lock:
+            self._settled = {(name, of): value for name, of, value in state["settled"]}
+            self._layers = {
+                layer: {(name, of): value for name, of, value in changes} for layer, changes in state["layers"]
+            }
+            self._others = {app: Others.restored(one) for app, one in state["others"].items()}
+            self._apps = {app: RollingWindow.restored(length, one) for app, one in state["apps"].items()}
+            self._credits = {app: RollingWindow.restored(length, one) for app, one in state["credits"].items()}
+            self._wabas = {(app, waba): RollingWindow.restored(length, one) for app, waba, one in state["wabas"]}
+            self._apply(None)
+
+    # What is set
+
+    def check(self, changes: Changes) -> None:
+        """Refuse with a ValueError what cannot be set."""
+        knobs = {}
+        for (name, of), value in changes.items():
+            if name in ("waba_limit", "others_per_second"):
+                continue
+            if of and name not in PER_APP:
+                raise ValueError(f"{name} is the same for every app")
+            if name not in SimulatorConfig.model_fields:
+                raise ValueError(f"there is no knob {name}")
+            if name not in ADJUSTABLE:
+                raise ValueError(f"{name} cannot be changed while the simulator runs")
+            if name == "app_limit" and isinstance(value, int) and value < 1:
+                raise ValueError("app_limit must be at least 1")
+            knobs[name] = value
+        if not knobs:
+            return
+        try:
+            self._first.with_changes(**knobs)
+        except ValidationError as error:
+            raise ValueError(sentence(error)) from error
+
+    def _apply(self, at: float | None) -> None:
+        """Work out what holds now: what is settled, then each layer above it."""
+        knobs: dict[str, Any] = {}
+        own: dict[str, dict[str, Any]] = {"waba_limit": {}, **{name: {} for name in PER_APP}}
+        for held in (self._settled, *self._layers.values()):
+            for (name, of), value in sorted(held.items(), key=lambda item: item[0]):
+                if of:
+                    own[name][of] = value
+                else:
+                    # Sorting puts what is for all before what is for one.
+                    own.get(name, {}).clear()
+                    knobs[name] = value
+        self._config = self._first.with_changes(**knobs)
+        self._app_limits = own["app_limit"]
+        self._claimed = {app: limit for app, limit in own["claimed_app_limit"].items() if limit is not None}
+        self._waba_limits = {waba: limit for waba, limit in own["waba_limit"].items() if limit is not None}
+        rates = own["others_per_second"]
+        now = self._clock.now() if at is None else at
+        for app in {*rates, *self._others}:
+            others, rate = self._others.setdefault(app, Others()), rates.get(app, 0.0)
+            if others.per_second != rate:
+                self._app_window(app, now)
+                others.set_rate(rate, now=now)
+        self.changed += 1
+        self._on_change(self._config)
 
     # The sums
 
@@ -349,3 +476,14 @@ class Limits:
             is_transient=self._config.waba_refusal_transient,
             subcode=self._config.refusal_subcode,
         )
+
+
+def _drop(held: dict[Setting, Any], setting: Setting) -> None:
+    """Take out a setting; what is for all takes with it what is for one."""
+    name, of = setting
+    for key in [key for key in held if key == setting or (not of and name in PER_APP and key[0] == name)]:
+        del held[key]
+
+
+def _listed(changes: Changes) -> list[list[Any]]:
+    return [[name, of, value] for (name, of), value in changes.items()]

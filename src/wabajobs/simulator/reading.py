@@ -13,17 +13,28 @@ from wabajobs.simulator.routes import Context, Handler
 from wabajobs.simulator.world import Node
 
 
-def node_read(node_type: NodeType[Any], kind: type[Node]) -> Handler:
-    """The handler of `GET /{node}?fields=`."""
+def _itself(_context: Context, node: Any) -> Any:
+    return node
+
+
+def node_read(
+    node_type: NodeType[Any], kind: type[Node], *, view: Callable[[Context, Any], Any] = _itself
+) -> Handler:
+    """The handler of `GET /{node}?fields=`; `view` adds to the node what its fields need besides."""
 
     def read(context: Context, asked: NodeInput) -> dict[str, Any]:
-        return node_type.render(context.seen(kind), fields_asked(asked.fields), expand=context.expand)
+        node = view(context, context.seen(kind))
+        return node_type.render(node, fields_asked(asked.fields), expand=context.expand)
 
     return read
 
 
 def edge_read(
-    node_type: NodeType[Any], items: Callable[[Context, Any], Sequence[Any]], *, most: int | None = None
+    node_type: NodeType[Any],
+    items: Callable[[Context, Any], Sequence[Any]],
+    *,
+    most: int | None = None,
+    view: Callable[[Context, Any], Any] = _itself,
 ) -> Handler:
     """The handler of `GET /{node}/edge`: a list with fields, pages, and `summary=total_count`.
 
@@ -32,10 +43,17 @@ def edge_read(
 
     def read(context: Context, asked: ListInput) -> bytes:
         fields = fields_asked(asked.fields)
-        node_type.checked(fields)
+        node_type.checked(fields, edges=context.router.edges(node_type.kind) if node_type.kind else ())
         every = items(context, asked)
         page = Page.asked(context, total=len(every), size=page_size(context, most=most))
-        nodes = [node_type.render(context.world.seen(one, context.as_of), fields) for one in page.of(every)]
+        nodes = [
+            node_type.render(
+                view(context, context.world.seen(one, context.as_of)),
+                fields,
+                expand=context.at(one).expand if node_type.kind else None,
+            )
+            for one in page.of(every)
+        ]
         summary = json.dumps({"total_count": len(every)}) if asked.summary else ""
         return answer(json.dumps(nodes), page.links(context), summary=summary)
 

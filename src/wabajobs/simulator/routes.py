@@ -81,6 +81,11 @@ class Context:
         """The same for reading: as it was, if reads are stale."""
         return self.world.seen(self.the(kind), self.as_of)
 
+    def at(self, node: Node) -> Context:
+        """The same for another object: one of a list."""
+        path = f"/{self.version}/{node.id}"
+        return replace(self, node=node, call=replace(self.call, path=path, query=""))
+
     def expand(self, asked: Field) -> Any:
         """An edge of the node, for field expansion; KeyError when there is none. An empty list is nothing."""
         kind = self.node.kind if self.node else ""

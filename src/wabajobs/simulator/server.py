@@ -12,8 +12,11 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Self
 
 from aiohttp import web
@@ -33,12 +36,18 @@ from wabajobs.simulator.graph import Ending, Graph
 from wabajobs.simulator.judge import Judge
 from wabajobs.simulator.limits import Limits
 from wabajobs.simulator.routes import Router
+from wabajobs.simulator.scenario import Phase, Player, Scenario
+from wabajobs.simulator.state import Keeper
 from wabajobs.simulator.webhooks import Webhooks
 from wabajobs.simulator.world import App, Waba, World
 
 HOST = "127.0.0.1"
 _BODY_MOST = 64 * 1024 * 1024
 _LINE_MOST = 64 * 1024
+_SAVES = 1.9
+"""Seconds between two looks at whether the state must be saved."""
+_IDLE_SAVES = 30.0
+"""Seconds after which it is saved though only time has passed."""
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +59,11 @@ class PortTaken(Exception):
 class Simulator:
     """A Graph with its world, limits, faults and judge; `running()` puts it on a port."""
 
-    def __init__(self, config: SimulatorConfig | None = None) -> None:
+    def __init__(self, config: SimulatorConfig | None = None, *, state: str | Path | None = None) -> None:
+        """With `state`, a file from which it goes on, if there is one, and in which it keeps its state.
+
+        Raises StateError when the file is broken, of another config, or in use.
+        """
         self.config = config = config or SimulatorConfig()
         # One lock for all state: the server's thread and a test's thread never see half a change.
         self.lock = lock = threading.RLock()
@@ -65,9 +78,10 @@ class Simulator:
             publish=self._publish,
             lock=lock,
         )
-        self.limits = Limits(config, clock=self.clock, lock=lock)
+        self.limits = Limits(config, clock=self.clock, lock=lock, on_change=self._turn)
         self.faults = Faults(config.faults, seed=config.seed, lock=lock)
         self.judge = Judge(window=config.window, size=config.log_size, lock=lock)
+        self.world.undone = self.judge.effects.undo
         self._graph = Graph(
             config,
             router=Router(ROUTES),
@@ -81,6 +95,22 @@ class Simulator:
         )
         self._requests = Requests(self._graph)
         self._control = Control(self)
+        self.player = Player(
+            world=self.world,
+            limits=self.limits,
+            faults=self.faults,
+            agenda=self.agenda,
+            perform=self._control.perform,
+            knows=self._control.knows,
+            lock=lock,
+        )
+        if config.phases:
+            self.player.play(Scenario(description=config.description, phases=config.phases), at=0.0)
+        self.keeper: Keeper | None = None
+        if state is not None:
+            self.keeper = Keeper(self, Path(state))
+            self.keeper.open()
+        self.agenda.catch_up(self.clock.now())
 
     @property
     def url(self) -> str:
@@ -96,15 +126,42 @@ class Simulator:
         """Move a hand-moved clock forward."""
         if not isinstance(self.clock, HandClock):
             raise TypeError("only a hand-moved clock can be advanced: SimulatorConfig(clock='hand')")
-        self.clock.advance(seconds)
-        with self.lock:
-            self.agenda.catch_up(self.clock.now())
+        if seconds < 0:
+            raise ValueError(f"time cannot go back by {-seconds} s")
+        end = self.clock.now() + seconds
+        # From one thing that is due to the next, so that each happens at its own moment.
+        while (due := self.agenda.next_due) <= end:
+            with self.lock:
+                self.clock.move_to(due)
+                self.agenda.catch_up(due)
+        self.clock.move_to(end)
 
-    def _publish(self, waba: Waba, topic: str, value: dict[str, Any]) -> None:
-        for app_id in waba.subscribed:
-            app = self.world.app_by_id(app_id)
-            if app:
-                self.webhooks.send(app=app.id, secret=app.secret, waba=waba.id, topic=topic, value=value)
+    def play(self, what: Scenario | SimulatorConfig | str | Iterable[Phase | Mapping[str, Any]]) -> str:
+        """Play a scenario from now on: one that comes with the package by its name, a config's, or phases.
+
+        Of a config only what can be changed while the simulator runs counts. Returns the id of the play.
+        """
+        if isinstance(what, str):
+            what = SimulatorConfig.from_toml(what)
+        if isinstance(what, SimulatorConfig):
+            what = what.scenario()
+        if not isinstance(what, Scenario):
+            what = Scenario(phases=tuple(Phase.model_validate(one) for one in what))
+        with self.lock:
+            now = self.clock.now()
+            play = self.player.play(what, at=now)
+            self.agenda.catch_up(now)
+            return play
+
+    def _turn(self, config: SimulatorConfig) -> None:
+        self.world.config = config
+
+    def _publish(self, waba: Waba, topic: str, value: dict[str, Any], *, app: str | None = None) -> None:
+        """Tell the subscribed apps; with `app` that one alone, subscribed or not."""
+        for app_id in waba.subscribed if app is None else (app,):
+            known = self.world.app_by_id(app_id)
+            if known:
+                self.webhooks.send(app=known.id, secret=known.secret, waba=waba.id, topic=topic, value=value)
 
     @contextmanager
     def running(self, *, port: int = 0) -> Iterator[Self]:
@@ -159,6 +216,8 @@ class Simulator:
         asyncio.run(until_signal())
 
     def _listen(self, port: int) -> socket.socket:
+        if self.keeper is not None:
+            self.keeper.take_again()
         try:
             listening = socket.create_server((HOST, port), backlog=1024)
         except OSError as error:
@@ -184,6 +243,8 @@ class Simulator:
         await runner.setup()
         await web.SockSite(runner, listening, backlog=1024).start()
         helpers = [asyncio.create_task(self.webhooks.pump()), asyncio.create_task(self._keep_up())]
+        if self.keeper is not None:
+            helpers.append(asyncio.create_task(self._keep_state(self.keeper)))
         started()
         try:
             await stop.wait()
@@ -192,6 +253,24 @@ class Simulator:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
             await runner.cleanup()
+            if self.keeper is not None:
+                self._save(self.keeper)
+                self.keeper.close()
+
+    async def _keep_state(self, keeper: Keeper) -> None:
+        """Save what changed every other second, in a thread of its own; the time alone not as often."""
+        saved_at = -math.inf
+        while True:
+            if keeper.changed or time.monotonic() - saved_at >= _IDLE_SAVES:
+                await asyncio.to_thread(self._save, keeper)
+                saved_at = time.monotonic()
+            await asyncio.sleep(_SAVES)
+
+    def _save(self, keeper: Keeper) -> None:
+        try:
+            keeper.save()
+        except OSError as error:
+            log.error("the state was not saved: %s", error)
 
     async def _keep_up(self) -> None:
         """Let what is due happen, also while nobody calls."""
@@ -224,24 +303,16 @@ class Simulator:
             self.judge.leave()
 
     async def _answer_graph(self, request: BaseRequest, path: str, query: str, number: int) -> web.StreamResponse:
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        form, body, unreadable = None, b"", False
-        try:
-            if headers.get("content-type", "").startswith("multipart/form-data"):
-                form = await _form(request)
-            elif request.body_exists:
-                body = await request.read()
-        except (web.HTTPException, HttpProcessingError, web.RequestPayloadError, ValueError, LookupError):
-            unreadable = True
         call = Call(
             method=request.method,
             path=path,
             query=query,
-            headers=headers,
-            body=body,
-            form=form,
-            unreadable=unreadable,
+            headers={name.lower(): value for name, value in request.headers.items()},
         )
+        if call.binary and request.body_exists:
+            call = await _with_file(call, request, most=self.world.config.upload_most)
+        else:
+            call = await _with_body(call, request)
         outcome = await self._requests.handle(call, request=number)
         if outcome.delay:
             await self.clock.sleep(outcome.delay)
@@ -282,12 +353,13 @@ class _Server(web.Server):
         return _Connection(self, loop=self._loop, **self._kwargs)
 
 
-def serve(config: SimulatorConfig, *, port: int, json: bool = False) -> None:
+def serve(config: SimulatorConfig, *, port: int, json: bool = False, state: str | Path | None = None) -> None:
     """Run a simulator until SIGINT or SIGTERM; at its start print one line with what a client must know.
 
-    Port 0 takes a free one; a taken port raises PortTaken before anything is printed.
+    Port 0 takes a free one; a taken port raises PortTaken before anything is printed. With `state` it goes on
+    from that file and keeps its state there.
     """
-    simulator = Simulator(config)
+    simulator = Simulator(config, state=state)
 
     def announce() -> None:
         sys.stdout.write((_json_line if json else _human_line)(simulator.facts()) + "\n")
@@ -314,6 +386,29 @@ def _request(*parts: Any) -> BaseRequest:
     return BaseRequest(
         message, payload, protocol, writer, task, asyncio.get_running_loop(), client_max_size=_BODY_MOST
     )
+
+
+async def _with_body(call: Call, request: BaseRequest) -> Call:
+    try:
+        if call.headers.get("content-type", "").startswith("multipart/form-data"):
+            return replace(call, form=await _form(request))
+        return replace(call, body=await request.read()) if request.body_exists else call
+    except (web.HTTPException, HttpProcessingError, web.RequestPayloadError, ValueError, LookupError):
+        return replace(call, unreadable=True)
+
+
+async def _with_file(call: Call, request: BaseRequest, *, most: int) -> Call:
+    """The call with the part of a file that came, all of it or what came before the connection broke."""
+    content = bytearray()
+    try:
+        async for chunk in request.content.iter_any():
+            content += chunk
+            if len(content) > most:
+                return replace(call, unreadable=True)
+    except (asyncio.CancelledError, HttpProcessingError, web.RequestPayloadError, OSError, ValueError):
+        # Who is cancelled here has nobody to answer; what came must still be taken.
+        return replace(call, body=bytes(content), cut=True)
+    return replace(call, body=bytes(content))
 
 
 async def _form(request: BaseRequest) -> Form:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+from pydantic import TypeAdapter
 
 from wabajobs.simulator.clock import Clock, rest
 
@@ -26,6 +27,7 @@ RETRIES = (60.0, 300.0, 1800.0, 7200.0, 21_600.0)
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
 _KEPT = 100_000
+_SAVED_MOST = 2000
 log = logging.getLogger(__name__)
 
 
@@ -53,6 +55,9 @@ class Delivery:
     """Simulated second of its next try."""
 
 
+_DELIVERIES = TypeAdapter(list[Delivery])
+
+
 class Webhooks:
     """Every webhook of one simulator. Methods may be called from any thread."""
 
@@ -62,6 +67,8 @@ class Webhooks:
         self._url = url
         self._urls: dict[str, str] = {}
         self._made = 0
+        self.changed = 0
+        """Counts the changes, so that who saves the webhooks knows whether it must."""
         self._all: deque[Delivery] = deque(maxlen=_KEPT)
         self._waiting: list[Delivery] = []
         self._poke: Callable[[], object] = lambda: None
@@ -72,6 +79,7 @@ class Webhooks:
         """Tell an app that something happened at a WABA; without a callback it is only recorded."""
         with self._lock:
             self._made += 1
+            self.changed += 1
             now = self._clock.now()
             entry = {"id": waba, "time": int(self._clock.unix()), "changes": [{"value": value, "field": topic}]}
             body = json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode()
@@ -91,6 +99,7 @@ class Webhooks:
     def set_url(self, url: str | None, *, app: str | None = None) -> None:
         """Give one app, or every app, a callback for what happens from now on; none: nothing is delivered."""
         with self._lock:
+            self.changed += 1
             if app is None:
                 self._url = url
                 self._urls.clear()
@@ -103,6 +112,32 @@ class Webhooks:
         """The webhooks that were made, oldest first, delivered or not."""
         with self._lock:
             return [one for one in self._all if one.seq > after and (topic is None or one.topic == topic)]
+
+    # Kept across a restart
+
+    def state(self) -> dict[str, Any]:
+        """What was not delivered yet and the latest of the others, as JSON can hold it."""
+        with self._lock:
+            waiting = {one.seq for one in self._waiting}
+            latest = self._made - _SAVED_MOST
+            kept = [one for one in self._all if one.seq > latest or one.seq in waiting]
+            return {
+                "made": self._made,
+                "url": self._url,
+                "urls": dict(self._urls),
+                "waiting": sorted(waiting),
+                "all": _DELIVERIES.dump_python(kept, mode="json"),
+            }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put a `state` in place of everything, but the URL that the config names."""
+        with self._lock:
+            self._made = state["made"]
+            self._url = self._url or state["url"]
+            self._urls = state["urls"]
+            waiting = set(state["waiting"])
+            self._all = deque(_DELIVERIES.validate_python(state["all"]), maxlen=_KEPT)
+            self._waiting = [one for one in self._all if one.seq in waiting]
 
     # How they get there
 
@@ -136,6 +171,7 @@ class Webhooks:
             log.debug("webhook %d was not delivered: %s", delivery.seq, type(error).__name__)
         with self._lock:
             delivery.tries += 1
+            self.changed += 1
             delivery.statuses.append(status)
             delivery.delivered = status == 200
             if delivery.delivered or delivery.tries > len(RETRIES) or not url:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from wabajobs.simulator.calls import Reply
 from wabajobs.simulator.config import sentence
-from wabajobs.simulator.control import description, judging, levers, templates
+from wabajobs.simulator.control import description, flows, judging, levers, numbers, scenario, signups, templates
 from wabajobs.simulator.control.actions import Action, ControlError
 
 if TYPE_CHECKING:
@@ -24,8 +24,12 @@ PREFIX = "/_simulator/"
 
 ACTIONS: dict[tuple[str, str], Action] = {
     **description.ACTIONS,
+    **flows.ACTIONS,
     **judging.ACTIONS,
     **levers.ACTIONS,
+    **numbers.ACTIONS,
+    **scenario.ACTIONS,
+    **signups.ACTIONS,
     **templates.ACTIONS,
 }
 """Every action by its method and its path below the prefix; `*` stands for one more word of the path."""
@@ -40,7 +44,8 @@ class Control:
     def handle(self, *, method: str, path: str, query: str, body: bytes) -> Reply:
         """The answer to one request; `path` begins with the prefix."""
         try:
-            return _json(200, self._answer(method, path.removeprefix(PREFIX), query, body))
+            answer = self._answer(method, path.removeprefix(PREFIX), query, body)
+            return answer if isinstance(answer, Reply) else _json(200, answer)
         except ControlError as error:
             return _json(error.status, {"error": str(error)})
         except ValidationError as error:
@@ -48,16 +53,38 @@ class Control:
         except (ValueError, OverflowError) as error:
             return _json(400, {"error": str(error)})
 
+    def knows(self, method: str, name: str) -> bool:
+        """Whether there is such an action."""
+        return _found(method, name) is not None
+
+    def perform(self, method: str, name: str, body: dict[str, Any]) -> Any:
+        """The same as a request with this body; a ValueError says why not."""
+        try:
+            return self._done(method, name, body)
+        except ControlError as error:
+            raise ValueError(str(error)) from error
+        except ValidationError as error:
+            raise ValueError(sentence(error)) from error
+
     def _answer(self, method: str, name: str, query: str, body: bytes) -> Any:
-        noun, _, word = name.partition("/")
-        action = ACTIONS.get((method, f"{noun}/*" if word else noun))
+        given = dict(parse_qsl(query)) if method == "GET" else _object(body)
+        with self._simulator.lock:
+            # What is due has happened before anybody looks or changes anything.
+            self._simulator.agenda.catch_up(self._simulator.clock.now())
+            return self._done(method, name, given)
+
+    def _done(self, method: str, name: str, given: dict[str, Any]) -> Any:
+        action = _found(method, name)
         if action is None:
             known = ", ".join(f"{verb} {noun}" for verb, noun in ACTIONS)
             raise ControlError(f"the control plane knows no {method} {name}; it knows {known}", status=404)
-        given = dict(parse_qsl(query)) if method == "GET" else _object(body)
-        with self._simulator.lock:
-            self._simulator.agenda.catch_up(self._simulator.clock.now())
-            return action(self._simulator, {**given, "id": word} if word else given)
+        _, _, word = name.partition("/")
+        return action(self._simulator, {**given, "id": word} if word else given)
+
+
+def _found(method: str, name: str) -> Action | None:
+    noun, _, word = name.partition("/")
+    return ACTIONS.get((method, f"{noun}/*" if word else noun))
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from wabajobs.simulator.control.actions import Action, ControlInput
+from wabajobs.simulator.control.actions import Action, ControlInput, known_app
 from wabajobs.simulator.judge import CallRecord
+from wabajobs.simulator.world import numbers
 
 if TYPE_CHECKING:
     from wabajobs.simulator.server import Simulator
@@ -18,6 +19,12 @@ class CallsInput(ControlInput):
 
     after: int = Field(default=0, ge=0)
     limit: int = Field(default=1000, ge=1, le=100_000)
+
+
+class WindowsInput(ControlInput):
+    """Query of GET windows."""
+
+    app: str | None = None
 
 
 class EffectsInput(CallsInput):
@@ -31,9 +38,28 @@ def report(simulator: Simulator, _: dict[str, Any]) -> dict[str, Any]:
     usage = {app.id: simulator.limits.app_usage(app.id) for app in simulator.world.apps}
     return simulator.judge.report() | {
         "time": simulator.clock.now(),
+        "locked_numbers": numbers.locked(simulator.world),
         "apps": {
             app_id: {"calls_in_window": one.calls, "limit": one.limit, "percent": one.percent}
             for app_id, one in usage.items()
+        },
+    }
+
+
+def windows(simulator: Simulator, query: dict[str, Any]) -> dict[str, Any]:
+    """GET windows"""
+    asked = WindowsInput.model_validate(query)
+    now = simulator.clock.now()
+    ids = [known_app(simulator.world, asked.app)] if asked.app else [app.id for app in simulator.world.apps]
+    return {
+        "time": now,
+        "apps": {
+            app_id: {
+                **simulator.judge.history(app_id, now=now),
+                "limit": simulator.limits.app_limit(app_id),
+                "calls_in_window": simulator.limits.app_usage(app_id).calls,
+            }
+            for app_id in ids
         },
     }
 
@@ -61,6 +87,7 @@ def _record(call: CallRecord) -> dict[str, Any]:
 
 ACTIONS: dict[tuple[str, str], Action] = {
     ("GET", "report"): report,
+    ("GET", "windows"): windows,
     ("GET", "calls"): calls,
     ("GET", "effects"): effects,
 }

@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from pydantic import ConfigDict
+
 from wabajobs.simulator.world.templates import Template
 
 
@@ -46,6 +48,19 @@ class Business:
     id: str
     name: str
     verified: bool = True
+    granted: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The WABAs that it shared with each app by Embedded Signup, newest first."""
+    integration_users: dict[str, str] = field(default_factory=dict)
+    """The user, by app, whose tokens come of an Embedded Signup."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemUser:
+    """A system user of the partner's, who has an app's token."""
+
+    kind: ClassVar[str] = "system_user"
+    id: str
+    name: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,6 +85,10 @@ class Allocation:
     waba_id: str | None = None
     currency: str = "USD"
     deleted: bool = False
+    with_business: bool = False
+    """Whether it was shared with the business first, and not with a WABA at once."""
+    credential_id: str = ""
+    """What the customer pays with: the `primary_funding_id` of its WABA."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -104,19 +123,54 @@ class Number:
     """Id of the number that it is at the WABA that it comes from."""
     moved_away: bool = False
     """Whether it works from another WABA now."""
+    verified_at: float = 0.0
+    """Simulated second from which its verification waits for a registration."""
+    created_at: int = 0
+    """Unix time; 0: with the world."""
+    condition: str | None = None
+    """BANNED, FLAGGED, RESTRICTED or RATE_LIMITED, by Meta's decision."""
+    official: bool = False
+    """Whether it is an Official Business Account."""
+    sandbox: bool = False
+    """Whether it is a test number."""
+    throughput: str = "STANDARD"
+    preverified: bool = False
+    """Whether it was verified by the partner before it came to a WABA."""
+    registered_before: bool = False
+    certificate: str | None = None
+    new_certificate: str | None = None
+    maintenance_until: float = 0.0
+    """Simulated second until which it cannot move, for maintenance."""
+    deleted_until: float = 0.0
+    """Simulated second until which it cannot be registered, because it was deleted recently."""
+    half_deregistered: bool = False
+    """Whether a deregistration stopped halfway and must be repeated."""
+    migration_ended: bool = False
+    """Whether it was to move here, and does not any more."""
+    migration_problem: str | None = None
+    """Why it may not leave its WABA, by Meta's decision."""
+    backup: dict[str, str] | None = None
+    """`password` and `data` of an On-Premises installation's backup."""
     code: str | None = None
     """The code that was sent last and is not used yet."""
     code_until: float = 0.0
     """Simulated second at which that code ends."""
+    sms: tuple[dict[str, Any], ...] = ()
+    """The last codes that its owner got: `time`, `method`, `language`, `code`."""
+    code_requests: tuple[float, ...] = ()
+    code_guesses: int = 0
+    """Wrong codes in a row."""
+    code_again_at: float = 0.0
+    """Simulated second until which no code is taken."""
     registrations: tuple[float, ...] = ()
     """Simulated seconds of its register calls, for their quota."""
     deregistrations: tuple[float, ...] = ()
     locked_until: float = 0.0
     """Simulated second until which register and deregister are refused."""
-    code_requests: tuple[float, ...] = ()
-    guesses: int = 0
-    """Wrong codes or PINs in a row."""
-    guess_again_at: float = 0.0
+    pin_guesses: int = 0
+    """Wrong PINs in a row."""
+    pin_guessed_at: float | None = None
+    """Simulated second of the last of them."""
 
 
 @dataclass(slots=True)
@@ -138,7 +192,7 @@ class Waba:
     country: str = "US"
     review: str = "APPROVED"
     funding_id: str | None = None
-    """Id of the allocation that pays."""
+    """The `credential_id` of the allocation that pays."""
     assigned: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Tasks of each user that is assigned."""
     subscribed: dict[str, str | None] = field(default_factory=dict)
@@ -150,6 +204,12 @@ class Waba:
     deleted_names: dict[str, float] = field(default_factory=dict)
     """Names of deleted approved templates, and the simulated second at which each may be used again."""
     template_namespace: str = ""
+    created_at: int = 0
+    """Unix time; 0: with the world."""
+    state: str = "ACTIVE"
+    """ACTIVE, DISABLED by Meta, or DELETED."""
+    gone: bool = False
+    """Whether no partner reaches it any more: it was deleted, or its owner removed the partner."""
 
     @property
     def active(self) -> bool:
@@ -175,11 +235,17 @@ class Flow:
     endpoint_uri: str | None = None
     application_id: str | None = None
     updated_at: int = 0
+    preview_token: str = ""
+    preview_until: int = 0
+    """Unix time at which the preview's link ends."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Upload:
     """A session of the Resumable Upload API."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+    """How its bytes are written to JSON when it is kept."""
 
     kind: ClassVar[str] = "upload"
     id: str
@@ -191,12 +257,21 @@ class Upload:
     file_length: int
     file_type: str
     received: int = 0
+    crc: int = 0
+    """CRC-32 of what was received so far; the only checksum whose state is a number that can be kept."""
     digest: str = ""
-    """SHA-256 of what was received, as hex, once all of it is there."""
+    """CRC-32 of the file as hex, once all of it is there."""
     head: bytes = b""
     """The first bytes, from which an image's size can be told."""
+    content_type: str | None = None
+    """What the file is by its first bytes, once all of it is there."""
+    pixels: tuple[int, ...] | None = None
+    """An image's width and height."""
     handle: str | None = None
     opened_at: float = 0.0
+    """Simulated second."""
+    finished_at: float = 0.0
+    """Simulated second at which the file was whole."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -222,7 +297,9 @@ class Signup:
     until: float
     """Simulated second at which the code ends."""
     used: bool = False
+    earlier: int = 0
+    """How many signups for the same WABA came before it."""
 
 
-Node = App | Business | Credit | Allocation | Number | Waba | Flow | Upload | Intent | Template
+Node = App | Business | SystemUser | Credit | Allocation | Number | Waba | Flow | Upload | Intent | Template
 """Whatever an id in a path may stand for."""

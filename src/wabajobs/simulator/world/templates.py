@@ -14,7 +14,7 @@ from random import Random
 from typing import Any, ClassVar
 
 from wabajobs.simulator.errors import no_such_field
-from wabajobs.simulator.fields import fields_asked
+from wabajobs.simulator.fields import Field, fields_asked, trimmed
 
 STATUSES = (
     "APPROVED",
@@ -29,6 +29,8 @@ STATUSES = (
     "ARCHIVED",
 )
 CATEGORIES = ("AUTHENTICATION", "MARKETING", "UTILITY")
+QUALITIES = ("GREEN", "YELLOW", "RED", "UNKNOWN")
+SOURCES = ("MANUAL", "AUTO_GENERATED")
 
 _LANGUAGES = ("en_US", "en_GB", "de", "es", "es_MX", "fr", "it", "pt_BR", "hi", "id", "ar", "tr")
 _TOPICS = ("order", "invoice", "welcome", "seasonal", "delivery", "booking", "loyalty", "reminder", "survey")
@@ -53,9 +55,67 @@ class Template:
     last_updated_time: int = 0
     parameter_format: str = "POSITIONAL"
     previous_category: str | None = None
+    correct_category: str | None = None
+    """The category that it is about to get, or should have had."""
+    sub_category: str | None = None
+    source: str = "MANUAL"
+    library_template_name: str | None = None
+    message_send_ttl_seconds: int | None = None
+    cta_url_link_tracking_opted_out: bool = False
+    is_primary_device_delivery_only: bool = False
+    display_format: str | None = None
+    turn: int = 0
+    """Counts the turns of its life; what was planned in an earlier one does not happen any more."""
+    pauses: int = 0
+    """How often its quality has paused it."""
+    pause: str | None = None
+    """Why it is paused, as the webhook's title says it, such as `FIRST_PAUSE`."""
+    paused_at: float = 0.0
+    """Simulated second."""
+    before_archive: str | None = None
+    """The status that it gets back when it leaves the archive."""
+    edits: tuple[float, ...] = ()
+    """Simulated seconds of its edits while it was approved, for their quota."""
+    writes: tuple[float, ...] = ()
+    """Simulated seconds of the calls that change it, for their limit."""
 
 
-FIELDS: dict[str, Callable[[Template], str | None]] = {
+_BLOCKED = {
+    "PAUSED": (132015, "Template is paused due to low quality"),
+    "DISABLED": (132016, "Template is disabled due to low quality"),
+}
+
+
+def _health(template: Template) -> str:
+    entity: dict[str, Any] = {"entity_type": "MESSAGE_TEMPLATE", "id": template.id}
+    entity["can_send_message"] = "AVAILABLE" if template.status == "APPROVED" else "BLOCKED"
+    if template.status != "APPROVED":
+        code, description = _BLOCKED.get(template.status, (132001, "Template is not approved"))
+        entity["errors"] = [
+            {
+                "error_code": code,
+                "error_description": description,
+                "possible_solution": "Use another template, or edit this one.",
+            }
+        ]
+    return json.dumps({"can_send_message": entity["can_send_message"], "entities": [entity]})
+
+
+def _optional(value: str | None) -> str | None:
+    return None if value is None else quote(value)
+
+
+def _ttl(template: Template) -> str:
+    if template.message_send_ttl_seconds is not None:
+        return str(template.message_send_ttl_seconds)
+    return "600" if template.category == "AUTHENTICATION" else "-1"
+
+
+Renderer = Callable[[Template], str | None]
+"""A field's value as JSON; nothing leaves the field out."""
+
+
+FIELDS: dict[str, Renderer] = {
     "id": lambda t: quote(t.id),
     "name": lambda t: quote(t.name),
     "parameter_format": lambda t: quote(t.parameter_format),
@@ -63,22 +123,20 @@ FIELDS: dict[str, Callable[[Template], str | None]] = {
     "language": lambda t: quote(t.language),
     "status": lambda t: quote(t.status),
     "category": lambda t: quote(t.category),
-    "sub_category": lambda _: None,
-    "previous_category": lambda t: quote(t.previous_category) if t.previous_category else None,
-    "correct_category": lambda _: None,
+    "sub_category": lambda t: _optional(t.sub_category),
+    "previous_category": lambda t: _optional(t.previous_category),
+    "correct_category": lambda t: _optional(t.correct_category),
     "quality_score": lambda t: f'{{"score":{quote(t.quality)},"date":{t.quality_date},"reasons":[]}}',
     "rejected_reason": lambda t: quote(t.rejected_reason),
     "last_updated_time": lambda t: str(t.last_updated_time),
-    "health_status": lambda t: (
-        f'{{"can_send_message":"{"AVAILABLE" if t.status == "APPROVED" else "BLOCKED"}",'
-        f'"entities":[{{"entity_type":"MESSAGE_TEMPLATE","id":{quote(t.id)}}}]}}'
-    ),
-    "source": lambda _: '"MANUAL"',
-    "message_send_ttl_seconds": lambda t: "600" if t.category == "AUTHENTICATION" else "-1",
-    "library_template_name": lambda _: None,
-    "cta_url_link_tracking_opted_out": lambda _: "false",
-    "is_primary_device_delivery_only": lambda _: "false",
-    "display_format": lambda _: None,
+    "health_status": _health,
+    "source": lambda t: quote(t.source),
+    "message_send_ttl_seconds": _ttl,
+    "library_template_name": lambda t: _optional(t.library_template_name),
+    "cta_url_link_tracking_opted_out": lambda t: "true" if t.cta_url_link_tracking_opted_out else "false",
+    "is_primary_device_delivery_only": lambda t: "true" if t.is_primary_device_delivery_only else "false",
+    "display_format": lambda t: _optional(t.display_format),
+    "degrees_of_freedom_spec": lambda _: None,
 }
 """Every field that may be asked for; one without a value is left out of the answer."""
 
@@ -95,24 +153,67 @@ DEFAULT_FIELDS = (
 )
 
 
-def render(template: Template, fields: tuple[str, ...]) -> str:
-    """The template as JSON, with these fields and always its id, as the Graph does for every node."""
-    parts = []
-    for field in fields:
-        value = FIELDS[field](template)
-        if value is not None:
-            parts.append(f'"{field}":{value}')
-    return "{" + ",".join(parts) + "}"
+Plan = tuple[tuple[str, Renderer], ...]
+"""The fields of an answer: each name as JSON with its colon, and its value."""
+
+
+def render(template: Template, plan: Plan) -> str:
+    """The template as JSON, with the fields of a plan."""
+    return "{" + ",".join([name + value for name, of in plan if (value := of(template)) is not None]) + "}"
 
 
 @lru_cache(maxsize=256)
-def names_asked(text: str | None) -> tuple[str, ...]:
-    """The names in a `fields` parameter, each once, in its order; the usual ones when none are named."""
-    fields = fields_asked(text)
-    for field in fields:
+def planned(text: str | None) -> Plan:
+    """The fields of a `fields` parameter, each once, in its order, and always the id; or the usual ones."""
+    asked = fields_asked(text) or tuple(Field(name) for name in DEFAULT_FIELDS)
+    for field in asked:
         if field.name not in FIELDS:
             raise no_such_field(field.name, "WhatsAppMessageTemplate")
-    return tuple(dict.fromkeys([*(field.name for field in fields), "id"])) if fields else DEFAULT_FIELDS
+    plan = {field.name: _renderer(field) for field in asked}
+    plan.setdefault("id", FIELDS["id"])
+    return tuple((f'"{name}":', of) for name, of in plan.items())
+
+
+_OF_QUALITY: dict[str, Renderer] = {
+    "score": lambda t: quote(t.quality),
+    "date": lambda t: str(t.quality_date),
+    "reasons": lambda _: "[]",
+}
+
+
+def _renderer(field: Field) -> Renderer:
+    whole = FIELDS[field.name]
+    if not field.below:
+        return whole
+    if field.name == "quality_score":
+        # It is asked for in parts all the time, and differs from template to template.
+        parts = tuple((f'"{one.name}":', _OF_QUALITY[one.name]) for one in field.below if one.name in _OF_QUALITY)
+        return lambda template: render(template, parts)
+
+    @lru_cache(maxsize=1024)
+    def cut(value: str) -> str:
+        return json.dumps(trimmed(json.loads(value), field.below), separators=(",", ":"))
+
+    def part(template: Template) -> str | None:
+        value = whole(template)
+        return None if value is None else cut(value)
+
+    return part
+
+
+@lru_cache(maxsize=4096)
+def words_of(components: str) -> str:
+    """All that a template says to its reader, in lower case."""
+    texts: list[str] = []
+    waiting: list[Any] = [json.loads(components)]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, list):
+            waiting.extend(reversed(one))
+        elif isinstance(one, dict):
+            texts.append(str(one.get("text") or ""))
+            waiting.extend(below for name, below in one.items() if name != "example")
+    return "\n".join(texts).lower()
 
 
 def components_of(text: str, *, header: str, footer: str | None, buttons: int) -> list[dict[str, Any]]:
@@ -133,8 +234,8 @@ def components_of(text: str, *, header: str, footer: str | None, buttons: int) -
             "url": "https://shop.example/{{1}}",
             "example": ["https://shop.example/a"],
         },
-        {"type": "QUICK_REPLY", "text": "Stop"},
         {"type": "PHONE_NUMBER", "text": "Call us", "phone_number": "+15550100"},
+        {"type": "QUICK_REPLY", "text": "Stop"},
     ]
     if buttons:
         parts.append({"type": "BUTTONS", "buttons": offered[:buttons]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import threading
 from collections import deque
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 
 from wabajobs.simulator.agenda import Agenda
 from wabajobs.simulator.config import SimulatorConfig
+from wabajobs.simulator.world import accounts, numbers, signups, template_customers, template_life
 from wabajobs.simulator.world.nodes import (
     Allocation,
     App,
@@ -21,6 +23,7 @@ from wabajobs.simulator.world.nodes import (
     Node,
     Number,
     Signup,
+    SystemUser,
     Token,
     Waba,
 )
@@ -66,6 +69,8 @@ class World:
         self.agenda = agenda or Agenda()
         self.publish = publish
         """`publish(waba, field, value)`: sends a webhook to the apps that are subscribed."""
+        self.undone: Callable[[str, str], None] = lambda *_: None
+        """`undone(kind, subject)`: tells the judge that an effect of this kind may happen again."""
         self.lock = lock or threading.RLock()
         self.random = Random(f"world:{config.seed}")
         """For what is drawn while the simulator runs."""
@@ -77,10 +82,19 @@ class World:
         """By code."""
         self.changed = 0
         """Counts the changes, so that who saves the world knows whether it must."""
+        self.touched: set[str] = set()
+        """Ids of the objects that were made or changed since somebody last took them out of here."""
+        self.invented: dict[str, list[Template]] = {}
+        """By WABA, the templates that it had at first, if anybody has looked; the seed makes them again."""
         self._wabas: dict[str, Waba] = {}
         self._by_index: list[Waba] = []
         self._past: dict[str, deque[tuple[float, Any]]] = {}
         self._make(Random(config.seed))
+        self.touched.clear()
+        accounts.prepare(self)
+        numbers.prepare(self)
+        template_life.prepare(self)
+        template_customers.prepare(self)
 
     # What is there
 
@@ -146,9 +160,15 @@ class World:
         """
         if isinstance(node, App):
             return node.id == token.app_id
+        if isinstance(node, SystemUser):
+            return token.waba_ids is None
+        if isinstance(node, Business) and token.waba_ids is not None:
+            return any(self._wabas[waba_id].business_id == node.id for waba_id in token.waba_ids)
         waba = self.waba_of(node)
         if waba is None:
             return True
+        if waba.gone and not isinstance(node, Allocation):
+            return False
         if token.waba_ids is not None:
             return waba.id in token.waba_ids
         return admin or token.type == "APP" or token.user_id in waba.assigned
@@ -176,14 +196,14 @@ class World:
 
     def add(self, node: N) -> N:
         """Let an object exist from now on."""
-        self.nodes[node.id] = node
         self.changed += 1
-        return node
+        return self._keep(node)
 
     def change(self, node: N) -> N:
         """The object, to be changed now; how it was stays known for stale reads."""
         past = self._past.setdefault(node.id, deque(maxlen=_PAST_MOST))
         past.append((self.now(), copy.copy(node)))
+        self.touched.add(node.id)
         self.changed += 1
         return node
 
@@ -191,7 +211,7 @@ class World:
         """The object as it was at a simulated second, as far back as is remembered; none: as it is."""
         if as_of is None or isinstance(node, Template | App):
             return node
-        past: Iterable[tuple[float, N]] = self._past.get(node.id, ())
+        past: Iterable[tuple[float, N]] = self._past.get(getattr(node, "id", ""), ())
         return next((before for changed_at, before in past if changed_at > as_of), node)
 
     def fresh_id(self, random: Random | None = None) -> str:
@@ -221,6 +241,7 @@ class World:
             waba.templates = [
                 invent(random, id=template_id(waba.index, n), number=n, before=WORLD_EPOCH) for n in range(count)
             ]
+            self.invented[waba.id] = waba.templates
         return waba.templates
 
     def put_template(self, waba: Waba, template: Template) -> Template:
@@ -237,6 +258,7 @@ class World:
         """The id of the WABA's next template."""
         self.listed(waba)
         waba.made += 1
+        self.touched.add(waba.id)
         return template_id(waba.index, waba.made - 1)
 
     def add_template(
@@ -276,7 +298,10 @@ class World:
             place = _place(listed, template_id)
             self.change(waba)
             waba.templates = [*listed[:place], *listed[place + 1 :]]
-            return listed[place]
+            removed = listed[place]
+            for kind in ("template_created", "template_migrated"):
+                self.undone(kind, f"{waba.id}/{removed.name}/{removed.language}")
+            return removed
 
     def edit_template(self, waba_id: str, template_id: str, **changes: Any) -> Template:
         """Change fields of the template (`components` as a list); its place in the list stays."""
@@ -298,6 +323,11 @@ class World:
 
     # Other changes behind one's back
 
+    def signup(self, **choices: Any) -> Signup:
+        """A customer finishes Embedded Signup; the choices are those of `signups.finish`."""
+        with self.lock:
+            return signups.finish(self, **choices)
+
     def set_registered(self, number_id: str, registered: bool) -> None:
         """Register or deregister a number; the first and the last one move the WABA's quota."""
         with self.lock:
@@ -309,8 +339,7 @@ class World:
     def set_heavy_over(self, waba_id: str, page: int | None) -> None:
         """Pages of this WABA larger than this are too much data; none: no page is."""
         with self.lock:
-            self._wabas[waba_id].heavy_over = page
-            self.changed += 1
+            self.change(self._wabas[waba_id]).heavy_over = page
 
     # The making of it
 
@@ -338,12 +367,15 @@ class World:
         numbers: int | None = None,
         templates: int | None = None,
         funded: bool = True,
+        name: str | None = None,
+        business: Business | None = None,
+        created_at: int = 0,
     ) -> Waba:
-        """A WABA with its business and numbers, as the config says."""
+        """A WABA with its numbers, and its business unless there is one, as the config says."""
         config, index = self.config, len(self._by_index)
-        name = f"Shop {index + 1}"
+        name = name or f"Shop {index + 1}"
         waba_id = self.fresh_id(random)
-        business = self._keep(Business(id=self.fresh_id(random), name=name))
+        business = business or self._keep(Business(id=self.fresh_id(random), name=name))
         spread = config.templates if templates is None else templates
         waba = Waba(
             id=waba_id,
@@ -359,6 +391,7 @@ class World:
             assigned=assigned,
             subscribed=subscribed,
             template_namespace=f"{random.getrandbits(128):032x}",
+            created_at=created_at,
         )
         if funded:
             allocation = self._keep(
@@ -369,7 +402,8 @@ class World:
                     waba_id=waba_id,
                 )
             )
-            waba.funding_id = allocation.id
+            allocation.credential_id = self.fresh_id(Random(allocation.id))
+            waba.funding_id = allocation.credential_id
         self._wabas[waba_id] = waba
         self._by_index.append(waba)
         return self._keep(waba)
@@ -406,11 +440,32 @@ class World:
                 scopes=SCOPES,
                 issued_at=WORLD_EPOCH,
             )
+        self._keep(SystemUser(id=app.system_user_id, name=f"System user of {app.id}"))
         return self._keep(app)
 
     def _keep(self, node: N) -> N:
         self.nodes[node.id] = node
+        self.touched.add(node.id)
         return node
+
+    # Kept across a restart
+
+    def put_back(self, node: Node) -> None:
+        """Let an object be as it was saved: in the place of the one with its id, or beside the others.
+
+        WABAs that the seed does not make must come in the order in which they were made.
+        """
+        there = self.nodes.get(node.id)
+        if there is None:
+            self.nodes[node.id] = there = node
+            if isinstance(node, Waba):
+                self._wabas[node.id] = node
+                self._by_index.append(node)
+        elif there != node:
+            # In place, because others hold it too: a WABA its numbers.
+            for one in dataclasses.fields(node):
+                setattr(there, one.name, getattr(node, one.name))
+        self.touched.add(node.id)
 
     # Where templates are
 
