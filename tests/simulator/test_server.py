@@ -53,8 +53,8 @@ def test_a_process_prints_one_json_line_and_runs_until_a_signal(ending) -> None:
         process.send_signal(ending)
         rest, errors = process.communicate(timeout=20)
 
-    assert set(facts) == {"url", "apps", "wabas", "numbers"}
-    assert set(app) == {"id", "secret", "token", "limit"}
+    assert set(facts) == {"url", "apps", "business", "credit", "wabas", "numbers"}
+    assert set(app) == {"id", "secret", "token", "system_user", "limit"}
     assert app["limit"] == 77
     assert len(facts["wabas"]) == len(facts["numbers"]) == 20
     assert len(answer.json()["data"]) == 3

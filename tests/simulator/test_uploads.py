@@ -64,7 +64,7 @@ def test_the_judge_sees_what_was_opened_and_what_came(start) -> None:
 
     (one, again, other), (end,) = effects(client, "upload_opened"), effects(client, "upload_finished")
     assert one.subject == f"{app}/photo.png/{len(content)}/image/png"
-    assert [one.repeated, again.repeated, other.repeated] == [False, True, False]
+    assert not (one.repeated or again.repeated or other.repeated), "many files are called photo.png"
     assert end.details == {"crc32": f"{zlib.crc32(content):08x}", "length": len(content)}
 
 

@@ -22,8 +22,6 @@ UNDONE_BY: dict[str, tuple[str, ...]] = {
     "credit_attached": ("credit_revoked",),
     "template_created": ("template_deleted",),
     "template_migrated": ("template_deleted",),
-    "upload_opened": (),
-    "upload_finished": (),
     "flow_created": ("flow_deleted", "flow_renamed"),
     "flow_published": ("flow_updated", "flow_deprecated"),
     "flow_deprecated": (),

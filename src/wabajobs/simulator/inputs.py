@@ -48,7 +48,7 @@ Objects = Annotated[list[dict[str, Any]], BeforeValidator(_from_text)]
 
 def _words(value: Any) -> list[str]:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return [word for item in value for word in listed(item)]
+        return value
     try:
         return listed(value)
     except GraphError as error:

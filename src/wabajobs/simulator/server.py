@@ -195,10 +195,13 @@ class Simulator:
                     "id": app.id,
                     "secret": app.secret,
                     "token": app.token,
+                    "system_user": app.system_user_id,
                     "limit": self.limits.app_limit(app.id),
                 }
                 for app in self.world.apps
             ],
+            "business": self.world.business.id,
+            "credit": self.world.credit.id,
             "wabas": self.world.waba_ids[:20],
             "numbers": self.world.number_ids[:20],
         }

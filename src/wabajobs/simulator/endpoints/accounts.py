@@ -140,7 +140,7 @@ WABA = NodeType[Account](
         "marketing_messages_onboarding_status": lambda one: (
             "ELIGIBLE" if one.waba.funding_id else "PENDING_VALID_PAYMENT_METHOD"
         ),
-        "whatsapp_business_manager_messaging_limit": lambda _: "TIER_1K",
+        "whatsapp_business_manager_messaging_limit": lambda _: "TIER_2K",
     },
     defaults=("id", "name", "currency", "timezone_id", "message_template_namespace"),
     kind="waba",

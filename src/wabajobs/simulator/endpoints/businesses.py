@@ -30,7 +30,7 @@ BUSINESS = NodeType[Business](
         "name": lambda business: business.name,
         "verification_status": lambda business: "verified" if business.verified else "not_verified",
         "health_status": _health,
-        "whatsapp_business_manager_messaging_limit": lambda _: "TIER_1K",
+        "whatsapp_business_manager_messaging_limit": lambda _: "TIER_2K",
     },
     defaults=("id", "name"),
 )

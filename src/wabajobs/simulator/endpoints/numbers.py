@@ -129,7 +129,7 @@ PHONE = NodeType[_Seen](
         "account_mode": _of_number(lambda number: "SANDBOX" if number.sandbox else "LIVE"),
         "last_onboarded_time": _onboarded,
         "messaging_limit_tier": lambda _: "TIER_1K",
-        "whatsapp_business_manager_messaging_limit": lambda _: "TIER_1K",
+        "whatsapp_business_manager_messaging_limit": lambda _: "TIER_2K",
         "webhook_configuration": _callbacks,
         "health_status": _health,
         "whatsapp_business_account": lambda seen: (
