@@ -32,6 +32,10 @@ class Hook:
         """Waits for the next webhook."""
         return self._deliveries.get(timeout=20)
 
+    def empty(self) -> bool:
+        """Whether nothing has come that nobody has looked at."""
+        return self._deliveries.empty()
+
 
 Challenge = Callable[[str | None, str | None], tuple[str | None, int]]
 """Verify token and challenge in; the answer and its HTTP status out."""

@@ -251,6 +251,46 @@ def test_an_app_subscribes_and_unsubscribes(
     assert wire.seen() == [f"{method} {edge}" for method in ("DELETE", "GET", "POST", "GET", "POST", "GET")]
 
 
+def test_an_app_sets_its_callback_and_topics(simulator: Simulator, wire: Wire) -> None:
+    app = simulator.app
+    own = Application(app.id, api=api_at(simulator, f"{app.id}|{app.secret}"))
+
+    with receiving(lambda token, challenge: (challenge, 200) if token == "ours" else (None, 403)) as hook:
+        given = {"object": "whatsapp_business_account", "callback_url": hook.url, "verify_token": "ours"}
+        own.create_subscription(params={**given, "fields": ["security", "flows"]})
+        (held,) = own.get_subscriptions()
+    own.delete_subscriptions(params={"fields": ["flows"]})
+    (left,) = own.get_subscriptions()
+
+    assert (held["callback_url"], held["active"]) == (hook.url, True)
+    assert [[field["name"] for field in one["fields"]] for one in (held, left)] == [
+        ["security", "flows"],
+        ["security"],
+    ]
+    assert wire.seen() == [f"{method} {app.id}/subscriptions" for method in ("POST", "GET", "DELETE", "GET")]
+    assert wire.effects() == ["webhooks_subscribed", "webhooks_unsubscribed"]
+
+
+def test_an_app_needs_its_own_token_for_that(simulator: Simulator, api: FacebookAdsApi) -> None:
+    with pytest.raises(FacebookRequestError) as caught:
+        Application(simulator.app.id, api=api).get_subscriptions()
+
+    assert caught.value.api_error_code() == 15
+
+
+def test_data_of_an_error_that_are_a_text_are_understood(
+    simulator: Simulator, account: WhatsAppBusinessAccount
+) -> None:
+    simulator.limits.set(error_data="text")
+
+    with pytest.raises(FacebookRequestError) as caught:
+        account.create_message_template(
+            params={"name": "Bad name", "language": "en_US", "category": "UTILITY", "components": BODY}
+        )
+
+    assert caught.value.api_blame_field_specs() == [["name"]]
+
+
 def ids_of_apps(account: WhatsAppBusinessAccount) -> list[str]:
     return [one["whatsapp_business_api_data"]["id"] for one in account.get_subscribed_apps()]
 

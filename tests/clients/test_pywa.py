@@ -33,6 +33,7 @@ from pywa.types.templates import (
     URLButton,
 )
 
+from tests.simulator.test_encryption import KEY
 from wabajobs.simulator import Simulator
 
 from .hook import receiving
@@ -628,6 +629,18 @@ def test_callbacks_of_a_waba_and_of_a_number_are_overridden_and_put_back(
     ]
 
 
+def test_a_number_gets_a_public_key(wa: WhatsApp, number: str, wire: Wire) -> None:
+    assert wa.set_business_public_key(KEY)
+
+    with pytest.raises(WhatsAppError) as caught:
+        wa.set_business_public_key("no key")
+
+    assert caught.value.code == 100
+    assert wire.effects() == ["public_key_set"]
+    edge = f"POST {number}/whatsapp_business_encryption"
+    assert wire.seen() == [edge, f"{edge} 400/100"]
+
+
 # Tokens
 
 
@@ -698,6 +711,43 @@ def test_a_webhook_is_validated_and_understood(simulator: Simulator, wa: WhatsAp
     assert (update.id, update.template_id, update.template_name) == (waba, created.id, "order_update")
     assert (update.new_status, update.template_language) == (TemplateStatus.APPROVED, TemplateLanguage.GERMAN)
     assert update.timestamp.timestamp() == pytest.approx(simulator.world.unix(), abs=REVIEW)
+
+
+def test_a_language_with_a_region_is_understood_when_it_is_written_with_an_underscore(
+    simulator: Simulator, wa: WhatsApp
+) -> None:
+    updates: list[TemplateStatusUpdate] = []
+    wa.add_handlers(TemplateStatusUpdateHandler(lambda _, update: updates.append(update)))
+    simulator.limits.set(webhook_language="underscore")
+    with receiving(wa.webhook_challenge_handler) as hook:
+        simulator.webhooks.set_url(hook.url)
+        wa.create_template(order_update(language=TemplateLanguage.ENGLISH_US))
+        simulator.advance(REVIEW)
+        while not updates:
+            wa.webhook_update_handler(hook.next().body)
+
+    assert updates[0].template_language == TemplateLanguage.ENGLISH_US
+
+
+def test_an_app_sets_its_callback_and_topics(simulator: Simulator, wa: WhatsApp, wire: Wire) -> None:
+    app = simulator.app
+    updates: list[TemplateStatusUpdate] = []
+    wa.add_handlers(TemplateStatusUpdateHandler(lambda _, update: updates.append(update)))
+    with receiving(wa.webhook_challenge_handler) as hook:
+        assert wa.set_app_callback_url(
+            app_id=int(app.id),
+            app_access_token=wa.get_app_access_token(int(app.id), app.secret),
+            callback_url=hook.url,
+            verify_token="a secret between us",
+            fields=["message_template_status_update", "messages"],
+        )
+        wa.create_template(order_update(language=TemplateLanguage.GERMAN))
+        simulator.advance(REVIEW)
+        while not updates:
+            wa.webhook_update_handler(hook.next().body)
+
+    assert wire.seen()[:2] == ["GET oauth/access_token", f"POST {app.id}/subscriptions"]
+    assert {one.topic for one in simulator.webhooks.sent()} == {"message_template_status_update"}
 
 
 def test_the_webhooks_of_a_signup_are_understood(simulator: Simulator, wa: WhatsApp) -> None:

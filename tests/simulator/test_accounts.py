@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -19,35 +15,6 @@ EVERY_FIELD = (
     "ownership_type,health_status,currency,country,subscribed_apps,owner_business_info,account_review_status,"
     "disable_marketing_messages_on_cloud_api,primary_funding_id,whatsapp_business_manager_messaging_limit"
 )
-
-
-@pytest.fixture
-def callback() -> Iterator[Callable[..., str]]:
-    """Makes callbacks that answer the challenge of one verify token, or something else."""
-    servers: list[ThreadingHTTPServer] = []
-
-    def begin(*, token: str = "right", status: int = 200, body: str | None = None) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                asked = parse_qs(urlsplit(self.path).query)
-                good = asked.get("hub.mode") == ["subscribe"] and asked.get("hub.verify_token") == [token]
-                answer = (asked["hub.challenge"][0] if body is None else body) if good else "no"
-                self.send_response(status if good else 403)
-                self.end_headers()
-                self.wfile.write(answer.encode())
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}/hook"
-
-    yield begin
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 def first(client) -> str:
@@ -499,3 +466,60 @@ def test_the_calls_that_metas_page_names_count_against_the_waba(start) -> None:
 
     usage = client.simulator.limits.waba_usage(client.simulator.app.id, world.waba(waba))
     assert usage.calls == 6
+
+
+def pull(client, action: str, **more):
+    answer = client.control("POST", "accounts", json={"waba": first(client), **more, "action": action})
+    assert answer.ok, answer.text
+    return answer.json()
+
+
+def test_meta_may_verify_a_business_or_take_that_back(start) -> None:
+    client = start(template_limits=(250, 6000))
+
+    def status() -> tuple[str, int]:
+        read = client.get(first(client), fields="business_verification_status").json()
+        summary = client.templates(summary="message_template_limit").json()["summary"]
+        return read["business_verification_status"], summary["message_template_limit"]
+
+    states = [pull(client, "unverify")["verified"], pull(client, "unverify")["verified"]]
+    small = status()
+    states.append(pull(client, "verify")["verified"])
+
+    assert states == [False, False, True]
+    assert (small, status()) == (("not_verified", 250), ("verified", 6000))
+    told = client.simulator.webhooks.sent(topic="business_capability_update")
+    assert [(one.waba, one.value) for one in told] == [
+        (
+            first(client),
+            {"max_daily_conversations_per_business": "TIER_250", "max_phone_numbers_per_business": 2},
+        ),
+        (first(client), {"max_daily_conversations_per_business": "TIER_2K", "max_phone_numbers_per_waba": 20}),
+    ]
+
+
+def test_the_funding_of_a_waba_may_end_and_come_back(start) -> None:
+    client = start()
+
+    def status() -> tuple[str | None, str]:
+        read = client.get(first(client), fields="primary_funding_id,health_status").json()
+        return read.get("primary_funding_id"), read["health_status"]["can_send_message"]
+
+    before = status()
+    gone = pull(client, "unfund")["funding"]
+    without = status()
+    back = pull(client, "fund")["funding"]
+
+    assert (gone, without) == (None, (None, "BLOCKED"))
+    assert (back, status()) == (before[0], before), "the credit that is attached to it pays again"
+    assert pull(client, "fund")["funding"] == back
+
+
+def test_a_customer_may_pay_by_its_own_means(start) -> None:
+    client = start()
+    signup = client.simulator.world.signup()
+
+    funding = pull(client, "fund", waba=signup.waba_id)["funding"]
+
+    assert funding
+    assert client.simulator.world.waba(signup.waba_id).funding_id == funding

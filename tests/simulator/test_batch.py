@@ -230,3 +230,61 @@ def test_a_proof_with_its_time_is_right_for_five_minutes(start) -> None:
 
     assert fresh.ok
     assert [error_of(one)["type"] for one in (wrong, stale)] == ["GraphMethodException"] * 2
+
+
+def proof(secret: str, token: str) -> str:
+    return hmac.new(secret.encode(), token.encode(), hashlib.sha256).hexdigest()
+
+
+def test_each_token_of_a_batch_needs_a_proof_of_its_own(start) -> None:
+    client = start(apps=2, require_proof=True)
+    mine, other = client.simulator.world.apps
+    waba = client.simulator.world.waba_ids[0]
+    with_token = f"{waba}?access_token={other.token}"
+
+    answer = batch(
+        client,
+        {"method": "GET", "relative_url": waba},
+        {"method": "GET", "relative_url": with_token},
+        {"method": "GET", "relative_url": f"{with_token}&appsecret_proof={proof(mine.secret, mine.token)}"},
+        {"method": "GET", "relative_url": f"{with_token}&appsecret_proof={proof(other.secret, other.token)}"},
+        appsecret_proof=proof(mine.secret, mine.token),
+    )
+
+    assert [one["code"] for one in answer.json()] == [200, 400, 400, 200]
+    missing, wrong = (one["error"] for one in bodies(answer)[1:3])
+    assert {missing["type"], wrong["type"]} == {"GraphMethodException"}
+    assert "require" in missing["message"]
+    assert "Invalid" in wrong["message"]
+
+
+def test_a_file_may_be_attached_to_a_call_of_a_batch(start) -> None:
+    client = start()
+    waba = client.simulator.world.waba_ids[0]
+    flows = [
+        client.post(f"{waba}/flows", json={"name": name, "categories": ["OTHER"]}).json()["id"]
+        for name in ("first", "second")
+    ]
+    entries = [
+        {
+            "method": "POST",
+            "relative_url": f"{flow}/assets",
+            "body": "name=flow.json&asset_type=FLOW_JSON",
+            "attached_files": name,
+        }
+        for flow, name in zip(flows, ("one", "two"), strict=True)
+    ]
+    without = {**entries[0], "attached_files": "three"}
+
+    answer = client.post(
+        "",
+        data={"access_token": client.simulator.app.token, "batch": json.dumps([*entries, without])},
+        files={
+            "one": ("flow.json", '{"version": "6.0"}', "application/json"),
+            "two": ("flow.json", '{"version": "7.0"}', "application/json"),
+        },
+    )
+
+    assert [one["code"] for one in answer.json()] == [200, 200, 400]
+    assert "file" in bodies(answer)[2]["error"]["message"]
+    assert [client.get(flow, fields="json_version").json()["json_version"] for flow in flows] == ["6.0", "7.0"]

@@ -87,6 +87,28 @@ def test_a_waba_gets_a_limit_of_its_own(start) -> None:
     assert client.templates().ok
 
 
+def test_limits_change_all_at_once_or_not_at_all(start) -> None:
+    client = start()
+    waba = client.simulator.world.waba_ids[0]
+    before = client.control("GET", "limits").json()
+
+    for wrong in ({"count_refused": "perhaps"}, {"colour": 1}, {"app_limit": 0}, {"wabas": 3}):
+        given = {"waba": waba, "waba_limit": 1, "latency": 2, "app_limit": 9} | wrong
+        assert client.control("POST", "limits", json=given).status_code == 400
+
+    assert client.control("GET", "limits").json() == before
+
+
+def test_limits_of_a_waba_an_app_and_all_change_together(start) -> None:
+    client = start()
+    waba, app = client.simulator.world.waba_ids[0], client.simulator.app.id
+
+    given = {"waba": waba, "waba_limit": 3, "app": app, "app_limit": 9, "count_refused": False}
+    now = client.control("POST", "limits", json=given).json()
+
+    assert (now["waba_limits"], now["app_limits"], now["count_refused"]) == ({waba: 3}, {app: 9}, False)
+
+
 def test_others_call_too(start) -> None:
     client = start(app_limit=10)
     app = client.simulator.app.id
@@ -145,6 +167,7 @@ def test_a_hand_moved_clock_moves_over_http_and_a_real_one_does_not(start) -> No
         ("POST", "limits", {"app_limit": 0}),
         ("POST", "limits", {"app": "1", "app_limit": 5}),
         ("POST", "limits", {"colour": 1}),
+        ("POST", "limits", {"waba_limit": 5}),
         ("POST", "limits", {"app_refusal_status": 418}),
         ("POST", "others", {}),
         ("POST", "others", {"app": "1", "calls": 3}),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wabajobs.simulator.limits import Others, RollingWindow
 
-from .client import error_of
+from .client import Client, error_of
 
 
 def code(answer) -> int | None:
@@ -313,3 +313,84 @@ def test_looking_often_or_seldom_finds_the_same_calls_of_others(waits, allowed) 
         others.catch_up(window, now=now, length=63.0, allowed=allowed)
 
     assert seldom[0].count(now) == often[0].count(now)
+
+
+# One user's limit
+
+
+def test_a_user_has_a_limit_of_its_own_by_a_knob(start) -> None:
+    client = start(apps=2, user_limit=2)
+    other = Client(client.simulator, app=1)
+
+    codes = [client.templates().status_code for _ in range(2)]
+    answer = client.templates()
+
+    assert codes == [200, 200]
+    assert (answer.status_code, error_of(answer)["code"]) == (400, 17)
+    assert error_of(answer)["is_transient"] is True
+    assert other.templates().ok, "the system user of another app"
+    assert client.simulator.judge.refused == 1
+    assert client.simulator.judge.report()["wasted"] == {"refused": 1}
+
+
+def test_calls_of_a_user_leave_the_window_one_by_one_and_refused_ones_count(start) -> None:
+    client = start(user_limit=2)
+    client.templates()
+    client.simulator.advance(1800)
+    client.templates()
+    client.templates()
+
+    client.simulator.advance(1800)
+    assert error_of(client.templates())["code"] == 17
+    client.simulator.advance(3600)
+
+    assert client.templates().ok
+
+
+def test_a_users_limit_may_come_and_go_while_it_runs(start) -> None:
+    client = start()
+    client.templates()
+
+    client.control("POST", "limits", json={"user_limit": 1})
+    codes = [client.templates().status_code for _ in range(2)]
+    client.control("POST", "limits", json={"user_limit": None})
+
+    assert codes == [200, 400]
+    assert client.templates().ok
+
+
+def test_an_apps_own_token_is_no_users(start) -> None:
+    client = start(user_limit=1)
+    app = client.simulator.app
+
+    own = [
+        client.get("debug_token", input_token=app.token, access_token=f"{app.id}|{app.secret}") for _ in range(3)
+    ]
+
+    assert all(one.ok for one in own)
+
+
+def test_the_apps_limit_comes_before_the_users(start) -> None:
+    client = start(app_limit=1, user_limit=1)
+    client.templates()
+
+    assert error_of(client.templates())["code"] == 4
+
+
+def test_code_17_is_worded_as_the_knobs_say(start) -> None:
+    client = start(user_limit=1, app_refusal_status=429, app_refusal_transient=None, refusal_subcode=2446079)
+    client.templates()
+
+    answer = client.templates()
+
+    assert (answer.status_code, error_of(answer)["error_subcode"]) == (429, 2446079)
+    assert "is_transient" not in error_of(answer)
+
+
+def test_the_users_window_is_empty_after_a_reset(start) -> None:
+    client = start(user_limit=1)
+    client.templates()
+
+    client.control("POST", "reset", json={"limits": True})
+
+    assert client.templates().ok

@@ -341,3 +341,57 @@ def test_a_proof_is_not_repeated_in_links(start) -> None:
     answer = client.templates(appsecret_proof=proof(app.secret, app.token))
 
     assert "appsecret_proof" not in json.dumps(answer.json())
+
+
+def test_a_missing_object_may_be_803(start) -> None:
+    client = start(missing_object="803")
+    signup = client.simulator.world.signup()
+
+    for answer in (client.get("123"), client.get("123/message_templates"), client.post("123/flows", json={})):
+        error = error_of(answer)
+        assert (answer.status_code, error["code"], "error_subcode" in error) == (404, 803, False)
+        assert "123" in error["message"]
+    assert error_of(client.get(signup.waba_id))["code"] == 803, "and one that is out of reach"
+    assert [call.code for call in client.simulator.judge.calls()] == [803] * 4
+
+
+def test_what_is_there_and_cannot_do_this_is_not_missing(start) -> None:
+    client = start(missing_object="803")
+
+    assert error_of(client.delete(client.simulator.world.number_ids[0]))["error_subcode"] == 33
+
+
+def test_how_a_missing_object_is_told_can_be_turned_while_it_runs(start) -> None:
+    client = start()
+    before = error_of(client.get("123"))["code"]
+
+    client.control("POST", "limits", json={"missing_object": "803"})
+
+    assert (before, error_of(client.get("123"))["code"]) == (100, 803)
+
+
+@pytest.mark.parametrize(("shape", "read"), [("object", dict), ("text", json.loads)])
+def test_the_data_of_an_error_may_be_a_text(start, shape, read) -> None:
+    client = start(error_data=shape)
+    waba = client.simulator.world.waba_ids[0]
+    bad = {"name": "Bad name", "language": "en_US", "category": "UTILITY", "components": "[]"}
+
+    blamed = error_of(client.post(f"{waba}/message_templates", data=bad))
+    plain = error_of(client.get("123"))
+
+    assert isinstance(blamed["error_data"], str if shape == "text" else dict)
+    assert read(blamed["error_data"]) == {"blame_field_specs": [["name"]]}
+    assert "error_data" not in plain
+
+
+def test_a_list_that_changes_between_two_pages_shifts_under_the_reader(start) -> None:
+    client = start(templates=4)
+    waba = client.simulator.world.waba_ids[0]
+    ids = [one.id for one in client.simulator.world.templates(waba)]
+
+    page = client.templates(limit=2, fields="id").json()
+    client.simulator.world.remove_template(waba, ids[0])
+    following = client.session.get(page["paging"]["next"], timeout=10).json()
+
+    assert [one["id"] for one in page["data"]] == ids[:2]
+    assert [one["id"] for one in following["data"]] == ids[3:], "the third has moved up and is never seen"

@@ -646,7 +646,7 @@ def proved(client: Client, number: str) -> str:
 
 
 def test_a_number_works_at_its_destination_once_it_is_registered_there(start) -> None:
-    client = start(inactive_wabas=2)
+    client = start(inactive_wabas=2, templates=0)
     old = first(client)
     steer(client, "two_step_off", old)
     steer(client, "official", old)
@@ -675,9 +675,74 @@ def test_a_number_works_at_its_destination_once_it_is_registered_there(start) ->
         "id": new,
     }
     (moved,) = effects(client, "number_migrated")
-    assert (moved.subject, moved.details) == (new, {"left": old, "left_waba": waba(client, 0)})
+    assert (moved.subject, moved.details) == (new, {"left": old, "left_waba": waba(client, 0), "templates": 0})
     assert [one.subject for one in effects(client, "number_registered")] == [new]
     assert effects(client, "number_added")[0].details == {"number": new, "migrating": True}
+
+
+def templates_of(client: Client, place: int) -> dict[str, tuple[str, str]]:
+    """Status and quality of a WABA's templates by their names."""
+    data = client.templates(waba(client, place), fields="name,status,quality_score", limit=1000).json()["data"]
+    return {one["name"]: (one["status"], one["quality_score"]["score"]) for one in data}
+
+
+def with_templates(client: Client) -> None:
+    """The first WABA gets templates of every quality, and one that waits for its review."""
+    world, source = client.simulator.world, waba(client, 0)
+    for name, quality in (("green", "GREEN"), ("new", "UNKNOWN"), ("yellow", "YELLOW"), ("there", "GREEN")):
+        world.edit_template(source, world.add_template(source, name=name).id, quality=quality)
+    world.add_template(source, name="pending", status="PENDING")
+    world.add_template(waba(client, 1), name="there", category="MARKETING")
+
+
+def test_good_templates_come_along_with_a_number(start) -> None:
+    client = start(templates=0)
+    with_templates(client)
+    steer(client, "two_step_off", first(client))
+    new = proved(client, moving(client))
+    before = templates_of(client, 1)
+
+    register(client, new)
+
+    assert set(before) == {"there"}
+    assert templates_of(client, 1) == before | {"green": ("APPROVED", "UNKNOWN"), "new": ("APPROVED", "UNKNOWN")}
+    assert set(templates_of(client, 0)) == {"green", "new", "yellow", "there", "pending"}, "they are copies"
+    assert effects(client, "number_migrated")[0].details["templates"] == 2
+
+
+def test_templates_that_come_along_use_up_no_quota_of_creations(start) -> None:
+    client = start(templates=0, template_creations=(1, 3600))
+    with_templates(client)
+    steer(client, "two_step_off", first(client))
+    register(client, proved(client, moving(client)))
+    draft = {"name": "mine", "language": "en_US", "category": "UTILITY"}
+    body = [{"type": "BODY", "text": "Thank you for your order."}]
+
+    answer = client.post(f"{waba(client, 1)}/message_templates", json={**draft, "components": body})
+
+    assert answer.ok
+    assert set(templates_of(client, 1)) == {"there", "green", "new", "mine"}
+
+
+def test_templates_come_along_up_to_the_limit_of_the_destination(start) -> None:
+    client = start(templates=0, template_limits=(2, 2))
+    with_templates(client)
+    steer(client, "two_step_off", first(client))
+
+    register(client, proved(client, moving(client)))
+
+    assert set(templates_of(client, 1)) == {"there", "green"}
+
+
+def test_no_template_comes_along_before_the_number_is_registered(start) -> None:
+    client = start(templates=0)
+    with_templates(client)
+    new = proved(client, moving(client))
+
+    answer = register(client, new)
+
+    assert refusal(answer) == (100, 2388001), "two-step verification is on at the source"
+    assert set(templates_of(client, 1)) == {"there"}
 
 
 def test_a_number_that_has_left_can_do_nothing_any_more(start) -> None:

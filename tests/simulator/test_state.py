@@ -272,6 +272,57 @@ def test_a_webhook_that_was_not_delivered_is_still_to_be(again) -> None:
     assert len(client.simulator.webhooks.state()["waiting"]) == 1
 
 
+def test_a_late_webhook_and_its_repetition_come_after_a_restart(again) -> None:
+    knobs: dict[str, Any] = {"webhooks_twice": 1, "webhooks_late": 1, "webhooks_late_seconds": (60, 600)}
+    client = again(webhook_url="http://127.0.0.1:9/", **knobs)
+    world = client.simulator.world
+    world.publish(world.waba(world.waba_ids[0]), "account_update", {"event": "X"})
+    before = [(one.due, one.repeats) for one in client.simulator.webhooks.sent()]
+
+    client = again(webhook_url="http://127.0.0.1:9/", **knobs)
+
+    assert [(one.due, one.repeats) for one in client.simulator.webhooks.sent()] == before
+    assert len(client.simulator.webhooks.state()["waiting"]) == 2
+    assert before[0][0] >= 60
+    assert before[1][1] == 1
+
+
+def test_what_apps_chose_is_kept(again) -> None:
+    client = again(apps=2)
+    chose, left = (app.id for app in client.simulator.world.apps)
+    client.simulator.webhooks.subscribe(chose, "http://127.0.0.1:9/", ["security", "flows"])
+    client.simulator.webhooks.unsubscribe(left)
+    before = client.simulator.webhooks.subscription(chose)
+
+    client = again(apps=2)
+
+    webhooks = client.simulator.webhooks
+    assert (webhooks.subscription(chose), webhooks.subscription(left)) == (before, None)
+    world = client.simulator.world
+    world.publish(world.waba(world.waba_ids[0]), "account_update", {"event": "X"})
+    assert webhooks.sent() == []
+
+
+def test_the_calls_of_a_user_are_kept(again) -> None:
+    client = again(user_limit=2)
+    assert [client.templates().status_code for _ in range(2)] == [200, 200]
+
+    assert error_of(again(user_limit=2).templates())["code"] == 17
+
+
+def test_customers_who_began_while_it_ran_go_on(again) -> None:
+    client = again(templates=5)
+    client.control("POST", "limits", json={"customer_changes_per_hour": 100})
+    client.simulator.advance(600)
+    before = everything(client.simulator)
+
+    client = again(templates=5)
+
+    assert_same(before, everything(client.simulator))
+    client.simulator.advance(3600)
+    assert everything(client.simulator)["templates"] != before["templates"]
+
+
 def test_time_stands_still_while_it_is_down(tmp_path) -> None:
     config = SimulatorConfig(speed=1000, wabas=1)
     with Simulator(config, state=tmp_path / "s").running() as simulator:

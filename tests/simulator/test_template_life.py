@@ -347,6 +347,76 @@ def test_customers_begin_and_stop_while_it_runs(start) -> None:
     assert creations() == busy
 
 
+def names(client) -> set[str]:
+    world = client.simulator.world
+    return {f"{waba}/{one.name}" for waba in world.waba_ids for one in world.templates(waba)}
+
+
+def test_customers_begin_when_the_knob_is_turned(start) -> None:
+    client = start(templates=5)
+    quiet = names(client)
+
+    client.control("POST", "limits", json={"customer_changes_per_hour": 200})
+    client.simulator.advance(HOUR)
+    busy = names(client)
+    client.control("POST", "limits", json={"customer_changes_per_hour": 0})
+    client.simulator.advance(10 * HOUR)
+
+    assert busy != quiet
+    assert names(client) == busy
+    client.control("POST", "limits", json={"customer_changes_per_hour": 200})
+    client.simulator.advance(HOUR)
+    assert len(names(client) - busy) > 20, "who begins again does not try the old names"
+
+
+def test_customers_hurry_at_once_when_the_knob_is_turned_up(start) -> None:
+    client = start(templates=5, customer_changes_per_hour=0.001)
+    quiet = names(client)
+
+    client.control("POST", "limits", json={"customer_changes_per_hour": 200})
+    client.simulator.advance(HOUR)
+
+    assert names(client) != quiet
+
+
+def test_other_knobs_do_not_move_the_customers(start) -> None:
+    def world(*, turned: bool) -> set[str]:
+        client = start(templates=5, customer_changes_per_hour=30)
+        for _ in range(5):
+            client.simulator.advance(HOUR / 5)
+            if turned:
+                client.control("POST", "limits", json={"latency": 0})
+        return {name.partition("/")[2] for name in names(client)}
+
+    assert world(turned=False) == world(turned=True)
+
+
+def test_customers_are_busy_for_the_time_of_a_phase(start) -> None:
+    limits = {"customer_changes_per_hour": 200}
+    client = start(templates=5, phases=[{"name": "busy", "at": HOUR, "until": 2 * HOUR, "limits": limits}])
+    seen = [names(client)]
+
+    for _ in range(3):
+        client.simulator.advance(HOUR)
+        seen.append(names(client))
+
+    assert seen[0] == seen[1]
+    assert seen[1] != seen[2]
+    assert seen[2] == seen[3]
+
+
+def test_other_limits_do_not_stop_the_customers(start) -> None:
+    client = start(templates=5)
+    client.control("POST", "templates", json={"action": "customers", "per_hour": 200})
+    quiet = names(client)
+
+    settings = client.control("POST", "limits", json={"app_limit": 7}).json()
+    client.simulator.advance(HOUR)
+
+    assert settings["customer_changes_per_hour"] == 200
+    assert names(client) != quiet
+
+
 def test_one_customer_changes_one_template_when_told_to(start) -> None:
     client = start(templates=0)
 

@@ -107,6 +107,17 @@ def test_a_template_is_read_by_its_id_with_the_usual_or_the_named_fields(start) 
     assert refused(client.get(one.id, fields="colour"))[0] == 100
 
 
+def test_a_304_counts_for_app_and_waba_like_any_other_call(start) -> None:
+    client = start(templates=1, waba_limit_active=2)
+    tag = client.templates().headers["ETag"]
+    url = f"{client.simulator.url}/v23.0/{first(client)}/message_templates"
+
+    codes = [client.session.get(url, headers={"If-None-Match": tag}, timeout=10).status_code for _ in range(2)]
+
+    assert codes == [304, 400]
+    assert client.simulator.limits.app_usage(client.simulator.app.id).calls == 3
+
+
 def test_a_template_that_has_not_changed_is_304(start) -> None:
     client = start(templates=1)
     template = client.simulator.world.templates(first(client))[0].id
@@ -118,6 +129,8 @@ def test_a_template_that_has_not_changed_is_304(start) -> None:
     changed = client.session.get(url, headers={"If-None-Match": tag}, timeout=10)
 
     assert (same.status_code, same.content) == (304, b"")
+    assert [call.counted for call in client.simulator.judge.calls()] == [True] * 3
+    assert client.simulator.limits.app_usage(client.simulator.app.id).calls == 3
     assert (changed.status_code, changed.json()["status"]) == (200, "DISABLED")
 
 

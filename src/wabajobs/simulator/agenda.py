@@ -50,6 +50,16 @@ class Agenda:
         if self._entries[0].due == due:
             self.poke()
 
+    def drop(self, what: str) -> list[Entry]:
+        """Let nothing of this name happen any more; what would have, in its order."""
+        dropped = sorted(one for one in self._entries if one.what == what)
+        if dropped:
+            # In place, because `catch_up` may be in the middle of them.
+            self._entries[:] = [one for one in self._entries if one.what != what]
+            heapq.heapify(self._entries)
+            self.changed += 1
+        return dropped
+
     @property
     def next_due(self) -> float:
         """When the next entry is due; infinity when there is none."""

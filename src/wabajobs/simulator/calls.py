@@ -246,7 +246,13 @@ class Call:
 
     @cached_property
     def token(self) -> str | None:
-        """The access token: from the Authorization header, the query string or the body."""
+        """The access token: from the query string, the body or the Authorization header.
+
+        Of two, the header's is not looked at: pywa sends its own in the header of each call, and the one that
+        is meant as a parameter. The bytes of a file have no parameters.
+        """
+        if not self.binary and (given := self.parameters.one("access_token")):
+            return given
         scheme, _, token = self.headers.get("authorization", "").partition(" ")
         if scheme.lower() in ("bearer", "oauth") and token.strip():
             return token.strip()

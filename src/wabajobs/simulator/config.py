@@ -17,6 +17,7 @@ SHIPPED = Path(__file__).parent / "scenarios"
 
 
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class SimulatorConfig(BaseModel):
@@ -47,6 +48,9 @@ class SimulatorConfig(BaseModel):
     """Calls an app may make in a window for a WABA that has a registered number."""
     waba_limit_inactive: int = Field(default=200, ge=1)
     """The same for a WABA without one."""
+    user_limit: int | None = Field(default=None, ge=1)
+    """Calls that one user's tokens may make in a window, then code 17; none: no limit, as Meta tells no figure.
+    Calls count from when it is set."""
     claimed_app_limit: int | None = Field(default=None, ge=1)
     """The limit that X-App-Usage is reckoned with, where Meta says one thing and does another."""
     credit_limit: int = Field(default=5000, ge=1)
@@ -56,9 +60,9 @@ class SimulatorConfig(BaseModel):
     count_refused: bool = True
     """Whether a refused call counts too, in every window that applies to it."""
     app_refusal_status: Literal[400, 403, 429] = 400
-    """HTTP status of code 4; sources name all three."""
+    """HTTP status of codes 4 and 17; sources name all three."""
     app_refusal_transient: bool | None = True
-    """`is_transient` of code 4; none leaves the field out."""
+    """`is_transient` of codes 4 and 17; none leaves the field out."""
     waba_refusal_code: Literal[80007, 80008] = 80008
     """Code of a refusal by a WABA's limit."""
     waba_refusal_status: Literal[400, 403, 429] = 400
@@ -66,7 +70,7 @@ class SimulatorConfig(BaseModel):
     waba_refusal_transient: bool | None = None
     """`is_transient` of a refusal by a WABA's limit; none leaves the field out."""
     refusal_subcode: int | None = None
-    """`error_subcode` of both refusals (2446079 in Meta's OpenAPI); none leaves the field out."""
+    """`error_subcode` of all these refusals (2446079 in Meta's OpenAPI); none leaves the field out."""
     time_factor: float = Field(default=0.25, ge=0)
     """`total_time` percent as a share of the `call_count` percent; above 1, time throttles before count."""
     cputime_factor: float = Field(default=0.25, ge=0)
@@ -91,6 +95,10 @@ class SimulatorConfig(BaseModel):
     """A page larger than this answers code 1 (too much data), where a WABA has no threshold of its own."""
     require_proof: bool = False
     """Whether every call must carry a right `appsecret_proof`."""
+    missing_object: Literal["100/33", "803"] = "100/33"
+    """How an object is told to be missing or out of reach: 400 with 100/33 as in the wild, or 404 with 803."""
+    error_data: Literal["object", "text"] = "object"
+    """Whether `error_data` is an object, or a text that holds JSON."""
 
     # Onboarding
     signup_code_seconds: float = Field(default=30.0, gt=0)
@@ -133,7 +141,7 @@ class SimulatorConfig(BaseModel):
     migration_same_business: bool = False
     """Whether a number moves only between WABAs of one business, as at Meta; here each WABA has its own."""
     override_https: bool = False
-    """Whether the callback of a number's own webhook must be https, as at Meta."""
+    """Whether the callback of a number's own webhook, and an app's, must be https, as at Meta."""
 
     # Business profiles
     description_most: int = Field(default=512, ge=1)
@@ -200,6 +208,14 @@ class SimulatorConfig(BaseModel):
     # Webhooks
     webhook_url: str | None = Field(default=None, pattern=r"^https?://")
     """Callback of every app; none: webhooks are recorded and not delivered."""
+    webhooks_twice: Share = 0.0
+    """Share of the webhooks that are delivered twice."""
+    webhooks_late: Share = 0.0
+    """Share of the deliveries that come late, and so perhaps after what happened later."""
+    webhooks_late_seconds: tuple[NonNegative, NonNegative] = (1.0, 300.0)
+    """Least and most simulated seconds of that delay."""
+    webhook_language: Literal["hyphen", "underscore"] = "hyphen"
+    """How webhooks write a template's language: `en-US` as in Meta's reference, `en_US` as in many payloads."""
 
     # Time
     clock: Literal["real", "hand"] = "real"

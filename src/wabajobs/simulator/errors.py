@@ -23,11 +23,13 @@ class GraphError(Exception):
     data: dict[str, Any] | None = None
     authenticate: str | None = None
     """The error's slug in the WWW-Authenticate header, when it has one."""
+    missing: str | None = None
+    """The id of an object that is missing or out of reach, when that is the error."""
 
-    def body(self) -> bytes:
+    def body(self, *, data_as_text: bool = False) -> bytes:
         """The JSON of the error, under a fresh `fbtrace_id`."""
         optional = {
-            "error_data": self.data,
+            "error_data": json.dumps(self.data) if data_as_text and self.data is not None else self.data,
             "error_subcode": self.subcode,
             "is_transient": self.is_transient,
             "error_user_title": self.user_title,
@@ -138,6 +140,25 @@ def no_such_object(method: str, name: str) -> GraphError:
         code=100,
         subcode=33,
         type="GraphMethodException",
+        missing=name,
+    )
+
+
+def no_such_alias(name: str) -> GraphError:
+    """How Meta's OpenAPI tells that an object is missing."""
+    return GraphError(
+        message=f"(#803) Some of the aliases you requested do not exist: {name}", code=803, status=404
+    )
+
+
+def app_token_needed() -> GraphError:
+    return GraphError(message="(#15) This method must be called with an app access_token.", code=15)
+
+
+def callback_silent() -> GraphError:
+    """The callback of an app's subscription did not answer with the challenge."""
+    return GraphError(
+        message="(#2200) Callback verification failed: the callback did not answer with the challenge.", code=2200
     )
 
 

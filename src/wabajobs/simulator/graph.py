@@ -26,6 +26,7 @@ from wabajobs.simulator.judge import Judge
 from wabajobs.simulator.limits import Admission, Limits
 from wabajobs.simulator.randomness import put_state, state_of
 from wabajobs.simulator.routes import Body, Context, Later, Remarks, Route, Router
+from wabajobs.simulator.webhooks import Webhooks
 from wabajobs.simulator.world import App, Node, Token, Waba, World
 
 VERSIONS = ("v21.0", "v22.0", "v23.0", "v24.0", "v25.0", "v26.0")
@@ -90,10 +91,12 @@ class _Case:
             return Ending.HANG
         return Ending.RESET if self.rule.reset_before or self.rule.reset_after else Ending.ANSWER
 
-    def fail(self, error: GraphError) -> None:
-        """Answer with this error."""
+    def fail(self, error: GraphError, config: SimulatorConfig) -> None:
+        """Answer with this error, as the knobs say."""
+        if error.missing is not None and config.missing_object == "803":
+            error = errors.no_such_alias(error.missing)
         self.error = error
-        self.reply = error_reply(error)
+        self.reply = error_reply(error, data_as_text=config.error_data == "text")
 
 
 class Graph:
@@ -110,6 +113,7 @@ class Graph:
         judge: Judge,
         clock: Clock,
         agenda: Agenda,
+        webhooks: Webhooks,
         lock: threading.RLock,
     ) -> None:
         self.base_url = ""
@@ -120,6 +124,7 @@ class Graph:
         self._judge = judge
         self._clock = clock
         self._agenda = agenda
+        self._webhooks = webhooks
         self._lock = lock
         self._random = Random(f"latency:{config.seed}")
         self._answers = 0
@@ -141,7 +146,7 @@ class Graph:
             case = self._case(call, request, self._clock.now())
             if case.app:
                 case.counted = self._admit(case, case.app).counted
-            case.fail(error)
+            case.fail(error, self._world.config)
             return self._finished(case)
 
     def token_error(self, call: Call) -> GraphError | None:
@@ -225,7 +230,7 @@ class Graph:
         """Answer as the rule says."""
         error = rule.error()
         if error:
-            case.fail(error)
+            case.fail(error, self._world.config)
         else:
             case.reply = rule.reply()
 
@@ -237,7 +242,7 @@ class Graph:
             else:
                 case.reply = self._reply(case, made)
         except GraphError as error:
-            case.fail(error)
+            case.fail(error, self._world.config)
 
     def _reply(self, case: _Case, body: Body) -> Reply:
         if not isinstance(body, bytes):
@@ -252,7 +257,8 @@ class Graph:
 
     def _admit(self, case: _Case, app: App) -> Admission:
         credit = case.route is not None and case.route.charges == "credit"
-        return self._limits.admit(app.id, case.charged, credit=credit, now=case.now)
+        user = case.token.user_id if case.token else ""
+        return self._limits.admit(app.id, case.charged, user=user, credit=credit, now=case.now)
 
     def _checked(self, case: _Case) -> Body | Later:
         call, app, route = case.call, case.app, case.route
@@ -286,7 +292,9 @@ class Graph:
             if len(call.segments) > 2:
                 return errors.unknown_path(call.segments[1:])
             return errors.no_such_field(call.segments[1], NODE_TYPE_NAMES.get(case.node.kind, case.node.kind))
-        return errors.no_such_object(call.method, first)
+        error = errors.no_such_object(call.method, first)
+        # What is there and only cannot do this is not missing.
+        return replace(error, missing=None) if reachable or not first else error
 
     def _check_permission(self, case: _Case, route: Route) -> None:
         token = case.token
@@ -294,6 +302,8 @@ class Graph:
             return
         if not self._world.may(token, case.node, admin=route.admin):
             raise errors.no_such_object(case.call.method, case.call.segments[0])
+        if route.app_token and token.type != "APP":
+            raise errors.app_token_needed()
         if case.waba and case.waba.state == "DISABLED" and route.method != "GET":
             raise errors.account_disabled()
         if route.scopes and not set(route.scopes) & set(token.scopes):
@@ -326,6 +336,7 @@ class Graph:
             base_url=self.base_url,
             effect=effect,
             router=self._router,
+            webhooks=self._webhooks,
             as_of=None if stale is None else case.now - stale,
             repeat_cursor=case.rule is not None and case.rule.repeat_cursor,
             remarks=case.remarks,
@@ -431,9 +442,9 @@ def _asked_limit(call: Call) -> int | None:
         return None
 
 
-def error_reply(error: GraphError) -> Reply:
+def error_reply(error: GraphError, *, data_as_text: bool = False) -> Reply:
     """An error as an answer."""
     headers = {}
     if error.authenticate:
         headers["WWW-Authenticate"] = f'OAuth "Facebook Platform" "{error.authenticate}" "{error.message}"'
-    return Reply(status=error.status, body=error.body(), headers=headers)
+    return Reply(status=error.status, body=error.body(data_as_text=data_as_text), headers=headers)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from wabajobs.simulator.effects import Effects
 from wabajobs.simulator.packing import packed, unpacked
 
-REFUSALS = frozenset({4, 80007, 80008, 80012})
+REFUSALS = frozenset({4, 17, 80007, 80008, 80012})
 """Codes that say: too many calls."""
 
 _SLICES = 60

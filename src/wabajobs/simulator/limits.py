@@ -1,4 +1,4 @@
-"""The rolling-window limits: per app, per app and WABA, per line of credit; refusals and usage headers.
+"""The rolling-window limits: per app, user, app and WABA, line of credit; refusals and usage headers.
 
 A call made at t is in the window until t + length, not any more at that moment. Every percent is of the
 number of calls in the window; there is no reset, only calls that become old.
@@ -186,16 +186,23 @@ class Limits:
         self._others: dict[str, Others] = {}
         self._wabas: dict[tuple[str, str], RollingWindow] = {}
         self._credits: dict[str, RollingWindow] = {}
+        self._users: dict[str, RollingWindow] = {}
         self.changed = 0
         """Counts the changes by levers, so that who saves the limits knows whether it must."""
 
     # What the Graph asks
 
-    def admit(self, app_id: str, waba: Waba | None = None, *, credit: bool = False, now: float) -> Admission:
-        """Whether the call passes, app first; it is counted, or not, in every window that applies."""
+    def admit(
+        self, app_id: str, waba: Waba | None = None, *, user: str = "", credit: bool = False, now: float
+    ) -> Admission:
+        """Whether the call passes, app first; it is counted, or not, in every window that applies.
+
+        `user` is whose token it is; empty for an app's own.
+        """
         config = self._config
         app_window = self._app_window(app_id, now)
         narrow: RollingWindow | None = None
+        of_user = self._window(self._users, user) if user and config.user_limit is not None else None
         refusal = None
         if waba:
             narrow = self._window(self._wabas, (app_id, waba.id))
@@ -203,6 +210,8 @@ class Limits:
             narrow = self._window(self._credits, app_id)
         if self._is_full(app_window, self.app_limit(app_id), now):
             refusal = self._app_refusal()
+        elif of_user and config.user_limit and of_user.count(now) >= config.user_limit:
+            refusal = self._user_refusal()
         elif narrow and waba and self._is_full(narrow, self.waba_limit(waba), now):
             refusal = self._waba_refusal()
         elif narrow and credit and self._is_full(narrow, config.credit_limit, now):
@@ -210,6 +219,8 @@ class Limits:
         counted = refusal is None or config.count_refused
         if counted:
             app_window.add(now)
+            if of_user:
+                of_user.add(now)
             if narrow:
                 narrow.add(now)
         return Admission(refusal, counted)
@@ -330,6 +341,7 @@ class Limits:
             self._apps.clear()
             self._wabas.clear()
             self._credits.clear()
+            self._users.clear()
             for others in self._others.values():
                 others.set_rate(others.per_second, now=now)
             self.changed += 1
@@ -356,6 +368,7 @@ class Limits:
                 "apps": {app: window.state() for app, window in self._apps.items()},
                 "wabas": [[*key, window.state()] for key, window in self._wabas.items()],
                 "credits": {app: window.state() for app, window in self._credits.items()},
+                "users": {user: window.state() for user, window in self._users.items()},
             }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -369,6 +382,7 @@ class Limits:
             self._others = {app: Others.restored(one) for app, one in state["others"].items()}
             self._apps = {app: RollingWindow.restored(length, one) for app, one in state["apps"].items()}
             self._credits = {app: RollingWindow.restored(length, one) for app, one in state["credits"].items()}
+            self._users = {user: RollingWindow.restored(length, one) for user, one in state["users"].items()}
             self._wabas = {(app, waba): RollingWindow.restored(length, one) for app, waba, one in state["wabas"]}
             self._apply(None)
 
@@ -460,6 +474,15 @@ class Limits:
         return GraphError(
             message="(#4) Application request limit reached",
             code=4,
+            status=self._config.app_refusal_status,
+            is_transient=self._config.app_refusal_transient,
+            subcode=self._config.refusal_subcode,
+        )
+
+    def _user_refusal(self) -> GraphError:
+        return GraphError(
+            message="(#17) User request limit reached",
+            code=17,
             status=self._config.app_refusal_status,
             is_transient=self._config.app_refusal_transient,
             subcode=self._config.refusal_subcode,

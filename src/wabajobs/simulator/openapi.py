@@ -24,7 +24,7 @@ _ERROR: dict[str, Any] = {
                 "is_transient": {"type": "boolean"},
                 "error_user_title": {"type": "string"},
                 "error_user_msg": {"type": "string"},
-                "error_data": {"type": "object"},
+                "error_data": {"type": ["object", "string"]},
                 "fbtrace_id": {"type": "string"},
             },
         }

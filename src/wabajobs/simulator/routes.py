@@ -16,6 +16,7 @@ from wabajobs.simulator.config import SimulatorConfig
 from wabajobs.simulator.errors import no_such_object
 from wabajobs.simulator.fields import Field
 from wabajobs.simulator.inputs import Input, Nothing, checked
+from wabajobs.simulator.webhooks import Webhooks
 from wabajobs.simulator.world import App, Node, Token, World
 
 T = TypeVar("T", bound=Node)
@@ -66,6 +67,7 @@ class Context:
     effect: Callable[..., None]
     """`effect(kind, subject, **details)`: what the call has done, for the judge."""
     router: Router
+    webhooks: Webhooks
     as_of: float | None = None
     """A stale read: the world as it was at this simulated second."""
     repeat_cursor: bool = False
@@ -127,6 +129,8 @@ class Route:
     """Whether the app is named by `client_id`, and no token is needed."""
     admin: bool = False
     """Whether a system user may call it for a WABA to which it is not assigned yet."""
+    app_token: bool = False
+    """Whether the token must be the app's own, and no user's."""
     tagged: bool = False
     """Whether answers have an ETag."""
     header_only: bool = False

@@ -39,7 +39,7 @@ from wabajobs.simulator.routes import Router
 from wabajobs.simulator.scenario import Phase, Player, Scenario
 from wabajobs.simulator.state import Keeper
 from wabajobs.simulator.webhooks import Webhooks
-from wabajobs.simulator.world import App, Waba, World
+from wabajobs.simulator.world import App, Waba, World, template_customers
 
 HOST = "127.0.0.1"
 _BODY_MOST = 64 * 1024 * 1024
@@ -69,7 +69,9 @@ class Simulator:
         self.lock = lock = threading.RLock()
         self.clock: Clock = HandClock() if config.clock == "hand" else RealClock(speed=config.speed)
         self.agenda = Agenda()
-        self.webhooks = Webhooks(clock=self.clock, url=config.webhook_url, lock=lock)
+        self.webhooks = Webhooks(
+            clock=self.clock, url=config.webhook_url, config=lambda: self.world.config, lock=lock
+        )
         self.world = World(
             config,
             now=self.clock.now,
@@ -91,6 +93,7 @@ class Simulator:
             judge=self.judge,
             clock=self.clock,
             agenda=self.agenda,
+            webhooks=self.webhooks,
             lock=lock,
         )
         self._requests = Requests(self._graph)
@@ -154,7 +157,10 @@ class Simulator:
             return play
 
     def _turn(self, config: SimulatorConfig) -> None:
-        self.world.config = config
+        """Some knobs are others from now on."""
+        before, self.world.config = self.world.config, config
+        if config.customer_changes_per_hour != before.customer_changes_per_hour:
+            template_customers.turn(self.world)
 
     def _publish(self, waba: Waba, topic: str, value: dict[str, Any], *, app: str | None = None) -> None:
         """Tell the subscribed apps; with `app` that one alone, subscribed or not."""

@@ -13,14 +13,57 @@ import logging
 import secrets
 import threading
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any, Literal, NamedTuple, get_args
 
 import aiohttp
 from pydantic import TypeAdapter
 
 from wabajobs.simulator.clock import Clock, rest
+from wabajobs.simulator.config import SimulatorConfig
+
+Topic = Literal[
+    "account_alerts",
+    "account_review_update",
+    "account_settings_update",
+    "account_update",
+    "automatic_events",
+    "business_capability_update",
+    "business_status_update",
+    "calls",
+    "flows",
+    "group_lifecycle_update",
+    "group_participants_update",
+    "group_settings_update",
+    "group_status_update",
+    "history",
+    "message_echoes",
+    "message_template_components_update",
+    "message_template_quality_update",
+    "message_template_status_update",
+    "messages",
+    "messaging_handovers",
+    "partner_solutions",
+    "payment_configuration_update",
+    "phone_number_name_update",
+    "phone_number_quality_update",
+    "security",
+    "smb_app_state_sync",
+    "smb_message_echoes",
+    "standby",
+    "template_category_update",
+    "template_correct_category_detection",
+    "tracking_events",
+    "user_id_update",
+    "user_preferences",
+]
+"""What an app may be told of a WABA; most of it never happens here.
+
+https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/overview
+"""
+TOPICS: tuple[str, ...] = get_args(Topic)
 
 RETRIES = (60.0, 300.0, 1800.0, 7200.0, 21_600.0)
 """Simulated seconds before each further try of a delivery that was not answered with 200."""
@@ -53,6 +96,15 @@ class Delivery:
     delivered: bool = False
     due: float = 0.0
     """Simulated second of its next try."""
+    repeats: int = 0
+    """The `seq` of the webhook that is delivered a second time by this one; 0: it is no repetition."""
+
+
+class Subscription(NamedTuple):
+    """Where an app's webhooks go, and which of them."""
+
+    url: str
+    topics: tuple[str, ...]
 
 
 _DELIVERIES = TypeAdapter(list[Delivery])
@@ -61,11 +113,17 @@ _DELIVERIES = TypeAdapter(list[Delivery])
 class Webhooks:
     """Every webhook of one simulator. Methods may be called from any thread."""
 
-    def __init__(self, *, clock: Clock, url: str | None, lock: threading.RLock) -> None:
+    def __init__(
+        self, *, clock: Clock, url: str | None, config: Callable[[], SimulatorConfig], lock: threading.RLock
+    ) -> None:
+        """`config` gives the knobs as they are at a moment."""
         self._clock = clock
+        self._config = config
         self._lock = lock
         self._url = url
         self._urls: dict[str, str] = {}
+        self._topics: dict[str, tuple[str, ...]] = {}
+        """What each app has chosen. Who has not chosen gets everything; an empty choice is no subscription."""
         self._made = 0
         self.changed = 0
         """Counts the changes, so that who saves the webhooks knows whether it must."""
@@ -76,34 +134,79 @@ class Webhooks:
     # What the world does
 
     def send(self, *, app: str, secret: str, waba: str, topic: str, value: dict[str, Any]) -> None:
-        """Tell an app that something happened at a WABA; without a callback it is only recorded."""
+        """Tell an app that something happened at a WABA, if it wants to know; without a callback it is only
+        recorded."""
         with self._lock:
-            self._made += 1
+            if topic not in self._topics.get(app, (topic,)):
+                return
             self.changed += 1
             now = self._clock.now()
             entry = {"id": waba, "time": int(self._clock.unix()), "changes": [{"value": value, "field": topic}]}
             body = json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode()
             signature = "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-            delivery = Delivery(self._made, now, app, waba, topic, value, body, signature, due=now)
-            self._all.append(delivery)
-            if self.url_of(app):
-                self._waiting.append(delivery)
+            config = self._config()
+            chance = Random(f"webhooks:{config.seed}:{self._made}")
+
+            def due() -> float:
+                late, seconds = chance.random(), chance.uniform(*config.webhooks_late_seconds)
+                return now + seconds if late < config.webhooks_late else now
+
+            first = self._add(Delivery(0, now, app, waba, topic, value, body, signature, due=due()))
+            if chance.random() < config.webhooks_twice:
+                self._add(replace(first, statuses=[], due=due(), repeats=first.seq))
         self._poke()
+
+    def _add(self, delivery: Delivery) -> Delivery:
+        self._made += 1
+        delivery.seq = self._made
+        self._all.append(delivery)
+        if self.url_of(delivery.app):
+            self._waiting.append(delivery)
+        return delivery
+
+    # What an app chooses
+
+    def subscription(self, app: str) -> Subscription | None:
+        """What an app gets, and where; nothing without a callback."""
+        url = self.url_of(app)
+        return Subscription(url, self._topics.get(app, TOPICS)) if url else None
+
+    def subscribe(self, app: str, url: str, topics: Sequence[str]) -> bool:
+        """From now on an app gets these topics there, and no others; whether anything became different."""
+        with self._lock:
+            before = self.subscription(app)
+            self._urls[app], self._topics[app] = url, tuple(dict.fromkeys(topics))
+            self.changed += 1
+            return self.subscription(app) != before
+
+    def unsubscribe(self, app: str, topics: Sequence[str] | None = None) -> bool:
+        """From now on an app does not get these topics, or none at all; whether anything became different."""
+        with self._lock:
+            before = self._topics.get(app, TOPICS)
+            left = () if topics is None else tuple(one for one in before if one not in topics)
+            self._topics[app] = left
+            if not left:
+                self._urls.pop(app, None)
+            self.changed += 1
+            return left != before
 
     # What anybody may ask and change
 
     def url_of(self, app: str) -> str | None:
         """The app's callback."""
-        return self._urls.get(app, self._url)
+        return self._urls.get(app, self._url) if self._topics.get(app, TOPICS) else None
 
     def set_url(self, url: str | None, *, app: str | None = None) -> None:
-        """Give one app, or every app, a callback for what happens from now on; none: nothing is delivered."""
+        """Give one app, or every app, a callback for all that happens from now on; none: nothing is delivered."""
         with self._lock:
             self.changed += 1
             if app is None:
                 self._url = url
                 self._urls.clear()
-            elif url is None:
+                self._topics.clear()
+                return
+            self._topics.pop(app, None)
+            if url is None:
                 self._urls.pop(app, None)
             else:
                 self._urls[app] = url
@@ -125,6 +228,7 @@ class Webhooks:
                 "made": self._made,
                 "url": self._url,
                 "urls": dict(self._urls),
+                "topics": {app: list(topics) for app, topics in self._topics.items()},
                 "waiting": sorted(waiting),
                 "all": _DELIVERIES.dump_python(kept, mode="json"),
             }
@@ -135,6 +239,7 @@ class Webhooks:
             self._made = state["made"]
             self._url = self._url or state["url"]
             self._urls = state["urls"]
+            self._topics = {app: tuple(topics) for app, topics in state["topics"].items()}
             waiting = set(state["waiting"])
             self._all = deque(_DELIVERIES.validate_python(state["all"]), maxlen=_KEPT)
             self._waiting = [one for one in self._all if one.seq in waiting]
@@ -150,7 +255,9 @@ class Webhooks:
                 awake.clear()
                 with self._lock:
                     now = self._clock.now()
-                    due = [one for one in self._waiting if one.due <= now]
+                    due = sorted(
+                        (one for one in self._waiting if one.due <= now), key=lambda one: (one.due, one.seq)
+                    )
                     next_due = min((one.due for one in self._waiting if one.due > now), default=None)
                 for delivery in due:
                     await self._deliver(session, delivery)

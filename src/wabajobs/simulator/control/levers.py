@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from wabajobs.simulator.clock import HandClock
 from wabajobs.simulator.control.actions import Action, ControlError, ControlInput, known_app, known_waba
 from wabajobs.simulator.faults import FaultRule
+from wabajobs.simulator.limits import Setting
 
 if TYPE_CHECKING:
     from wabajobs.simulator.server import Simulator
@@ -60,7 +61,8 @@ class WebhooksQuery(ControlInput):
 
 
 class WebhooksInput(ControlInput):
-    """Body of POST webhooks: the callback of one app or of every app; without a URL nothing is delivered."""
+    """Body of POST webhooks: the callback of one app or of every app, for all topics; without a URL nothing is
+    delivered."""
 
     url: str | None = Field(default=None, pattern=r"^https?://")
     app: str | None = None
@@ -133,11 +135,15 @@ def change_limits(simulator: Simulator, body: dict[str, Any]) -> dict[str, Any]:
     app = known_app(simulator.world, asked.app) if asked.app is not None else None
     if app and asked.app_limit is None:
         raise ControlError("app needs an app_limit")
+    if asked.waba is None and asked.waba_limit is not None:
+        raise ControlError("waba_limit needs a waba")
+    changes: dict[Setting, Any] = {(name, ""): value for name, value in (asked.model_extra or {}).items()}
     if asked.waba is not None:
-        simulator.limits.set_waba_limit(known_waba(simulator.world, asked.waba).id, asked.waba_limit)
-    simulator.limits.set(**(asked.model_extra or {}))
+        changes["waba_limit", known_waba(simulator.world, asked.waba).id] = asked.waba_limit
     if asked.app_limit is not None:
-        simulator.limits.set_app_limit(asked.app_limit, app=app)
+        changes["app_limit", app or ""] = asked.app_limit
+    # All of it or nothing.
+    simulator.limits.change(changes)
     return simulator.limits.settings()
 
 
@@ -158,7 +164,7 @@ def others(simulator: Simulator, body: dict[str, Any]) -> dict[str, Any]:
 def show_webhooks(simulator: Simulator, query: dict[str, Any]) -> dict[str, Any]:
     """GET webhooks"""
     asked = WebhooksQuery.model_validate(query)
-    names = ("seq", "time", "app", "waba", "topic", "value", "tries", "statuses", "delivered")
+    names = ("seq", "time", "app", "waba", "topic", "value", "tries", "statuses", "delivered", "repeats")
     sent = simulator.webhooks.sent(topic=asked.topic, after=asked.after)
     return {"webhooks": [{name: getattr(one, name) for name in names} for one in sent]}
 

@@ -30,7 +30,9 @@ class AccountInput(ControlInput):
     """Body of POST accounts: what Meta or its owner does to a WABA."""
 
     waba: str
-    action: Literal["review", "ban", "reinstate", "delete", "remove_partner"]
+    action: Literal[
+        "review", "ban", "reinstate", "delete", "remove_partner", "verify", "unverify", "fund", "unfund"
+    ]
     decision: Literal["PENDING", "APPROVED", "REJECTED", "LIMIT_REACHED"] = "APPROVED"
     after: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Simulated seconds of notice before a ban."""
@@ -69,7 +71,20 @@ def change_account(simulator: Simulator, body: dict[str, Any]) -> dict[str, Any]
             accounts.delete(world, waba)
         case "remove_partner":
             accounts.remove_partner(world, waba)
-    return {"waba": waba.id, "state": waba.state, "review": waba.review, "reachable": not waba.gone}
+        case "verify" | "unverify":
+            accounts.verify(world, waba, verified=asked.action == "verify")
+        case "fund":
+            accounts.fund(world, waba)
+        case "unfund":
+            accounts.unfund(world, waba)
+    return {
+        "waba": waba.id,
+        "state": waba.state,
+        "review": waba.review,
+        "reachable": not waba.gone,
+        "verified": accounts.owner_of(world, waba).verified,
+        "funding": waba.funding_id,
+    }
 
 
 def decide_intent(simulator: Simulator, body: dict[str, Any]) -> dict[str, Any]:

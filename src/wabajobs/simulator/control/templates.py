@@ -77,7 +77,7 @@ def change_templates(simulator: Simulator, body: dict[str, Any]) -> dict[str, An
     world = simulator.world
     with world.lock:
         if asked.action == "customers":
-            return _set_customers(world, asked)
+            return _set_customers(simulator, asked)
         if asked.waba is None:
             raise ControlError(f"{asked.action} needs a waba")
         waba = known_waba(world, asked.waba)
@@ -95,11 +95,10 @@ def change_templates(simulator: Simulator, body: dict[str, Any]) -> dict[str, An
         return _shown(_now(world, template))
 
 
-def _set_customers(world: World, asked: TemplatesInput) -> dict[str, Any]:
+def _set_customers(simulator: Simulator, asked: TemplatesInput) -> dict[str, Any]:
     if asked.per_hour is None:
         raise ControlError("customers needs per_hour")
-    world.config = world.config.with_changes(customer_changes_per_hour=asked.per_hour)
-    template_customers.wake(world)
+    simulator.limits.set(customer_changes_per_hour=asked.per_hour)
     return {"per_hour": asked.per_hour}
 
 

@@ -2,8 +2,10 @@
 
 from wabajobs.simulator.endpoints import (
     accounts,
+    app_subscriptions,
     businesses,
     credit,
+    encryption,
     flows,
     message_templates,
     numbers,
@@ -19,8 +21,10 @@ ROUTES = (
     *message_templates.ROUTES,
     *template_library.ROUTES,
     *accounts.ROUTES,
+    *app_subscriptions.ROUTES,
     *businesses.ROUTES,
     *credit.ROUTES,
+    *encryption.ROUTES,
     *flows.ROUTES,
     *numbers.ROUTES,
     *profiles.ROUTES,

@@ -38,13 +38,16 @@ class _Seen:
     number: Number
     waba: Waba | None
     app_id: str
+    callback: str | None
+    """The app's own."""
     world: World
 
 
 def _seen(context: Context, number: Number) -> _Seen:
     world = context.world
     waba = world.waba_of(number)
-    return _Seen(number, world.seen(waba, context.as_of) if waba else None, context.app.id, world)
+    account = world.seen(waba, context.as_of) if waba else None
+    return _Seen(number, account, context.app.id, context.webhooks.url_of(context.app.id), world)
 
 
 def _health(seen: _Seen) -> dict[str, Any]:
@@ -82,7 +85,7 @@ def _callbacks(seen: _Seen) -> dict[str, str] | None:
     known = {
         "phone_number": (seen.number.override or {}).get("override_callback_uri"),
         "whatsapp_business_account": of_waba,
-        "application": seen.world.config.webhook_url,
+        "application": seen.callback,
     }
     return {name: url for name, url in known.items() if url} or None
 

@@ -68,7 +68,9 @@ def register(context: Context, asked: RegisterInput) -> dict[str, Any]:
     )
     if done.moved_from:
         left = done.moved_from
-        context.effect("number_migrated", number.id, left=left.id, left_waba=left.waba_id)
+        context.effect(
+            "number_migrated", number.id, left=left.id, left_waba=left.waba_id, templates=done.templates
+        )
     if done.before and done.renamed:
         context.effect("number_renamed", number.id, name=number.verified_name)
     context.effect("number_registered", number.id, on_premises=asked.backup is not None)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from wabajobs.simulator.errors import bad_parameter
-from wabajobs.simulator.world.nodes import App, Business, Intent, SystemUser, Waba
+from wabajobs.simulator.world.nodes import Allocation, App, Business, Intent, SystemUser, Waba
 
 if TYPE_CHECKING:
     from wabajobs.simulator.world.world import World
@@ -136,6 +136,44 @@ def remove_partner(world: World, waba: Waba) -> None:
     owner.granted = {
         app: tuple(one for one in waba_ids if one != waba.id) for app, waba_ids in owner.granted.items()
     }
+
+
+def verify(world: World, waba: Waba, *, verified: bool = True) -> None:
+    """Meta has verified the business of a WABA, or takes that back; its WABAs hear what it may have now.
+
+    https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/business_capability_update
+    """
+    owner = owner_of(world, waba)
+    if owner.verified == verified:
+        return
+    world.change(owner).verified = verified
+    tier, most = ("TIER_2K", "waba") if verified else ("TIER_250", "business")
+    value = {
+        "max_daily_conversations_per_business": tier,
+        f"max_phone_numbers_per_{most}": world.config.numbers_most[verified],
+    }
+    for other in world:
+        if other.business_id == owner.id and not other.gone:
+            world.publish(other, "business_capability_update", value)
+
+
+def fund(world: World, waba: Waba) -> None:
+    """A WABA can pay: by the credit that is attached to it, or by means of its owner's."""
+    if waba.funding_id is not None:
+        return
+    attached = (
+        node.credential_id
+        for node in world.nodes.values()
+        if isinstance(node, Allocation) and node.waba_id == waba.id and not node.deleted
+    )
+    funding = next(attached, None) or world.fresh_id()
+    world.change(waba).funding_id = funding
+
+
+def unfund(world: World, waba: Waba) -> None:
+    """A WABA cannot pay any more, such as after a card has expired."""
+    if waba.funding_id is not None:
+        world.change(waba).funding_id = None
 
 
 # Moving to another solution

@@ -250,6 +250,10 @@ def _check_publishable(world: World, flow: Flow) -> None:
         problem = "The Flow exchanges data and has no endpoint_uri."
     elif flow.data_api_version and not flow.application_id:
         problem = "The Flow exchanges data and no app is connected."
+    elif (flow.endpoint_uri or flow.data_api_version) and not any(
+        number.registered and number.public_key_signed for number in waba.numbers
+    ):
+        problem = "The Flow has an endpoint, and no phone number has a valid public key."
     if problem:
         raise _state_error(139002, "Publishing Flow in invalid state", problem)
 

@@ -119,6 +119,10 @@ class Number:
     settings: dict[str, Any] = field(default_factory=dict)
     override: dict[str, str] | None = None
     """`override_callback_uri` of the number's own webhook."""
+    public_key: str | None = None
+    """The business's RSA key in PEM, by which Flows and messages are encrypted."""
+    public_key_signed: bool = False
+    """Whether it was sent since the number was registered last."""
     migrating_from: str | None = None
     """Id of the number that it is at the WABA that it comes from."""
     moved_away: bool = False

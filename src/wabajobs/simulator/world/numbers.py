@@ -7,12 +7,14 @@ https://developers.facebook.com/docs/whatsapp/solution-providers/support/migrati
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from wabajobs.simulator.errors import GraphError, bad_parameter
+from wabajobs.simulator.world import template_writes
 from wabajobs.simulator.world.nodes import Business, Number, Waba
 
 if TYPE_CHECKING:
@@ -406,6 +408,8 @@ class Registered(NamedTuple):
     """Whether a new display name came into force by it."""
     moved_from: Number | None
     """The number at the WABA that has lost it."""
+    templates: int
+    """How many templates came along with it."""
 
 
 def register(
@@ -430,7 +434,11 @@ def register(
         number.verified_name, number.new_name, number.new_name_status = number.new_name, None, "NONE"
         number.name_status = "APPROVED"
         number.certificate, number.new_certificate = number.new_certificate, None
-    return Registered(before, renamed, source)
+    templates = 0
+    if source:
+        leaves, comes = world.waba(source.waba_id), world.waba(number.waba_id)
+        templates = len(template_writes.copy_good(world, leaves, comes).copies)
+    return Registered(before, renamed, source, templates)
 
 
 def _check_registration(
@@ -508,6 +516,8 @@ def unregister(world: World, number: Number) -> None:
     number.registered, number.half_deregistered = False, False
     number.platform, number.data_localization_region = "NOT_APPLICABLE", None
     number.verified_at = world.now()
+    # The key must be sent again after the next registration.
+    number.public_key_signed = False
 
 
 def not_registered() -> GraphError:
@@ -656,6 +666,37 @@ def set_override(world: World, number: Number, callback: str) -> bool:
         return False
     world.change(number).override = override
     return True
+
+
+def set_public_key(world: World, number: Number, key: str) -> bool:
+    """Give the number the business's public key, signed by this registration; whether anything changed."""
+    if not is_public_key(key):
+        raise bad_parameter("Param business_public_key must be a 2048-bit RSA public key in PEM format")
+    if not number.registered:
+        raise not_registered()
+    if (number.public_key, number.public_key_signed) == (key, True):
+        return False
+    number = world.change(number)
+    number.public_key, number.public_key_signed = key, True
+    return True
+
+
+def is_public_key(text: str) -> bool:
+    """Whether it is a 2048-bit RSA public key in PEM, by its shape."""
+    match = _PEM.fullmatch(text.strip())
+    try:
+        der = base64.b64decode("".join(match[1].split()), validate=True) if match else b""
+    except ValueError:
+        return False
+    return der[:1] == b"\x30" and _RSA in der[:32] and _MODULUS_2048 in der[:40] and len(der) >= _DER_LEAST
+
+
+_PEM = re.compile(r"-----BEGIN PUBLIC KEY-----\s([A-Za-z0-9+/=\s]+)\s-----END PUBLIC KEY-----")
+_RSA = bytes.fromhex("06092a864886f70d010101")
+"""The object identifier of RSA."""
+_MODULUS_2048 = bytes.fromhex("0282010100")
+"""What stands before a modulus of 256 bytes."""
+_DER_LEAST = 290
 
 
 def set_profile(world: World, number: Number, changes: dict[str, Any]) -> bool:

@@ -30,13 +30,15 @@ _TEXTS = (
 def prepare(world: World) -> None:
     """Let customers do something now and then, if the config says so."""
     world.agenda.when(_WHAT, lambda due, number: _act(world, due, int(number)))
-    wake(world)
+    turn(world)
 
 
-def wake(world: World) -> None:
-    """Begin again after `customer_changes_per_hour` was 0; while they are active already nothing happens."""
-    if not any(entry["what"] == _WHAT for entry in world.agenda.state()):
-        _plan_next(world, world.now(), 0)
+def turn(world: World) -> None:
+    """`customer_changes_per_hour` is another one from now on."""
+    waiting = world.agenda.drop(_WHAT)
+    # Who begins anew must not take the names of those who came before.
+    number = int(waiting[0].words[0]) if waiting else int(world.now())
+    _plan_next(world, world.now(), number)
 
 
 def _plan_next(world: World, after: float, number: int) -> None:

@@ -130,7 +130,7 @@ def set_quality(world: World, template_id: str, score: str) -> Template:
     before = template.quality
     template = world.put_template(waba, replace(template, quality=score, quality_date=int(world.unix())))
     if before != score:
-        value = {"previous_quality_score": before, "new_quality_score": score, **_named(template)}
+        value = {"previous_quality_score": before, "new_quality_score": score, **_named(world, template)}
         world.publish(waba, "message_template_quality_update", value)
     return pause(world, template_id) if score == "RED" and template.status == "APPROVED" else template
 
@@ -216,7 +216,7 @@ def recategorise(world: World, template_id: str, category: str, *, notice: float
         _recategorise(world, template_id, category)
         return located(world, template_id)[1]
     value = {
-        **_named(template),
+        **_named(world, template),
         "correct_category": category,
         "new_category": template.category,
         "category_update_timestamp": int(world.unix() + seconds),
@@ -244,7 +244,7 @@ def _recategorise(world: World, template_id: str, category: str) -> None:
             last_updated_time=int(world.unix()),
         ),
     )
-    value = {**_named(template), "previous_category": before, "new_category": category}
+    value = {**_named(world, template), "previous_category": before, "new_category": category}
     world.publish(waba, "template_category_update", value)
 
 
@@ -303,7 +303,7 @@ def tell_status(
     """
     value = {
         "event": event,
-        **_named(template),
+        **_named(world, template),
         "message_template_category": template.category,
         "reason": reason,
         **more,
@@ -312,11 +312,11 @@ def tell_status(
 
 
 def tell_components(world: World, waba: Waba, template: Template) -> None:
-    """Publish `message_template_components_update`, the only one that writes the language with an underscore.
+    """Publish `message_template_components_update`, which writes the language with an underscore in any case.
 
     https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/message_template_components_update
     """
-    value: dict[str, Any] = {**_named(template), "message_template_language": template.language}
+    value: dict[str, Any] = {**_named(world, template), "message_template_language": template.language}
     for component in json.loads(template.components):
         match component.get("type"):
             case "BODY":
@@ -345,11 +345,12 @@ def _button(button: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _named(template: Template) -> dict[str, Any]:
+def _named(world: World, template: Template) -> dict[str, Any]:
+    hyphen = world.config.webhook_language == "hyphen"
     return {
         "message_template_id": int(template.id),
         "message_template_name": template.name,
-        "message_template_language": template.language.replace("_", "-"),
+        "message_template_language": template.language.replace("_", "-") if hyphen else template.language,
     }
 
 

@@ -462,10 +462,28 @@ def migrate(
         done.failed.update(dict.fromkeys((one for one in ids if one not in by_id), "Template not found"))
     else:
         chosen = every[page * count : (page + 1) * count]
+    _copy_all(world, chosen, destination, done, most=world.config.template_migration_most)
+    return done
+
+
+def copy_good(world: World, source: Waba, destination: Waba) -> Migration:
+    """Copy all templates of high quality to the WABA to which a number has moved, as Meta does by itself.
+
+    It stops at the destination's limit, and uses up no quota of creations.
+    https://developers.facebook.com/docs/whatsapp/solution-providers/support/migrating-phone-numbers-among-solution-partners-programmatically
+    """
+    done = Migration()
+    _copy_all(world, world.listed(source), destination, done, most=None)
+    return done
+
+
+def _copy_all(
+    world: World, chosen: Sequence[Template], destination: Waba, done: Migration, *, most: int | None
+) -> None:
+    """Copy what may be copied; after `most` the time is up."""
     there = list(world.listed(destination))
     taken = {(one.name, one.language) for one in there}
     room = limit_of(world, destination) - len(there)
-    most = world.config.template_migration_most
     for template in chosen:
         reason = _not_migrated(world, template, destination, taken=taken, room=room - len(done.copies))
         if reason:
@@ -478,7 +496,6 @@ def migrate(
         taken.add((template.name, template.language))
     if done.copies:
         world.change(destination).templates = [*there, *(copy for _, copy in done.copies)]
-    return done
 
 
 def _not_migrated(
