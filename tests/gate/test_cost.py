@@ -51,7 +51,7 @@ def test_a_window_takes_less_than_a_kibibyte_however_many_calls(
         door.pass_(cost=limit // 150, waba="w1")
         door.later(30.05)
 
-    window = f"wabajobs:{{{APP}}}:window:waba:w1"
+    window = f"wabajobs:{{{APP}}}:window:waba:{APP}:w1"
     assert door.client.hlen(window) > 120
     assert door.client.memory_usage(window) < 1024
     assert door.client.object("encoding", window) in (b"listpack", b"ziplist")
@@ -64,7 +64,7 @@ def test_the_finest_window_is_still_a_compact_hash(door_with: Callable[..., Door
         door.ask("background")
         door.later(1.003)
 
-    window = f"wabajobs:{{{APP}}}:window:app"
+    window = f"wabajobs:{{{APP}}}:window:app:{APP}"
     assert door.client.hlen(window) <= 241 + 10
     assert door.client.object("encoding", window) in (b"listpack", b"ziplist")
 

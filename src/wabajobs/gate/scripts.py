@@ -14,7 +14,9 @@ _PARTS: Final = {
     "admit": ("numbers", "window", "breaker", "admit"),
     "settle": ("numbers", "window", "breaker", "settle"),
     "read": ("numbers", "window", "breaker", "read"),
-    "tell": ("tell",),
+    "tell": ("numbers", "tell"),
+    "told": ("numbers", "told"),
+    "spenders": ("numbers", "spenders"),
 }
 
 _TROUBLES: Final[tuple[tuple[type[Exception], str], ...]] = (

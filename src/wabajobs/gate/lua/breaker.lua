@@ -3,19 +3,41 @@
 -- Fields: til open until    k trips so far, for the doubling    e epoch, new at each trip and each closing
 --         lease end of the probe's lease    tok the call that holds it    ct closed at    ev evidence    at of when
 --         f head of the failure ring    a0..a5 calls    b0..b5 of which failed
+--         wr rank of the first in line while it is open    wa when that one last asked
 
 local FAILURE_SLOTS = 6
 
 local function breaker_at(key)
-  local field = redis.call('HMGET', key, 'til', 'lease', 'tok', 'k', 'e', 'ct', 'ev', 'at')
+  local field = redis.call('HMGET', key, 'til', 'lease', 'tok', 'k', 'e', 'ct', 'ev', 'at', 'wr', 'wa')
   return {
     key = key, til = field[1] and num(field[1]) or nil, lease = num(field[2]), tok = field[3] or '',
     k = num(field[4]), epoch = num(field[5]), closed_at = num(field[6]), evidence = field[7] or '', at = num(field[8]),
+    first_rank = tonumber(field[9]), first_at = num(field[10]),
   }
 end
 
+-- Who waits at an open breaker is noted, so that the probe is made for the first in line: people before robots,
+-- reads before writes.
+local function stand_in_line(breaker, rules, now)
+  local is_stale = now - breaker.first_at > rules.retry or now < breaker.first_at
+  if not breaker.first_rank or is_stale or rules.place <= breaker.first_rank then
+    redis.call('HSET', breaker.key, 'wr', int(rules.place), 'wa', int(now))
+  end
+end
+
+local function is_behind(breaker, rules, now) -- somebody before us asked a moment ago, and will ask again
+  local age = now - breaker.first_at
+  return breaker.first_rank and breaker.first_rank < rules.place and age >= 0 and age <= 2 * rules.retry
+end
+
 -- How long the breaker refuses a call, and why. A call that it does not refuse may have to take its lease.
-local function stands(breaker, id, rules, now)
+local function stands(breaker, id, override, rules, now)
+  if override and (override[2] == 0 or override[2] * 1000 > now) then
+    if override[1] == 'closed' then
+      return 0
+    end
+    return override[2] == 0 and math.huge or override[2] * 1000 - now, 'held'
+  end
   if not breaker.til then
     return 0
   end
@@ -24,6 +46,9 @@ local function stands(breaker, id, rules, now)
   end
   if breaker.lease > now and breaker.tok ~= id then
     return math.min(breaker.lease - now, rules.retry), 'probing'
+  end
+  if is_behind(breaker, rules, now) then
+    return rules.retry, 'behind'
   end
   breaker.due = true
   return 0
@@ -38,6 +63,7 @@ local function slowness(breaker, rules, now) -- after a closing: 1/16 of the rat
 end
 
 local function take_lease(breaker, id, rules, now)
+  redis.call('HDEL', breaker.key, 'wr', 'wa')
   redis.call('HSET', breaker.key, 'lease', int(now + rules.lease), 'tok', id)
 end
 
@@ -47,7 +73,7 @@ end
 
 local function expire_breaker(breaker, rules, now) -- once it has forgotten its trips and its failures
   local open = math.max(0, (breaker.til or 0) - now)
-  local clean = math.max((breaker.k + 1) * rules.clean, rules.windows[1][2], 2 * rules.failure_window)
+  local clean = math.max((breaker.k + 1) * rules.clean, rules.windows.app[2], 2 * rules.failure_window)
   redis.call('PEXPIRE', breaker.key, int((open + clean + 60 * SECOND) / 1000))
 end
 
@@ -92,7 +118,7 @@ local function extend(breaker, regain, rules, now) -- a longer time to regain ex
 end
 
 local function close(breaker, rules, now)
-  redis.call('HDEL', breaker.key, 'til', 'lease', 'tok', 'ev', 'at')
+  redis.call('HDEL', breaker.key, 'til', 'lease', 'tok', 'ev', 'at', 'wr', 'wa')
   redis.call('HSET', breaker.key, 'e', next_epoch(breaker, now), 'ct', int(now))
   breaker.til = nil
   expire_breaker(breaker, rules, now)

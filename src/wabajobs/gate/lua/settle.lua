@@ -1,15 +1,17 @@
 -- What a call has taught: takes it off the wire, corrects the windows by Meta's headers, moves the breakers.
--- KEYS: told, wire, tripped (WABAs whose breaker is open), windows (app, WABA), breakers (app, WABA, capability)
+-- KEYS: told, wire, tripped (WABAs and numbers whose breaker is open), inactive, a window for each scope, then the
+--       breakers (app, WABA, number, capability)
 -- ARGV: the rules (JSON), the time or '', the call as it stands on the wire (JSON),
---       what else the permit and the report say (JSON)
+--       what else the permit and the report say (JSON), how many windows there are, then their scopes
 -- Answers {now, then for each breaker that changed: which, 'open' or 'closed', microseconds, evidence}
 
+local FIRST_SCOPE, FIRST_WINDOW = 6, 5
+
 local rules, now = cjson.decode(ARGV[1]), time_now(ARGV[2])
-local id, app, _, _, _, waba, _, cost = unpack(cjson.decode(ARGV[3]))
+local id, _, _, queue, partner, waba, _, cost = unpack(cjson.decode(ARGV[3]))
 local call = cjson.decode(ARGV[4])
 rules.random = call.random
-local has_waba = waba ~= ''
-local last_window = has_waba and 5 or 4
+local last_window = FIRST_WINDOW + tonumber(ARGV[5]) - 1
 local changes = {int(now)}
 
 local function changed(index, state, wait, evidence)
@@ -17,27 +19,28 @@ local function changed(index, state, wait, evidence)
   changes[n + 1], changes[n + 2], changes[n + 3], changes[n + 4] = int(index), state, int(wait), evidence
 end
 
-local function note_waba(index, open) -- so that a reader finds the few open ones among many
-  if not has_waba or index ~= 2 then
+local function note_tripped(index, open) -- so that a reader finds the few open ones among many
+  local scope = call.scopes[index]
+  if kind_of(scope) == 'app' then
     return
   end
   if open then
-    redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', int(now / 1000 - 86400000))
-    redis.call('ZADD', KEYS[3], int(now / 1000), waba)
+    redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', int(now / 1000 - 4 * 86400000))
+    redis.call('ZADD', KEYS[3], int(now / 1000), scope)
   else
-    redis.call('ZREM', KEYS[3], waba)
+    redis.call('ZREM', KEYS[3], scope)
   end
 end
 
 local function open_breaker(index, breaker, evidence)
   trip(breaker, call.regain, evidence, rules, now)
-  note_waba(index, true)
+  note_tripped(index, true)
   changed(index, 'open', breaker.til - now, evidence)
 end
 
 local function close_breaker(index, breaker)
   close(breaker, rules, now)
-  note_waba(index, false)
+  note_tripped(index, false)
   changed(index, 'closed', 0, 'a probe succeeded')
 end
 
@@ -55,7 +58,7 @@ local function count_outcome(index, breaker)
   if breaker.til or (call.outcome ~= 'ok' and call.outcome ~= 'failed') then
     return
   end
-  local has_failed = call.outcome == 'failed'
+  local has_failed = call.outcome == 'failed' or call.slow
   count_call(breaker, has_failed, rules, now)
   if not has_failed then
     return
@@ -66,12 +69,28 @@ local function count_outcome(index, breaker)
   end
 end
 
+local function window_at(nth)
+  local scope = ARGV[FIRST_SCOPE + nth - 1]
+  if kind_of(scope) == 'waba' and redis.call('SISMEMBER', KEYS[4], waba) == 1 then
+    rules.windows.waba = rules.windows.inactive
+  end
+  return look(KEYS[FIRST_WINDOW + nth - 1], scope, redis.call('HGET', KEYS[1], 'limit:' .. scope), rules, now)
+end
+
+local function doubt_limit(index) -- a trip by a limit of ours that the header had not foretold
+  local percent = call.percents[index]
+  if percent and percent < 98 and call.scopes[index] == ARGV[FIRST_SCOPE + index - 1] then
+    doubt(window_at(index), now)
+  end
+end
+
 local function move_breaker(index, breaker)
   local is_current = call.epochs[index] == breaker.epoch or breaker.epoch == 0
   local limited_here = call.limited == index
   if is_current and breaker.til and breaker.tok == id then
     end_probe(index, breaker, limited_here)
   elseif limited_here and is_current and not breaker.til then
+    doubt_limit(index)
     open_breaker(index, breaker, call.evidence)
   elseif limited_here then -- it was on the wire when the breaker tripped
     extend(breaker, call.regain, rules, now)
@@ -82,15 +101,6 @@ end
 
 local function must_move(index)
   return call.probes[index] == 1 or call.limited == index or index == #call.epochs
-end
-
-local function limit_told(nth)
-  local scope = nth == 1 and 'limit:app:' .. app or 'limit:waba:' .. app .. ':' .. waba
-  return redis.call('HGET', KEYS[1], scope)
-end
-
-local function window_at(nth)
-  return look(KEYS[3 + nth], limit_told(nth), rules.windows[nth], rules, now)
 end
 
 local function seed_window() -- the call that was let through to learn has answered
@@ -120,11 +130,26 @@ local function is_learning()
   return told[1] and told[2] == id
 end
 
-local was_on_wire = redis.call('ZREM', KEYS[2], ARGV[3]) == 1
-if call.outcome == 'unused' and was_on_wire then
+local function give_back(only_plain) -- what was not made, or was turned away before it came to a small limit
   for nth, bucket in ipairs(call.buckets) do
-    refund(window_at(nth), bucket, cost, rules.paced)
+    local window = bucket >= 0 and window_at(nth)
+    if window and (window.plain or not only_plain) then
+      refund(window, bucket, cost, rules.paced and not window.plain)
+    end
+    if window and nth == 1 and not only_plain then
+      local key = spent_key(KEYS[1], bucket * window.width, window.length)
+      if redis.call('HINCRBY', key, queue .. '|' .. partner .. '|' .. waba, -cost) <= 0 then
+        redis.call('HDEL', key, queue .. '|' .. partner .. '|' .. waba)
+      end
+    end
   end
+end
+
+local was_on_wire = redis.call('ZREM', KEYS[2], ARGV[3]) == 1
+if was_on_wire and call.outcome == 'unused' then
+  give_back(false)
+elseif was_on_wire and (call.outcome == 'app_limit' or call.outcome == 'waba_limit') then
+  give_back(true)
 end
 if is_learning() then
   end_learning()

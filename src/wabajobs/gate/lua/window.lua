@@ -6,8 +6,53 @@
 --         p level of the pacer, in millionths of a call      t when that was
 --         x used by others (from Meta's header)   xt when that was read   xs the order of the call that read it
 --         xr when a call was last let through only to read the header again
+--         ia it, ja jt demand of interactive and standard calls of late, in thousandths, and when that was
+--         mw share of the limit that was used at a trip nobody could explain, in millionths   mt when
+--         l the least that an unknown limit can be       sh calls that a limit on trial would have refused
 
 local MOST_BUCKETS = 240
+local LEAST_HEIGHT = 0.25 -- who had hardly called before a trip has learnt hardly anything of the limit
+
+-- Demand fades with a twelfth of the window, so that what nobody asks for any more is handed on within a sixth.
+local function demand_of(amount, at, length, now)
+  return amount * math.exp(-12 * math.max(0, now - at) / length)
+end
+
+-- The share of a limit that is kept for higher classes: what they used of late and half as much again,
+-- within the bounds that the settings give.
+local function reserve_for(demand, bounds, limit)
+  return math.min(math.max(bounds[1], 1.5 * demand / math.max(1, limit)), math.max(bounds[1], bounds[2]))
+end
+
+local function share_of(window, rules, now)
+  if window.plain then
+    return 1
+  end
+  local share = 1
+  if rules.rank > 0 then
+    share = share - reserve_for(window.interactive, rules.reserves[1], window.limit)
+  end
+  if rules.rank > 1 then
+    share = share - reserve_for(window.standard, rules.reserves[2], window.limit)
+  end
+  return share * (1 - rules.margin) * window.height
+end
+
+-- After a trip that the header had not foretold the limit is in doubt: the ceiling comes back along a cubic,
+-- from four fifths of what was used then, past that in a sixth of the window, to all of it in a third.
+-- Ha, Rhee, Xu: CUBIC, a new TCP-friendly high-speed TCP variant, 2008.
+local function height_of(used_then, tripped_at, length, now)
+  if not used_then then
+    return 1
+  end
+  local most, turn = num(used_then) / 1000000, length / 6
+  local age = math.max(0, now - num(tripped_at)) / turn - 1
+  if age >= 1 then
+    return 1
+  end
+  local beyond = age > 0 and 1 - most or 0.2 * most
+  return math.max(0.01, math.min(1, most + beyond * age ^ 3))
+end
 
 local function usable_of(limit, share) -- a small limit keeps at least one call
   if limit < 1 then
@@ -54,17 +99,31 @@ local function head_on_new_grid(window, old_grid, old_head)
   return math.floor((old_head + 1) * old_width / window.width)
 end
 
-local function look(key, told, default, rules, now)
-  local limit = told and cjson.decode(told) or default
+-- The window of a scope as it stands now; nil when nobody has set a limit for it.
+local function look(key, scope, told, rules, now)
+  local kind = kind_of(scope)
+  local limit = told and cjson.decode(told) or rules.windows[kind]
+  if not limit then
+    return nil
+  end
   local length = limit[2]
   local width = math.ceil((length + rules.spread) / rules.buckets)
-  local field = redis.call('HMGET', key, 's', 'h', 'g', 'c', 'p', 't', 'x', 'xt', 'xs', 'xr')
+  local field = redis.call('HMGET', key, 's', 'h', 'g', 'c', 'p', 't', 'x', 'xt', 'xs', 'xr',
+    'ia', 'it', 'ja', 'jt', 'mw', 'mt', 'l')
   local window = {
-    key = key, limit = limit[1], length = length, width = width, n = rules.buckets,
+    key = key, kind = kind, plain = rules.plain[kind], shadow = limit[3] == 1, unknown = limit == rules.windows.app and limit[1] == 0,
+    limit = limit[1], length = length, width = width, n = rules.buckets,
     grid = int(width) .. '/' .. int(rules.buckets), bucket = math.floor(now / width),
     sum = num(field[1]), charged = num(field[4]), level = num(field[5]) / 1000000, paced_at = num(field[6]),
     read_at = num(field[8]), read_seq = num(field[9]), asked_at = num(field[10]),
   }
+  if window.unknown then
+    window.limit = math.max(rules.unknown, num(field[17]))
+  end
+  window.interactive = demand_of(num(field[11]) / 1000, num(field[12]), length, now)
+  window.standard = demand_of(num(field[13]) / 1000, num(field[14]), length, now)
+  window.height = height_of(field[15], field[16], length, now)
+  window.doubted = field[15] and true or false
   window.others = field[7] and faded(num(field[7]), window.read_at, length, now) or 0
   window.new_grid = field[3] ~= window.grid
   window.old_grid = window.new_grid and field[3] or nil
@@ -113,12 +172,12 @@ end
 
 -- How long the window refuses a call: 0 not at all, nil for ever. The second answer is what refuses.
 local function judge(window, cost, rules, slow, now)
-  window.usable = usable_of(window.limit, rules.share)
+  window.usable = usable_of(window.limit, share_of(window, rules, now))
   if cost > window.usable then
     return nil, 'never'
   end
   local ring = ring_wait(window, window.sum + window.others + cost - window.usable, now)
-  local pace = rules.paced and pace_wait(window, rules, slow, now) or 0
+  local pace = rules.paced and not window.plain and pace_wait(window, rules, slow, now) or 0
   local wait = ring and math.max(ring, pace)
   local own_step = (window.length + rules.spread + window.width) / window.usable * slow
   if window.others > 0 and (ring ~= 0 or pace > own_step) then
@@ -158,10 +217,16 @@ local function charge(window, cost, rules, now) -- begins with HSET: a Redis wit
   if window.new_grid then
     fields[#fields + 1], fields[#fields + 2] = 'g', window.grid
   end
-  if rules.paced then
+  if rules.paced and not window.plain then
     local n = #fields
     fields[n + 1], fields[n + 2] = 'p', int(math.floor((window.level + cost) * 1000000))
     fields[n + 3], fields[n + 4] = 't', int(now)
+  end
+  if rules.rank < 2 and not window.plain then
+    local n, class = #fields, rules.rank == 0 and 'i' or 'j'
+    local demand = rules.rank == 0 and window.interactive or window.standard
+    fields[n + 1], fields[n + 2] = class .. 'a', int((demand + cost) * 1000)
+    fields[n + 3], fields[n + 4] = class .. 't', int(now)
   end
   if window.refresh then
     fields[#fields + 1], fields[#fields + 2] = 'xr', int(now)
@@ -208,16 +273,40 @@ local function others_of(window, used, mark, now) -- what Meta counts beyond wha
   return math.max(0, math.floor(used - own + 0.5))
 end
 
-local function set_others(window, others, seq, rules, now)
-  redis.call('HSET', window.key, 'x', int(others), 'xt', int(now), 'xs', int(seq))
-  expire(window, rules)
-end
-
 local function used_by(window, percent) -- the middle of the step that a whole percent stands for
   if percent >= 100 then
     return window.limit
   end
   return math.min(window.limit, (percent + 0.5) / 100 * window.limit)
+end
+
+-- A limit that nobody knows is at least our own calls over Meta's percent: others can only make it larger.
+local function learn_limit(window, percent, mark, now)
+  local own = math.max(0, own_of(window, now) - math.max(0, window.charged - mark))
+  local least = math.floor(own * 100 / (percent + 1))
+  if window.unknown and least > window.limit then
+    window.limit = least
+    redis.call('HSET', window.key, 'l', int(least))
+  end
+end
+
+local function doubt(window, now) -- a refusal came while the window was not full: how full it was is all we know
+  local used = math.max(0, own_of(window, now)) + window.others
+  if used >= 0.98 * window.limit then
+    return -- the header had said so: the meter is right
+  end
+  redis.call('HSET', window.key, 'mw', int(math.max(LEAST_HEIGHT, used / window.limit) * 1000000), 'mt', int(now))
+end
+
+local function trust(window, percent, now) -- the header agrees with our own count: the limit is what we thought
+  if window.doubted and math.abs(used_by(window, percent) - own_of(window, now)) <= window.limit / 50 then
+    redis.call('HDEL', window.key, 'mw', 'mt')
+  end
+end
+
+local function set_others(window, others, seq, rules, now)
+  redis.call('HSET', window.key, 'x', int(others), 'xt', int(now), 'xs', int(seq))
+  expire(window, rules)
 end
 
 -- Meta's header: believed at once when it rises, by a twentieth per reading when it falls. Less than a
@@ -226,6 +315,8 @@ local function hear(window, percent, call, mark, rules, now)
   if call.seq <= window.read_seq then
     return
   end
+  learn_limit(window, percent, mark, now)
+  trust(window, percent, now)
   local zone = math.max(1, math.ceil(window.limit / 100))
   local before, others = window.others, others_of(window, used_by(window, percent), mark, now)
   if percent < 100 and others < zone then
