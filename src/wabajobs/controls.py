@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from wabajobs import events
 from wabajobs.clock import Clock
-from wabajobs.decisions import Decisions, Limit, Pause, Scope
+from wabajobs.decisions import Decisions, Limit, Override, Pause, Scope, Stand
 from wabajobs.errors import GateUnavailable, InvalidRequest
 from wabajobs.gate import Gate
 from wabajobs.ledger import Ledger
@@ -77,6 +77,37 @@ class Controls:
         """Set a limit; True when the gate knows already."""
         _require(limit.reason)
         self.ledger.decisions.set_limit(limit, now=self.clock.now())
+        return self._put_in_force()
+
+    def forget_limit(self, scope: str, *, reason: str, actor: str) -> bool:
+        """Take back what was set for a scope; True when the gate knows already."""
+        _require(reason)
+        decisions = self.ledger.decisions
+        if not decisions.forget_limit(scope, reason=reason, actor=actor, now=self.clock.now()):
+            known = ", ".join(limit.scope for limit in decisions.current(now=self.clock.now()).limits)
+            raise InvalidRequest(f"nobody has set a limit for {scope}; set are: {known or 'none'}")
+        return self._put_in_force()
+
+    def hold_breaker(
+        self, scope: str, stand: Stand, *, reason: str, actor: str, lasting: timedelta | None = None
+    ) -> tuple[Override, bool]:
+        """Hold a breaker open or closed; with it, whether the gate knows already."""
+        _require(reason)
+        override = self.ledger.decisions.override(
+            scope, stand, reason=reason, actor=actor, now=self.clock.now(), lasting=lasting
+        )
+        return override, self._put_in_force()
+
+    def release_breaker(self, scope: str, *, reason: str, actor: str) -> bool:
+        """Let a breaker go its own way again; True when the gate knows already."""
+        _require(reason)
+        decisions = self.ledger.decisions
+        if not decisions.lift_override(scope, reason=reason, actor=actor, now=self.clock.now()):
+            held = ", ".join(one.scope for one in decisions.current(now=self.clock.now()).overrides)
+            raise InvalidRequest(f"nobody holds the breaker of {scope}; held are: {held or 'none'}")
+        return self._put_in_force()
+
+    def _put_in_force(self) -> bool:
         try:
             self.mirror()
         except GateUnavailable:

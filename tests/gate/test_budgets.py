@@ -94,7 +94,9 @@ def test_the_two_quotas_of_a_number_are_two(door: Door) -> None:
         (Outcome.UNUSED, 0),
     ],
 )
-def test_what_was_turned_away_at_the_door_spends_no_registration(door: Door, outcome: Outcome, spent: int) -> None:
+def test_what_was_turned_away_at_the_door_spends_no_registration(
+    door: Door, outcome: Outcome, spent: int
+) -> None:
     permit = door.pass_(waba="w1", number="n1", quota=Quota.REGISTER)
     door.gate.settle(permit, Report(outcome=outcome))
 
