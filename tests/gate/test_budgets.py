@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from tests.gate.conftest import APP, Door
+from tests.gate.conftest import APP, Door, a_call
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.decisions import Limit
-from wabajobs.gate import Because, Outcome, Quota, Report
+from wabajobs.gate import Because, Outcome, Quota, Report, Wait
 
 INTERACTIVE, STANDARD, BACKGROUND = ServiceClass
 
@@ -214,3 +214,16 @@ def test_an_unknown_limit_is_learnt_from_metas_percents(door_with: Callable[...,
 
     assert door.gate.read(APP).windows[0].limit >= 18_000
     assert door.gate.read(APP).windows[0].limit <= 20_000
+
+
+def test_many_permits_are_taken_in_one_round_trip_as_many_as_there_are(door: Door) -> None:
+    door.take(waba="w1", cost=40)  # 80 of 100
+
+    permits = door.gate.admit_many(a_call(service_class=INTERACTIVE, waba="w2"), 50)
+
+    assert isinstance(permits, list)
+    assert len(permits) == 20
+    assert isinstance(door.gate.admit_many(a_call(service_class=INTERACTIVE), 3), Wait)
+    door.gate.give_back(permits[5:])
+    assert door.gate.read(APP, wabas=["w2"]).windows[1].used == 5
+    assert door.take() == 15

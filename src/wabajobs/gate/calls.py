@@ -87,6 +87,8 @@ class Permit:
     """One for each budget that may apply, the app's first; nothing where none is set."""
     start_before: float
     """`time.monotonic()` of this process by which the call must have started."""
+    unasked: bool = False
+    """Given by this process itself, because Redis was away: it is settled with nobody."""
 
 
 class Because(StrEnum):

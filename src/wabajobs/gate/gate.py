@@ -14,8 +14,9 @@ import redis
 from wabajobs.capability import ServiceClass
 from wabajobs.clock import Clock
 from wabajobs.decisions import Decisions, Limit, Override, Pause, Scope, ScopeType
-from wabajobs.errors import ConfigurationError
+from wabajobs.errors import ConfigurationError, GateUnavailable
 from wabajobs.gate import keys, replies
+from wabajobs.gate.allowance import Allowance
 from wabajobs.gate.calls import AppReading, Call, Change, Outcome, Permit, Quota, Report, Spender, Wait
 from wabajobs.gate.scripts import Scripts, in_plain_words
 from wabajobs.settings import GateSettings
@@ -74,6 +75,9 @@ class Gate:
         self._settings = settings
         self._apps = dict(apps)
         self._clock = clock
+        self._allowance = Allowance(
+            per_minute=settings.away_calls_per_minute, start_within_seconds=settings.start_within_seconds
+        )
         self._rules: dict[tuple[str, ServiceClass, bool], str] = {}
 
     def admit(self, call: Call) -> Permit | Wait:
@@ -84,10 +88,42 @@ class Gate:
         start_before = time.monotonic() + self._settings.start_within_seconds
         id = uuid.uuid4().hex
         names, asked = self._question(id, call)
-        reply = self._scripts.run("admit", *asked)
+        try:
+            reply = self._scripts.run("admit", *asked)
+        except GateUnavailable:
+            permit = self._allowance.permit(call)
+            if permit is None:
+                raise
+            return permit
         if int(reply[0]) == 1:
             return replies.permit_of(reply, id=id, call=call, names=names, start_before=start_before)
         return replies.wait_of(reply, call=call, names=names)
+
+    def admit_many(self, call: Call, count: int) -> list[Permit] | Wait:
+        """Take leave for up to `count` such calls at once, as many as may be made now; or the wait for the first.
+
+        One round trip. Each permit must be settled; those that are not needed can go back with `give_back`.
+        Raises `GateUnavailable`.
+        """
+        if count < 1:
+            raise ValueError("count must be at least 1")
+        start_before = time.monotonic() + self._settings.start_within_seconds
+        ids = [uuid.uuid4().hex for _ in range(count)]
+        questions = [self._question(id, call) for id in ids]
+        replies_ = self._scripts.run_many("admit", [question for _, question in questions])
+        permits = [
+            replies.permit_of(reply, id=id, call=call, names=names, start_before=start_before)
+            for id, (names, _), reply in zip(ids, questions, replies_, strict=True)
+            if int(reply[0]) == 1
+        ]
+        return permits or replies.wait_of(replies_[0], call=call, names=questions[0][0])
+
+    def give_back(self, permits: Iterable[Permit]) -> None:
+        """Settle permits that were not used, in one round trip. Raises `GateUnavailable`."""
+        unused = Report(outcome=Outcome.UNUSED)
+        self._scripts.run_many(
+            "settle", [self._lesson(permit, unused) for permit in permits if not permit.unasked]
+        )
 
     def forecast(self, calls: Sequence[Call]) -> list[Wait | None]:
         """Say what `admit` would answer to each call by itself now: a wait, or None. Nothing is charged.
@@ -108,28 +144,10 @@ class Gate:
 
         Raises `GateUnavailable` when Redis cannot be told; the permit then lapses by itself.
         """
-        call = permit.call
-        names = keys.names(call)
-        reply = self._scripts.run(
-            "settle",
-            (
-                keys.told(call.app),
-                keys.wire(call.app),
-                keys.tripped(call.app),
-                keys.inactive(call.app),
-                *names.windows,
-                *names.breaker_keys,
-            ),
-            (
-                self._rules_for(call.app, call.service_class),
-                self._now(),
-                _on_wire(permit.id, call),
-                _lesson(permit, report, names, slow=report.seconds >= self._settings.slow_call_seconds),
-                len(names.budgets),
-                *names.budgets,
-            ),
-        )
-        return replies.changes_of(reply, names=names)
+        if permit.unasked:
+            return ()
+        reply = self._scripts.run("settle", *self._lesson(permit, report))
+        return replies.changes_of(reply, names=keys.names(permit.call))
 
     def tell(self, decisions: Decisions, *, instead: bool = False) -> bool:
         """Install what people have decided, for every app. False when a newer revision stands somewhere.
@@ -231,6 +249,30 @@ class Gate:
         rules = self._rules_for(call.app, call.service_class, reads=call.reads)
         scopes = (*names.budgets, *names.breakers)
         return names, (asked, (rules, self._now(), _on_wire(id, call), mode, len(names.budgets), *scopes))
+
+    def _lesson(self, permit: Permit, report: Report) -> tuple[Sequence[str], Sequence[str | int]]:
+        """Write down how a call ended as the script wants it: keys and arguments."""
+        call = permit.call
+        names = keys.names(call)
+        slow = report.seconds >= self._settings.slow_call_seconds
+        return (
+            (
+                keys.told(call.app),
+                keys.wire(call.app),
+                keys.tripped(call.app),
+                keys.inactive(call.app),
+                *names.windows,
+                *names.breaker_keys,
+            ),
+            (
+                self._rules_for(call.app, call.service_class),
+                self._now(),
+                _on_wire(permit.id, call),
+                _lesson(permit, report, names, slow=slow),
+                len(names.budgets),
+                *names.budgets,
+            ),
+        )
 
     def _now(self) -> str | int:
         return "" if self._clock is None else (self._clock.now() - _EPOCH) // _MICROSECOND
