@@ -151,7 +151,7 @@ def contents(client: redis.Redis) -> dict[bytes, Any]:
 def without_places(kept: dict[bytes, Any]) -> dict[bytes, Any]:
     """What the server keeps, but for who stands in line at which breaker."""
     return {
-        key: {name: value for name, value in fields.items() if name not in (b"wr", b"wa")}
+        key: {name: value for name, value in fields.items() if name != b"p"}
         if isinstance(fields, dict)
         else fields
         for key, fields in kept.items()

@@ -247,8 +247,11 @@ class Gate:
             *names.breaker_keys,
         )
         rules = self._rules_for(call.app, call.service_class, reads=call.reads)
-        scopes = (*names.budgets, *names.breakers)
-        return names, (asked, (rules, self._now(), _on_wire(id, call), mode, len(names.budgets), *scopes))
+        args = (
+            *(rules, self._now(), mode, _on_wire(id, call), id, call.waba or "", call.cost, _spender(call)),
+            *(len(names.budgets), *names.budgets, *names.decisions),
+        )
+        return names, (asked, args)
 
     def _lesson(self, permit: Permit, report: Report) -> tuple[Sequence[str], Sequence[str | int]]:
         """Write down how a call ended as the script wants it: keys and arguments."""
@@ -269,8 +272,7 @@ class Gate:
                 self._now(),
                 _on_wire(permit.id, call),
                 _lesson(permit, report, names, slow=slow),
-                len(names.budgets),
-                *names.budgets,
+                *(permit.id, call.waba or "", call.cost, _spender(call), len(names.budgets), *names.budgets),
             ),
         )
 
@@ -372,6 +374,10 @@ def _on_wire(id: str, call: Call) -> str:
             call.number or "",
         ]
     )
+
+
+def _spender(call: Call) -> str:
+    return f"{call.queue}|{call.partner}|{call.waba or ''}"
 
 
 def _covers(scope: Scope, app: str, on_wire: Sequence[Any]) -> bool:

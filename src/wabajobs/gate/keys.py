@@ -14,6 +14,17 @@ class Names:
     app: str
     budgets: tuple[str, ...]
     breakers: tuple[str, ...]
+    pauses: tuple[str, ...] = ()
+    """The scopes of pauses that would cover the call."""
+
+    @property
+    def decisions(self) -> list[str]:
+        """Fields of `told` in which people may have decided something about the call."""
+        return [
+            *(f"pause:{scope}" for scope in self.pauses),
+            *(f"limit:{scope}" for scope in self.budgets),
+            *(f"breaker:{scope}" for scope in self.breakers),
+        ]
 
     @property
     def windows(self) -> list[str]:
@@ -98,7 +109,16 @@ def names(call: Call) -> Names:
         budgets.append(f"{call.quota}:{waba}")
     elif call.quota is not None and number:
         budgets.append(f"{call.quota}:{number}")
-    return Names(app, tuple(budgets), tuple(breakers))
+    pauses = [
+        "all",
+        f"app:{app}",
+        f"capability:{call.capability}",
+        f"queue:{call.queue}",
+        f"partner:{call.partner}",
+    ]
+    if waba:
+        pauses.append(f"waba:{waba}")
+    return Names(app, tuple(budgets), tuple(breakers), tuple(pauses))
 
 
 def of_app(

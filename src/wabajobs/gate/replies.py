@@ -24,18 +24,19 @@ from wabajobs.gate.keys import Names
 
 def permit_of(reply: Sequence[Any], *, id: str, call: Call, names: Names, start_before: float) -> Permit:
     """Read a granted `admit`."""
-    numbers = [int(value) for value in reply]
-    end = 2 + 2 * len(names.budgets)
+    numbers = [int(value) for value in reply[1:]]
+    end = 2 * len(names.budgets)
     charges = tuple(
-        Charge(bucket=numbers[i], mark=numbers[i + 1]) if numbers[i] >= 0 else None for i in range(2, end, 2)
+        Charge(bucket=numbers[i], mark=numbers[i + 1]) if numbers[i] >= 0 else None for i in range(0, end, 2)
     )
-    probing = numbers[end + 1 :: 2]
     return Permit(
         id=id,
         call=call,
         epochs=dict(zip(names.breakers, numbers[end::2], strict=True)),
         seq=numbers[1],
-        probes=tuple(scope for scope, probes in zip(names.breakers, probing, strict=True) if probes),
+        probes=tuple(
+            scope for scope, probes in zip(names.breakers, numbers[end + 1 :: 2], strict=True) if probes
+        ),
         charges=charges,
         start_before=start_before,
     )
