@@ -100,6 +100,8 @@ def _cause(error: Exception) -> str:
         if isinstance(error, kind):
             return words
     said = str(error)
+    if "unknown command" in said.lower():
+        return "Redis is older than version 7, which the gate needs"
     for sign, words in _ANSWERS.items():
         if sign in said.replace("-", " ").split():
             return words
