@@ -7,11 +7,12 @@ from wabajobs import events
 from wabajobs.clock import Clock
 from wabajobs.decisions import Decisions, Limit, Override, Pause, Scope, Stand
 from wabajobs.errors import GateUnavailable, InvalidRequest
-from wabajobs.gate import Gate
+from wabajobs.gate import Because, Gate
 from wabajobs.ledger import Ledger
 from wabajobs.signals import Bell
 
 _SHORTEST_REASON = 3
+_HELD_BY_THE_GATE = (Because.BUDGET, Because.BREAKER)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +110,7 @@ class Controls:
 
     def _put_in_force(self) -> bool:
         try:
-            self.mirror()
+            self._mirror_news()
         except GateUnavailable:
             return False
         finally:
@@ -130,12 +131,18 @@ class Controls:
             decisions = newest
         return decisions
 
+    def _mirror_news(self) -> Decisions:
+        decisions = self.mirror()
+        # How long a budget or a breaker holds was said by the old state of things.
+        self.ledger.operations.ask_again(held_by=_HELD_BY_THE_GATE, now=self.clock.now())
+        return decisions
+
     def keep_mirrored(self) -> None:
         """Tell the gate again if it knows other than the ledger: it was emptied, or could not be reached."""
         try:
             told = self.gate.told()
             if told != self.ledger.decisions.revision():
-                events.tell("mirror_restored", revision=self.mirror().revision, was=told)
+                events.tell("mirror_restored", revision=self._mirror_news().revision, was=told)
         except GateUnavailable as error:
             events.tell("mirror_failed", why=error)
 

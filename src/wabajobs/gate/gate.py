@@ -247,10 +247,8 @@ class Gate:
             *names.breaker_keys,
         )
         rules = self._rules_for(call.app, call.service_class, reads=call.reads)
-        args = (
-            *(rules, self._now(), mode, _on_wire(id, call), id, call.waba or "", call.cost, _spender(call)),
-            *(len(names.budgets), *names.budgets, *names.decisions),
-        )
+        args: list[str | int] = [rules, self._now(), mode, _on_wire(id, call), id, call.waba or "", call.cost]
+        args += [_spender(call), len(names.budgets), *names.budgets, *names.decisions]
         return names, (asked, args)
 
     def _lesson(self, permit: Permit, report: Report) -> tuple[Sequence[str], Sequence[str | int]]:
@@ -258,23 +256,19 @@ class Gate:
         call = permit.call
         names = keys.names(call)
         slow = report.seconds >= self._settings.slow_call_seconds
-        return (
-            (
-                keys.told(call.app),
-                keys.wire(call.app),
-                keys.tripped(call.app),
-                keys.inactive(call.app),
-                *names.windows,
-                *names.breaker_keys,
-            ),
-            (
-                self._rules_for(call.app, call.service_class),
-                self._now(),
-                _on_wire(permit.id, call),
-                _lesson(permit, report, names, slow=slow),
-                *(permit.id, call.waba or "", call.cost, _spender(call), len(names.budgets), *names.budgets),
-            ),
+        touched = (
+            keys.told(call.app),
+            keys.wire(call.app),
+            keys.tripped(call.app),
+            keys.inactive(call.app),
+            *names.windows,
+            *names.breaker_keys,
         )
+        rules = self._rules_for(call.app, call.service_class)
+        args: list[str | int] = [rules, self._now(), _on_wire(permit.id, call)]
+        args += [_lesson(permit, report, names, slow=slow), permit.id, call.waba or "", call.cost]
+        args += [_spender(call), len(names.budgets), *names.budgets]
+        return touched, args
 
     def _now(self) -> str | int:
         return "" if self._clock is None else (self._clock.now() - _EPOCH) // _MICROSECOND
