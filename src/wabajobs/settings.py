@@ -99,6 +99,10 @@ class GateSettings(_Table):
     """Spread `standard` and `background` calls evenly over the window, instead of as fast as they come."""
     pacing_burst_calls: PositiveInt = 10
     """Calls that may follow each other at once although paced, so that a short operation is not stretched."""
+    pacing_burst_seconds: PositiveFloat = 2
+    """How much of the pace may be saved up besides."""
+    ask_again_seconds: PositiveFloat = 1
+    """When to ask again while one call finds out how things stand. The first in line is waited for twice that."""
     breaker_seconds: PositiveFloat = 30
     """First opening of a breaker; doubles at each trip."""
     breaker_cap_seconds: PositiveFloat = 120

@@ -26,12 +26,8 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _POLL_SECONDS: Final = 0.02
 _GRACE_SECONDS: Final = 0.25
 """Added to the time in which a permit must be used, for a thread that was about to use it."""
-_RETRY_SECONDS: Final = 1
-"""When to ask again while a single call is finding out how things stand."""
 _NOBODY: Final = "-"
 """Whose permit a forecast asks for: an id that holds no lease."""
-_BURST_SECONDS: Final = 2
-"""How much of the pace may be saved up."""
 
 
 class AppLimits(Protocol):
@@ -326,7 +322,7 @@ class Gate:
                 "unknown": settings.unknown_limit,
                 "silence": _microseconds(settings.silence_seconds),
                 "paced": settings.pacing and service_class is not ServiceClass.INTERACTIVE,
-                "burst": _microseconds(_BURST_SECONDS),
+                "burst": _microseconds(settings.pacing_burst_seconds),
                 "burst_calls": settings.pacing_burst_calls,
                 "buckets": settings.window_buckets,
                 "spread": _microseconds(settings.spread_seconds),
@@ -342,7 +338,7 @@ class Gate:
                 "stale": _microseconds(settings.header_stale_seconds),
                 "learning_share": settings.learning_share,
                 "lease": _microseconds(settings.probe_lease_seconds),
-                "retry": _microseconds(_RETRY_SECONDS),
+                "retry": _microseconds(settings.ask_again_seconds),
                 "base": _microseconds(settings.breaker_seconds),
                 "cap": _microseconds(settings.breaker_cap_seconds),
                 "clean": _microseconds(5 * settings.breaker_cap_seconds),
