@@ -223,7 +223,7 @@ def machine(stage: Stage, database: str) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
         "load before": round(os.getloadavg()[0], 2),
-        "wabajobs": _revision(),
+        "wabajobs": revision(),
         "Python": platform.python_version(),
         "celery": version("celery"),
         "kombu": version("kombu"),
@@ -236,7 +236,7 @@ def machine(stage: Stage, database: str) -> dict[str, Any]:
     }
 
 
-def _revision() -> str:
+def revision() -> str:
     """Return the commit that is measured; `-dirty` with changes on top."""
     asked = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
     try:

@@ -11,7 +11,8 @@ from .client import error_of
 
 
 def batch(client, *entries, **fields):
-    return client.post("", data={"access_token": client.simulator.app.token, "batch": json.dumps(entries), **fields})
+    token = client.simulator.app.token
+    return client.post("", data={"access_token": token, "batch": json.dumps(entries), **fields})
 
 
 def bodies(answer):

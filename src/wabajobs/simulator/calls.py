@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -53,7 +53,8 @@ class Parameters:
         self._values: dict[str, list[Any]] = {}
         self._problem = "The body cannot be read" if unreadable else None
         self.files: Mapping[str, File] = form.files if form else {}
-        self._add_pairs(parse_qsl(query, keep_blank_values=True))
+        if query:
+            self._add_pairs(parse_qsl(query, keep_blank_values=True))
         if form:
             self._add_pairs(form.fields)
         elif body:
@@ -189,6 +190,15 @@ def _as_lists(value: Any) -> Any:
     return {key: _as_lists(below) for key, below in value.items()}
 
 
+@lru_cache(maxsize=4096)
+def _taken_apart(path: str) -> tuple[str | None, tuple[str, ...]]:
+    """The version that a path names, and what comes after it."""
+    parts = tuple(unquote(part) for part in path.split("/") if part)
+    if parts and _VERSION.fullmatch(parts[0]):
+        return parts[0], parts[1:]
+    return None, parts
+
+
 @dataclass(frozen=True, kw_only=True)
 class Call:
     """One request, before anything is known about who makes it."""
@@ -219,20 +229,15 @@ class Call:
             unreadable=self.unreadable,
         )
 
-    @cached_property
-    def _parts(self) -> list[str]:
-        return [unquote(part) for part in self.path.split("/") if part]
-
-    @cached_property
+    @property
     def version(self) -> str | None:
         """The version that the path names, such as `v23.0`."""
-        parts = self._parts
-        return parts[0] if parts and _VERSION.fullmatch(parts[0]) else None
+        return _taken_apart(self.path)[0]
 
-    @cached_property
+    @property
     def segments(self) -> tuple[str, ...]:
         """The path after its version."""
-        return tuple(self._parts[1:] if self.version else self._parts)
+        return _taken_apart(self.path)[1]
 
     @property
     def binary(self) -> bool:

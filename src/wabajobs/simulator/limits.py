@@ -241,7 +241,9 @@ class Limits:
             window = self._window(self._wabas, (app_id, waba.id))
             limit = self.waba_limit(waba)
             percents = self._percents(window, limit, now)
-            wait = window.below_at(self._allowed(limit, window.surplus(now)), now=now) - now
+            wait = 0.0
+            if self._is_full(window, limit, now):
+                wait = window.below_at(self._allowed(limit, window.surplus(now)), now=now) - now
             headers["X-Business-Use-Case-Usage"] = (
                 "<usage unavailable>"
                 if malformed
