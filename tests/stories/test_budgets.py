@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.fleet import Fleet
 from tests.support.waiting import until
+from wabajobs.operation import Operation
 
 FleetOn = Callable[..., Fleet]
 
@@ -31,6 +32,12 @@ def set_(fleet: Fleet, *arguments: str) -> None:
     assert facts(fleet, *arguments, "--reason", "to see what happens")["in_force"]
 
 
+def _rested(fleet: Fleet, operations: list[Operation]) -> dict[str, str]:
+    """The state of each operation once none of them waits or runs any more."""
+    states = {one.id: str(fleet.client.get(one.id).state) for one in operations}
+    return {} if {"waiting", "running"} & set(states.values()) else states
+
+
 def test_a_partners_limit_holds_that_partner_and_nobody_else(fleet: Fleet) -> None:
     *ours, theirs = fleet.simulator.world.waba_ids[:4]
     set_(fleet, "limits", "set", "partner:acme", "--per-hour", "3")
@@ -39,9 +46,11 @@ def test_a_partners_limit_holds_that_partner_and_nobody_else(fleet: Fleet) -> No
     other = fleet.sync(theirs, partner="beta")
 
     assert fleet.finished(other)[0].state == "succeeded"
-    until(lambda: fleet.calls() == 3, what="two calls of acme's and one of beta's")
-    (held,) = [one for one in map(fleet.client.get, (each.id for each in mine)) if one.state != "succeeded"]
-    shown = facts(fleet, "ops", "show", held.id)
+    states = until(lambda: _rested(fleet, mine), what="two of acme's have run and one is held")
+    assert sorted(states.values()) == ["held", "succeeded", "succeeded"]
+    assert fleet.calls() == 3
+    (held,) = [id for id, state in states.items() if state == "held"]
+    shown = facts(fleet, "ops", "show", held)
     assert "partner:acme" in json.dumps(shown)
 
     set_(fleet, "limits", "unset", "partner:acme")
