@@ -5,13 +5,14 @@ from datetime import timedelta
 
 from wabajobs import events
 from wabajobs.clock import Clock
-from wabajobs.decisions import Decisions, Limit, Pause, Scope
+from wabajobs.decisions import Decisions, Limit, Override, Pause, Scope, Stand
 from wabajobs.errors import GateUnavailable, InvalidRequest
-from wabajobs.gate import Gate
+from wabajobs.gate import Because, Gate
 from wabajobs.ledger import Ledger
 from wabajobs.signals import Bell
 
 _SHORTEST_REASON = 3
+_HELD_BY_THE_GATE = (Because.BUDGET, Because.BREAKER)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +78,39 @@ class Controls:
         """Set a limit; True when the gate knows already."""
         _require(limit.reason)
         self.ledger.decisions.set_limit(limit, now=self.clock.now())
+        return self._put_in_force()
+
+    def forget_limit(self, scope: str, *, reason: str, actor: str) -> bool:
+        """Take back what was set for a scope; True when the gate knows already."""
+        _require(reason)
+        decisions = self.ledger.decisions
+        if not decisions.forget_limit(scope, reason=reason, actor=actor, now=self.clock.now()):
+            known = ", ".join(limit.scope for limit in decisions.current(now=self.clock.now()).limits)
+            raise InvalidRequest(f"nobody has set a limit for {scope}; set are: {known or 'none'}")
+        return self._put_in_force()
+
+    def hold_breaker(
+        self, scope: str, stand: Stand, *, reason: str, actor: str, lasting: timedelta | None = None
+    ) -> tuple[Override, bool]:
+        """Hold a breaker open or closed; with it, whether the gate knows already."""
+        _require(reason)
+        override = self.ledger.decisions.override(
+            scope, stand, reason=reason, actor=actor, now=self.clock.now(), lasting=lasting
+        )
+        return override, self._put_in_force()
+
+    def release_breaker(self, scope: str, *, reason: str, actor: str) -> bool:
+        """Let a breaker go its own way again; True when the gate knows already."""
+        _require(reason)
+        decisions = self.ledger.decisions
+        if not decisions.lift_override(scope, reason=reason, actor=actor, now=self.clock.now()):
+            held = ", ".join(one.scope for one in decisions.current(now=self.clock.now()).overrides)
+            raise InvalidRequest(f"nobody holds the breaker of {scope}; held are: {held or 'none'}")
+        return self._put_in_force()
+
+    def _put_in_force(self) -> bool:
         try:
-            self.mirror()
+            self._mirror_news()
         except GateUnavailable:
             return False
         finally:
@@ -99,12 +131,18 @@ class Controls:
             decisions = newest
         return decisions
 
+    def _mirror_news(self) -> Decisions:
+        decisions = self.mirror()
+        # How long a budget or a breaker holds was said by the old state of things.
+        self.ledger.operations.ask_again(held_by=_HELD_BY_THE_GATE, now=self.clock.now())
+        return decisions
+
     def keep_mirrored(self) -> None:
         """Tell the gate again if it knows other than the ledger: it was emptied, or could not be reached."""
         try:
             told = self.gate.told()
             if told != self.ledger.decisions.revision():
-                events.tell("mirror_restored", revision=self.mirror().revision, was=told)
+                events.tell("mirror_restored", revision=self._mirror_news().revision, was=told)
         except GateUnavailable as error:
             events.tell("mirror_failed", why=error)
 

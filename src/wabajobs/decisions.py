@@ -1,4 +1,4 @@
-"""What people decide: pauses and limits. SQL keeps them; the gate's mirror in Redis repeats them."""
+"""What people decide: pauses, limits, and how a breaker must stand. SQL keeps it; Redis has a copy."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -75,7 +75,9 @@ class Pause:
 class Limit:
     """How many calls a rolling window of `window_seconds` may hold, for one scope of the gate.
 
-    `scope` is `app:<app id>`, or `waba:<app id>:<waba id>` for Meta's limit per app and WABA.
+    `scope` is `app:<app id>`, or `waba:<app id>:<waba id>` for Meta's limit per app and WABA; of our own choice
+    `partner:<partner>`, `partner:<partner>/<waba id>` or `capability:<capability>`, each within an app; or a
+    small limit of Meta's: `register:<number id>`, `deregister:<number id>`, `creations:<waba id>`.
     """
 
     scope: str
@@ -83,6 +85,39 @@ class Limit:
     window_seconds: float
     actor: str = "config"
     reason: str = "from the configuration"
+    shadow: bool = False
+    """On trial: it is counted, and refuses nothing."""
+
+
+class Stand(StrEnum):
+    """How a person can make a breaker stand."""
+
+    OPEN = "open"
+    """Nothing passes."""
+    CLOSED = "closed"
+    """Everything passes, whatever Meta answers."""
+
+
+@dataclass(frozen=True)
+class Override:
+    """A person's decision how a breaker stands. Nothing but its end or a person lifts it.
+
+    `scope` is a breaker's: `app:<app id>`, `app:<app id>/<capability>`, `waba:<app id>:<waba id>`,
+    `number:<number id>`.
+    """
+
+    id: int
+    scope: str
+    stand: Stand
+    reason: str
+    actor: str
+    created_at: datetime
+    ends_at: datetime | None = None
+
+    def __str__(self) -> str:
+        until = f", until {self.ends_at:%Y-%m-%d %H:%M} UTC" if self.ends_at else ""
+        since = f"{self.created_at:%H:%M} UTC ({self.reason}{until})"
+        return f"the breaker of {self.scope} is held {self.stand} by {self.actor} since {since}"
 
 
 @dataclass(frozen=True)
@@ -92,3 +127,4 @@ class Decisions:
     revision: int
     pauses: tuple[Pause, ...]
     limits: tuple[Limit, ...]
+    overrides: tuple[Override, ...] = ()

@@ -75,6 +75,7 @@ class PermittedGraph:
 
     def _make(self, request: GraphRequest) -> dict[str, Any]:
         permit = self._admitted()
+        began = time.monotonic()
         try:
             exchange = self._client.exchange(request)
         except InvalidRequest:
@@ -85,7 +86,7 @@ class PermittedGraph:
             # Nothing is known of the call, not even whether it was made: the worst is assumed.
             self._settle(permit, Report(outcome=Outcome.FAILED))
             raise
-        self._settle(permit, _report(exchange))
+        self._settle(permit, _report(exchange, self._call, seconds=time.monotonic() - began))
         if exchange.error is not None:
             raise exchange.error
         return exchange.answer or {}
@@ -138,26 +139,29 @@ class PermittedGraph:
             )
 
 
-def _report(exchange: Exchange) -> Report:
+def _report(exchange: Exchange, call: Call, *, seconds: float) -> Report:
     error = exchange.error
     return Report(
-        outcome=_outcome(error),
+        outcome=_outcome(error, call),
         app_percent=exchange.usage.app_percent,
         waba_percent=exchange.usage.waba_percent,
         regain=exchange.usage.regain,
+        seconds=seconds,
         code=error.code if error else None,
         subcode=error.subcode if error else None,
         fbtrace_id=error.fbtrace_id if error else None,
     )
 
 
-def _outcome(error: GraphError | None) -> Outcome:
+def _outcome(error: GraphError | None, call: Call) -> Outcome:
     """Return what an error says about Meta's health. A client error is a healthy answer."""
     match error:
         case AppLimitReached():
             return Outcome.APP_LIMIT
         case WabaLimitReached():
             return Outcome.WABA_LIMIT
+        case NumberLimitReached() if call.number:
+            return Outcome.NUMBER_LIMIT
         case NarrowLimitReached() | NumberLimitReached():
             return Outcome.CAPABILITY_LIMIT if error.is_of_capability else Outcome.OK
         case HeavyPage():

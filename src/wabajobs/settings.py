@@ -64,10 +64,12 @@ class AppSettings(_Table):
     token: SecretSource
     secret: SecretSource | None = None
     """With the app's secret, every call carries an `appsecret_proof`."""
-    calls_per_window: PositiveInt = 200
-    """Meta's limit for the app, until `limits set` says otherwise. See your App Dashboard."""
+    calls_per_window: Annotated[int, Field(ge=0)] = 200
+    """Meta's limit for the app, until `limits set` says otherwise. See your App Dashboard. 0: unknown."""
     calls_per_waba: PositiveInt = 5000
-    """Meta's limit per app and WABA: 5,000 for an active WABA, 200 for one without a registered number."""
+    """Meta's limit per app and WABA that has a registered number."""
+    calls_per_inactive_waba: PositiveInt = 200
+    """The same for a WABA without one."""
 
 
 class GateSettings(_Table):
@@ -81,14 +83,26 @@ class GateSettings(_Table):
     """How much later than its admission a call may reach Meta; windows are this much longer."""
     margin: Annotated[float, Field(ge=0, lt=0.5)] = 0.02
     """Share of a limit that is never used, for calls of others that the headers have not told yet."""
-    standard_ceiling: Share = 0.98
-    """Share of a budget that `standard` operations may fill; `interactive` may fill all of it."""
-    background_ceiling: Share = 0.95
-    """Share of a budget that `background` operations may fill."""
+    registrations: PositiveInt = 8
+    """Registrations of a number in their window, and as many deregistrations; Meta locks it at the eleventh."""
+    registration_window_seconds: PositiveFloat = 259_200
+    """Length of that window: 72 hours."""
+    template_creations: PositiveInt = 100
+    """Templates that may be created in a WABA in a window."""
+    interactive_reserve: Annotated[float, Field(ge=0, lt=0.5)] = 0.01
+    """Least share of a budget that is kept for `interactive` operations; more, as they use more."""
+    standard_reserve: Annotated[float, Field(ge=0, lt=0.5)] = 0.01
+    """The same for `standard` ones: `background` may fill what both leave."""
+    reserve_most: Annotated[float, Field(ge=0, lt=0.5)] = 0.2
+    """Largest share that demand can have kept for one class."""
     pacing: bool = True
     """Spread `standard` and `background` calls evenly over the window, instead of as fast as they come."""
     pacing_burst_calls: PositiveInt = 10
     """Calls that may follow each other at once although paced, so that a short operation is not stretched."""
+    pacing_burst_seconds: PositiveFloat = 2
+    """How much of the pace may be saved up besides."""
+    ask_again_seconds: PositiveFloat = 1
+    """When to ask again while one call finds out how things stand. The first in line is waited for twice that."""
     breaker_seconds: PositiveFloat = 30
     """First opening of a breaker; doubles at each trip."""
     breaker_cap_seconds: PositiveFloat = 120
@@ -101,6 +115,14 @@ class GateSettings(_Table):
     """Fewest calls in that span that can trip a breaker by rate."""
     failure_share: Share = 0.5
     """Share of failed calls that trips it."""
+    slow_call_seconds: PositiveFloat = 20
+    """An answer that took longer counts as a failure for the breaker of its capability."""
+    silence_seconds: PositiveFloat = 30
+    """A gate to which no dispatcher has spoken for so long lets nothing pass: its Redis may be an old copy."""
+    unknown_limit: PositiveInt = 200
+    """What an app of unknown limit (`calls_per_window = 0`) may use until Meta's headers have told more."""
+    away_calls_per_minute: Annotated[int, Field(ge=0)] = 0
+    """Interactive calls of each process while Redis is away. They heed no pause and no budget."""
     learning_share: Share = 0.5
     """Share of a limit taken for spent after the gate's state was lost and Meta's headers say nothing."""
     header_stale_seconds: PositiveFloat = 30

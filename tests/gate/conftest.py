@@ -34,6 +34,7 @@ def servers() -> dict[str, str]:
 class Limits:
     calls_per_window: int = 100
     calls_per_waba: int = 1000
+    calls_per_inactive_waba: int = 200
 
 
 def run_server(program: str, folder: Path) -> tuple[subprocess.Popen[bytes], Path]:
@@ -89,7 +90,7 @@ class Door:
     revision: int = field(default=0)
 
     def ask(self, service_class: ServiceClass = ServiceClass.INTERACTIVE, **call: Any) -> Permit | Wait:
-        return self.gate.admit(a_call(service_class=service_class, **call))
+        return self.gate.admit(a_call(service_class=ServiceClass(service_class), **call))
 
     def pass_(self, **call: Any) -> Permit:
         answer = self.ask(**call)
@@ -106,6 +107,10 @@ class Door:
     ) -> tuple[Change, ...]:
         """Pass, make the call, settle."""
         return self.gate.settle(self.pass_(waba=waba), Report(outcome=outcome, **report))
+
+    def call_as(self, **call: Any) -> None:
+        """Pass as somebody, make the call, settle."""
+        self.gate.settle(self.pass_(**call), Report(outcome=Outcome.OK))
 
     def take(self, **call: Any) -> int:
         """Pass and settle until refused; return how many passed."""
@@ -143,6 +148,16 @@ def contents(client: redis.Redis) -> dict[bytes, Any]:
     }
 
 
+def without_places(kept: dict[bytes, Any]) -> dict[bytes, Any]:
+    """What the server keeps, but for who stands in line at which breaker."""
+    return {
+        key: {name: value for name, value in fields.items() if name != b"p"}
+        if isinstance(fields, dict)
+        else fields
+        for key, fields in kept.items()
+    }
+
+
 def gate_on(
     client: redis.Redis,
     *,
@@ -154,12 +169,16 @@ def gate_on(
     return Gate(client, settings=settings or GateSettings(), apps=limits or {APP: Limits()}, clock=clock)
 
 
+PLAIN = {"margin": 0.0, "pacing": False, "window_seconds": 600, "silence_seconds": 10_000_000}
+"""Settings of most tests: whole limits, at any pace, and a dispatcher that is taken to be there."""
+
+
 @pytest.fixture
 def door_with(client: redis.Redis, clock: HandClock) -> Callable[..., Door]:
     """Make a door from limits and settings; unless told otherwise it has no margin and no pacing."""
 
     def make(*, calls: int = 100, per_waba: int = 1000, **settings: Any) -> Door:
-        chosen = GateSettings(**{"margin": 0.0, "pacing": False, "window_seconds": 600, **settings})
+        chosen = GateSettings(**{**PLAIN, **settings})
         gate = gate_on(client, clock=clock, limits={APP: Limits(calls, per_waba)}, settings=chosen)
         return Door(gate, client, clock, chosen)
 

@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from tests.gate.conftest import APP, Limits, a_call, gate_on
+from wabajobs.capability import ServiceClass
 from wabajobs.decisions import Decisions
 from wabajobs.gate import Outcome, Permit, Report
 from wabajobs.settings import GateSettings
@@ -29,7 +30,7 @@ def hammer(sock: str, waba: str, start: Any, found: Any) -> None:
     until = time.monotonic() + 4 * WINDOW
     while time.monotonic() < until:
         before = time.monotonic()
-        answer = gate.admit(a_call(waba=waba, service_class="interactive"))
+        answer = gate.admit(a_call(waba=waba, service_class=ServiceClass.INTERACTIVE))
         if isinstance(answer, Permit):
             admitted.append((before, time.monotonic()))
             gate.settle(answer, Report(outcome=Outcome.OK))

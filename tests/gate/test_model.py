@@ -17,28 +17,32 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.gate.conftest import APP, Limits, a_call, contents, gate_on
+from tests.gate.conftest import APP, Limits, a_call, contents, gate_on, without_places
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.clock import HandClock
-from wabajobs.decisions import Decisions, Pause, Scope
-from wabajobs.gate import Because, Outcome, Permit, Report, Wait
+from wabajobs.decisions import Decisions, Limit, Override, Pause, Scope, Stand
+from wabajobs.gate import Because, Call, Outcome, Permit, Quota, Report, Wait
 from wabajobs.settings import GateSettings
 
-LIMIT, PER_WABA = 12, 5
+LIMIT, PER_WABA, REGISTRATIONS = 12, 5, 2
 SETTINGS = GateSettings(
     window_seconds=60,
     window_buckets=10,
     spread_seconds=1,
     margin=0,
-    standard_ceiling=0.9,
-    background_ceiling=0.7,
+    interactive_reserve=0.1,
+    standard_reserve=0.2,
+    reserve_most=0,
+    silence_seconds=1_000_000,
+    registrations=REGISTRATIONS,
+    registration_window_seconds=200,
     breaker_seconds=10,
     breaker_cap_seconds=20,
     probe_lease_seconds=15,
     pacing_burst_calls=3,
 )
 CEILINGS = {ServiceClass.INTERACTIVE: 1.0, ServiceClass.STANDARD: 0.9, ServiceClass.BACKGROUND: 0.7}
-SPAN = timedelta(seconds=61)
+SPAN, LONG_SPAN = timedelta(seconds=61), timedelta(seconds=201)
 
 QUEUES, PARTNERS, WABAS = ("template_sync", "onboarding"), ("p1", "p2"), (None, "w1", "w2")
 CAPABILITIES = (Capability.UPLOADS, Capability.PROFILE)
@@ -51,6 +55,10 @@ class Log:
 
     told: bool = False
     pauses: list[Pause] = field(default_factory=list)
+    partner_limit: int | None = None
+    """Of p1."""
+    stand: Override | None = None
+    """Of the app's breaker."""
     charged: dict[str, dict[str, tuple[datetime, int]]] = field(default_factory=dict)
     """For each window: permit, when it was charged (the window's time never runs backwards), and how much."""
     probing: dict[str, tuple[str, datetime]] = field(default_factory=dict)
@@ -65,13 +73,26 @@ class Log:
     def spent(self, scope: str, now: datetime) -> int:
         """How much the window that ends now holds."""
         end = self._time_of(scope, now)
-        return sum(cost for at, cost in self.charged.get(scope, {}).values() if end - at < SPAN)
+        span = LONG_SPAN if scope.startswith("register") else SPAN
+        return sum(cost for at, cost in self.charged.get(scope, {}).values() if end - at < span)
 
-    def forget(self, permit: Permit) -> None:
-        """The call was not made."""
-        for window in self.charged.values():
-            if permit.id in window:
+    def forget(self, permit: Permit, *, only: str = "") -> None:
+        """The call was not made, or was turned away before it came to some windows."""
+        for scope, window in self.charged.items():
+            if permit.id in window and scope.startswith(only):
                 window[permit.id] = (window[permit.id][0], 0)
+
+    def budgets(self, call: Call) -> dict[str, tuple[int, float]]:
+        """The windows that a call is charged in, each with its limit and the ceiling of its class."""
+        ceiling = CEILINGS[call.service_class]
+        found = {call.app: (LIMIT, ceiling)}
+        if call.waba:
+            found[call.waba] = (PER_WABA, ceiling)
+        if call.partner == "p1" and self.partner_limit is not None:
+            found["p1"] = (self.partner_limit, ceiling)
+        if call.quota:
+            found[f"register {call.number}"] = (REGISTRATIONS, 1.0)
+        return found
 
 
 class AnyOrderOfEvents(RuleBasedStateMachine):
@@ -99,10 +120,8 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         self.settle_with(permit, Outcome.OK, 0, None)
 
     def _passed(self, permit: Permit) -> None:
-        call = permit.call
-        for scope in (call.app, call.waba):
-            if scope:
-                self.log.charge(scope, permit, self.clock.now())
+        for scope in self.log.budgets(permit.call):
+            self.log.charge(scope, permit, self.clock.now())
         self.open[permit.id] = permit
         for scope in permit.probes:
             holder, until = self.log.probing.get(scope, ("", self.clock.now()))
@@ -130,25 +149,26 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         capability=st.sampled_from(CAPABILITIES),
         service_class=st.sampled_from(ServiceClass),
         cost=st.sampled_from([1, 1, 1, 2, 4]),
+        number=st.sampled_from([None, None, "n1", "n2"]),
     )
-    def ask(self, **described: Any) -> None:
-        call = a_call(**described)
-        kept = contents(self.client)
+    def ask(self, number: str | None = None, **described: Any) -> None:
+        call = a_call(**described, number=number, quota=Quota.REGISTER if number else None)
+        kept = without_places(contents(self.client))
 
         answer = self.gate.admit(call)
 
         if isinstance(answer, Wait):
-            assert contents(self.client) == kept, "a refusal wrote"
+            assert without_places(contents(self.client)) == kept, "a refusal wrote"
             assert answer.delay is None or answer.delay > timedelta(0)
             assert answer.because is not Because.PAUSE or self._is_paused(call)
             return
         assert self.log.told, "passed without having been told"
         assert not self._is_paused(call), "passed a pause"
-        ceiling = CEILINGS[call.service_class]
+        stand = self.log.stand
+        assert stand is None or stand.stand is Stand.CLOSED, "passed a breaker that is held open"
         self._passed(answer)
-        assert self.log.spent(call.app, self.clock.now()) <= max(1, int(LIMIT * ceiling + 1e-6))
-        if call.waba:
-            assert self.log.spent(call.waba, self.clock.now()) <= max(1, int(PER_WABA * ceiling + 1e-6))
+        for scope, (limit, ceiling) in self.log.budgets(call).items():
+            assert self.log.spent(scope, self.clock.now()) <= max(1, int(limit * ceiling + 1e-6)), scope
 
     @precondition(lambda self: self.open)
     @rule(
@@ -180,7 +200,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([40, 50, 55, 60.9]), waba=st.sampled_from(WABAS))
     def fill_the_window_twice(self, seconds: float, waba: str | None) -> None:
         self.make_calls(waba, ServiceClass.INTERACTIVE, LIMIT)
-        self.clock.advance(timedelta(seconds=seconds))
+        self._advance(seconds)
         self.make_calls(waba, ServiceClass.INTERACTIVE, LIMIT)
 
     def settle_with(self, permit: Permit, outcome: Outcome, app: int | None, waba: int | None) -> None:
@@ -192,30 +212,48 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         del self.open[permit.id]
         if unused:
             self.log.forget(permit)
+        elif outcome in (Outcome.APP_LIMIT, Outcome.WABA_LIMIT):
+            self.log.forget(permit, only="register")
         for change in changes:
             assert change.scope in permit.epochs
             if change.state == "closed":
                 assert change.scope in permit.probes
                 assert outcome is Outcome.OK
 
+    def _advance(self, seconds: float) -> None:
+        self.clock.advance(timedelta(seconds=seconds))
+
     @rule(seconds=st.sampled_from([0.5, 3, 7, 11, 20, 30, 45, 55, 60.9, 62]))
     def time_goes_on(self, seconds: float) -> None:
-        self.clock.advance(timedelta(seconds=seconds))
+        self._advance(seconds)
 
     @rule(seconds=st.sampled_from([1, 8, 70, 4000]))
     def the_clock_steps_back(self, seconds: float) -> None:
-        self.clock.advance(timedelta(seconds=-seconds))
+        self._advance(-seconds)
 
-    @rule(pauses=st.lists(st.tuples(st.sampled_from(SCOPES), st.sampled_from([None, 5, 50])), max_size=1))
-    def tell(self, pauses: list[tuple[str, int | None]]) -> None:
+    @rule(
+        pauses=st.lists(st.tuples(st.sampled_from(SCOPES), st.sampled_from([None, 5, 50])), max_size=1),
+        partner_limit=st.sampled_from([None, None, 3]),
+        stand=st.sampled_from([None, None, None, Stand.OPEN, Stand.CLOSED]),
+    )
+    def tell(
+        self,
+        pauses: list[tuple[str, int | None]],
+        partner_limit: int | None = None,
+        stand: Stand | None = None,
+    ) -> None:
         now = self.clock.now()
         self.revision += 1
         self.log.pauses = [
             Pause(1, Scope.of(scope), "why", "who", now, None if end is None else now + timedelta(seconds=end))
             for scope, end in pauses
         ]
+        self.log.partner_limit = partner_limit
+        self.log.stand = stand and Override(1, f"app:{APP}", stand, "why", "who", now)
+        limits = () if partner_limit is None else (Limit("partner:p1", partner_limit, 60),)
+        overrides = (self.log.stand,) if self.log.stand else ()
 
-        assert self.gate.tell(Decisions(self.revision, tuple(self.log.pauses), ()))
+        assert self.gate.tell(Decisions(self.revision, tuple(self.log.pauses), limits, overrides))
         self.log.told = True
 
     @rule()

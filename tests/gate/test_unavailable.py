@@ -13,9 +13,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.gate.conftest import APP, Door, a_call, gate_on, run_server, servers
+from wabajobs.capability import ServiceClass
 from wabajobs.decisions import Decisions, Scope
 from wabajobs.errors import GateUnavailable
-from wabajobs.gate import Gate, Outcome, Permit, Report
+from wabajobs.gate import Gate, Outcome, Permit, Quota, Report
+from wabajobs.settings import GateSettings
 
 PERMIT = Permit(
     id="x",
@@ -146,3 +148,30 @@ def test_without_a_clock_of_its_own_it_goes_by_the_time_of_redis(client: redis.R
     now = datetime.now(UTC)
     assert abs(permit.seq / 1e6 - now.timestamp()) < 60
     assert change.evidence.startswith("app limit, ")
+
+
+def test_without_redis_a_process_lets_interactive_calls_through_only_if_told_so(tmp_path: Path) -> None:
+    nowhere = hasty(tmp_path / "nothing")
+    strict, lenient = (
+        gate_on(nowhere, clock=None, settings=GateSettings(away_calls_per_minute=calls)) for calls in (0, 60)
+    )
+    person = a_call(service_class=ServiceClass.INTERACTIVE)
+
+    with pytest.raises(GateUnavailable):
+        strict.admit(person)
+    permit = lenient.admit(person)
+    with pytest.raises(GateUnavailable):
+        lenient.admit(person)  # one a second
+    with pytest.raises(GateUnavailable):
+        lenient.admit(a_call(service_class=ServiceClass.BACKGROUND))
+
+    assert isinstance(permit, Permit)
+    assert lenient.settle(permit, Report(outcome=Outcome.APP_LIMIT)) == ()
+
+
+def test_without_redis_no_number_is_registered(tmp_path: Path) -> None:
+    nowhere = hasty(tmp_path / "nothing")
+    gate = gate_on(nowhere, clock=None, settings=GateSettings(away_calls_per_minute=60))
+
+    with pytest.raises(GateUnavailable):
+        gate.admit(a_call(service_class=ServiceClass.INTERACTIVE, number="n1", quota=Quota.REGISTER))

@@ -82,6 +82,13 @@ def _sentence(done: subprocess.CompletedProcess[str]) -> str:
         ("resume queue template_sync", "queue:template_sync is not paused; paused is: nothing"),
         ("limits set app:77777 --calls 5 --reason why", "app '77777' is not configured"),
         ("limits set queue:template_sync --calls 5 --reason why", "is no limit's scope; write app:APP_ID"),
+        ("limits set capability:magic --calls 5 --reason why", "there is no capability 'magic'; there are: "),
+        ("limits unset partner:acme --reason why", "nobody has set a limit for partner:acme; set are: none"),
+        ("breakers open app:77777 --reason why", "app '77777' is not configured"),
+        ("breakers open app:77777/magic --reason why", "there is no capability 'magic'; there are: "),
+        ("breakers open queue:template_sync --reason why", "is no breaker's scope; write app:APP_ID, "),
+        ("breakers close number:123", "Missing option '--reason'"),
+        ("breakers release number:123 --reason why", "nobody holds the breaker of number:123; held are: none"),
         (f"ops show {NO_ID}", f"there is no operation '{NO_ID}'"),
         (f"ops wait {NO_ID}", f"there is no operation '{NO_ID}'"),
         ("ops list --state gone", "'gone' is not one of"),
@@ -164,7 +171,9 @@ def test_every_answer_in_json_can_be_read(alone: Fleet, typed: Typed) -> None:
     assert [one["event"] for one in shown["events"]] == ["accepted", "joined"]
     assert [one["id"] for one in listed] == [accepted["id"]]
     assert (limit["calls"], limit["in_force"]) == (77, True)
-    assert [(one["scope"], one["calls"], one["reason"]) for one in limits] == [(f"app:{app}", 77, "why")]
+    in_force = {one["scope"]: (one["calls"], one["reason"]) for one in limits}
+    assert in_force[f"app:{app}"] == (77, "why")
+    assert in_force["register:*"] == (8, "from the configuration")
     assert (paused["in_force"], paused["pauses"][0]["scope"]) == (True, "all")
     assert status["queues"][0]["held"] == 1
     assert status["pauses"] == paused["pauses"]

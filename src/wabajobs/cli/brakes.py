@@ -1,4 +1,4 @@
-"""The brakes: `pause` and `resume`, `limits`."""
+"""The brakes: `pause` and `resume`."""
 
 import sys
 from datetime import timedelta
@@ -9,15 +9,15 @@ import click
 from wabajobs.cli.house import house, me
 from wabajobs.cli.say import Span, answer, as_json, report
 from wabajobs.controls import Decided
-from wabajobs.decisions import Limit, Scope, ScopeType
+from wabajobs.decisions import Scope, ScopeType
 from wabajobs.status import pause_json
 
-_NOT_IN_FORCE = 3
+NOT_IN_FORCE = 3
 """Exit code of a decision that is recorded but not yet in force everywhere."""
 
 _scope = click.argument("scope", metavar="SCOPE")
 _name = click.argument("name", metavar="[NAME]", required=False)
-_actor = click.option("--actor", default=me, show_default="you", help="Who decides.")
+actor = click.option("--actor", default=me, show_default="you", help="Who decides.")
 
 
 @click.command()
@@ -26,7 +26,7 @@ _actor = click.option("--actor", default=me, show_default="you", help="Who decid
 @click.option("--reason", required=True, help="Why: it is shown to whoever asks why an operation waits.")
 @click.option("--for", "lasting", type=Span(), help="How long: 90s, 30m, 2h, 1d. Without it, until `resume`.")
 @click.option("--notice", help="What the Hub may tell its customers meanwhile.")
-@_actor
+@actor
 @as_json
 def pause(
     scope: str,
@@ -60,7 +60,7 @@ def pause(
 @_scope
 @_name
 @click.option("--reason", default="the reason is over", help="Why, for the record.")
-@_actor
+@actor
 @as_json
 def resume(scope: str, name: str | None, *, reason: str, actor: str, as_json: bool) -> None:
     """Let SCOPE go on. Other pauses that cover the same operations stay in force."""
@@ -89,76 +89,7 @@ def _tell(decided: Decided, *, as_json: bool, sentence: str) -> None:
             f"this is recorded, but the gate could not be told ({decided.why_not}). It comes into force by"
             " itself as soon as the gate can be reached; until then the gate lets nothing pass that asks it"
         )
-        sys.exit(_NOT_IN_FORCE)
+        sys.exit(NOT_IN_FORCE)
 
 
-@click.group()
-def limits() -> None:
-    """Show and set the budgets of Meta's that we keep to."""
-
-
-@limits.command("show")
-@as_json
-def show_limits(*, as_json: bool) -> None:
-    """Show the limits in force, and who set them."""
-    with house() as open_house:
-        decisions = open_house.ledger.decisions.current(now=open_house.clock.now())
-        settings = open_house.settings
-    in_force = {limit.scope: limit for limit in decisions.limits}
-    for app, configured in settings.apps.items():
-        limit = Limit(f"app:{app}", configured.calls_per_window, settings.gate.window_seconds)
-        in_force.setdefault(limit.scope, limit)
-    rows: list[dict[str, Any]] = [
-        {
-            "scope": limit.scope,
-            "calls": limit.calls,
-            "window_seconds": limit.window_seconds,
-            "by": limit.actor,
-            "reason": limit.reason,
-        }
-        for limit in in_force.values()
-    ]
-
-    def plain() -> None:
-        for row in rows:
-            click.echo("{scope}: {calls} calls per {window_seconds:g} s, set by {by} ({reason})".format(**row))
-
-    answer(rows, as_json=as_json, plain=plain)
-
-
-@limits.command("set")
-@click.argument("scope")
-@click.option("--calls", "--per-hour", type=click.IntRange(min=1), required=True, help="Calls per window.")
-@click.option("--reason", required=True, help="Why.")
-@_actor
-@as_json
-def set_limit(scope: str, *, calls: int, reason: str, actor: str, as_json: bool) -> None:
-    """Set the limit of SCOPE (app:ID, or waba:APP:ID), at once and everywhere.
-
-    \b
-    wabajobs limits set app:1234567890 --per-hour 200000 --reason "Meta raised it"
-    """
-    with house() as open_house:
-        _limit_scope(scope, tuple(open_house.settings.apps))
-        limit = Limit(scope, calls, open_house.settings.gate.window_seconds, actor, reason)
-        in_force = open_house.controls.set_limit(limit)
-    answer(
-        {"scope": scope, "calls": calls, "in_force": in_force},
-        as_json=as_json,
-        plain=lambda: click.echo(f"{scope}: {calls} calls per {limit.window_seconds:g} s."),
-    )
-    if not in_force:
-        report("this is recorded; the gate could not be told yet and will be, by itself")
-        sys.exit(_NOT_IN_FORCE)
-
-
-def _limit_scope(scope: str, apps: tuple[str, ...]) -> None:
-    type_, _, rest = scope.partition(":")
-    app = rest.partition(":")[0]
-    if type_ not in {"app", "waba"} or (type_ == "waba") != (":" in rest):
-        raise click.BadParameter(f"{scope!r} is no limit's scope; write app:APP_ID or waba:APP_ID:WABA_ID")
-    if app not in apps:
-        raise click.BadParameter(f"app {app!r} is not configured (configured: {', '.join(apps) or 'none'})")
-
-
-COMMANDS = (pause, resume, limits)
+COMMANDS = (pause, resume)

@@ -93,7 +93,7 @@ def _budgets(now: Status) -> Table:
         for window in app.windows:
             table.add_row(
                 window.scope,
-                _bar(window.used, window.others, window.limit),
+                bar(window.used, window.others, window.limit),
                 str(window.used),
                 str(window.others),
                 str(window.limit),
@@ -103,7 +103,9 @@ def _budgets(now: Status) -> Table:
     return table
 
 
-def _bar(used: int, others: int, limit: int) -> Text:
+def bar(used: int, others: int, limit: int) -> Text:
+    """Draw how full a budget is."""
+    limit = max(1, limit)
     ours = min(_BAR, round(_BAR * used / limit))
     theirs = min(_BAR - ours, round(_BAR * others / limit))
     return Text.assemble(
@@ -123,7 +125,9 @@ def _breakers(now: Status) -> list[Text]:
         elif app.learning:
             lines.append(Text(f"gate of app {app.app}: finding out how much of the budget is spent", "yellow"))
         for breaker in app.breakers:
-            if breaker.state != "closed":
+            if breaker.held:
+                lines.append(Text(breaker.held, style="bold yellow"))
+            elif breaker.state != "closed":
                 lines.append(
                     Text(
                         f"breaker {breaker.scope}: {breaker.state}, next try in"

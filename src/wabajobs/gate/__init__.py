@@ -9,7 +9,9 @@ from wabajobs.gate.calls import (
     Charge,
     Outcome,
     Permit,
+    Quota,
     Report,
+    Spender,
     Wait,
     WindowReading,
 )
@@ -26,7 +28,9 @@ __all__ = [
     "Gate",
     "Outcome",
     "Permit",
+    "Quota",
     "Report",
+    "Spender",
     "Wait",
     "WindowReading",
 ]

@@ -9,6 +9,17 @@ from wabajobs.capability import Capability, ServiceClass
 from wabajobs.operation import Operation
 
 
+class Quota(StrEnum):
+    """A small limit of Meta's on one thing, beside those on calls. Its value begins the budget's scope."""
+
+    REGISTER = "register"
+    """Registrations of a number: 10 in 72 hours, and an eleventh locks the number for 72 hours (133016)."""
+    DEREGISTER = "deregister"
+    """The same for taking its registration back."""
+    TEMPLATE_CREATION = "creations"
+    """Templates created in a WABA: 100 an hour."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Call:
     """One Graph call that somebody wants to make: everything the gate needs to judge it."""
@@ -18,6 +29,12 @@ class Call:
     partner: str
     capability: Capability
     waba: str | None = None
+    number: str | None = None
+    """The phone number that it is about: a number may have a breaker and quotas of its own."""
+    quota: Quota | None = None
+    """The small limit that it spends one of."""
+    reads: bool = False
+    """Whether it changes nothing: such a call is the better probe."""
     service_class: ServiceClass = ServiceClass.BACKGROUND
     cost: int = 1
     """Calls it counts for at Meta: a batch of 20 costs 20."""
@@ -33,6 +50,7 @@ class Call:
             partner=operation.partner,
             waba=operation.waba,
             capability=capability or operation.capability,
+            reads=(capability or operation.capability) is Capability.TEMPLATE_READS,
             service_class=operation.service_class,
             operation=operation.id,
         )
@@ -65,10 +83,12 @@ class Permit:
     """Order of admission within the app: a late answer must not overwrite what a newer one said."""
     probes: tuple[str, ...] = ()
     """The breakers that this call probes: it holds their half-open leases."""
-    charges: tuple[Charge, ...] = ()
-    """One for each window, the app's first."""
+    charges: tuple[Charge | None, ...] = ()
+    """One for each budget that may apply, the app's first; nothing where none is set."""
     start_before: float
     """`time.monotonic()` of this process by which the call must have started."""
+    unasked: bool = False
+    """Given by this process itself, because Redis was away: it is settled with nobody."""
 
 
 class Because(StrEnum):
@@ -108,6 +128,8 @@ class Outcome(StrEnum):
     """5xx, a timeout, a connection that broke: Meta or the way there is not well."""
     APP_LIMIT = "app_limit"
     WABA_LIMIT = "waba_limit"
+    NUMBER_LIMIT = "number_limit"
+    """A limit of one phone number (133016 and the like): trips the number's breaker."""
     CAPABILITY_LIMIT = "capability_limit"
     """A narrow limit (code 613 and the like): trips the (app, capability) breaker."""
     UNUSED = "unused"
@@ -125,6 +147,8 @@ class Report:
     """Highest meter of `X-Business-Use-Case-Usage` for this WABA."""
     regain: timedelta | None = None
     """`estimated_time_to_regain_access`, when it is more than zero."""
+    seconds: float = 0.0
+    """How long the answer took."""
     code: int | None = None
     subcode: int | None = None
     fbtrace_id: str | None = None
@@ -152,6 +176,27 @@ class WindowReading:
     others: int
     """What Meta's headers say beyond our own count."""
     window: timedelta
+    usable: dict[ServiceClass, int] = field(default_factory=dict)
+    """How full each class may make it, now."""
+    height: float = 1.0
+    """Share of the limit that is trusted: less than 1 after a trip that nobody could explain."""
+    pace: float = 0.0
+    """Our calls per window, at the rate of late (a twelfth of the window)."""
+    shadow: bool = False
+    """On trial: it refuses nothing."""
+    would_refuse: int = 0
+    """Calls that it would have refused, if it were not."""
+
+    def exhausted_in(self, service_class: ServiceClass = ServiceClass.INTERACTIVE) -> timedelta | None:
+        """When it will be full for a class if we go on as of late; None if it will not, as far as one can see.
+
+        Others are taken to go on as they are. Calls leave the window as evenly as they came.
+        """
+        room = self.usable.get(service_class, self.limit) - self.others - self.used
+        gain = (self.pace - self.used) / self.window.total_seconds() if self.window else 0.0
+        if room <= 0:
+            return timedelta(0)
+        return timedelta(seconds=room / gain) if gain > 0 and room / gain < self.window.total_seconds() else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +208,18 @@ class BreakerReading:
     retry_in: timedelta | None
     trips: int
     evidence: str
+    held: str | None = None
+    """How and why a person holds it, in a sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spender:
+    """Who used how much of an app's budget in the window."""
+
+    queue: str
+    partner: str
+    waba: str
+    calls: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,11 @@
 """What the scripts answer, as values and sentences."""
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from wabajobs.capability import ServiceClass
 from wabajobs.gate.calls import (
     AppReading,
     Because,
@@ -13,6 +15,7 @@ from wabajobs.gate.calls import (
     Charge,
     Permit,
     Report,
+    Spender,
     Wait,
     WindowReading,
 )
@@ -21,16 +24,19 @@ from wabajobs.gate.keys import Names
 
 def permit_of(reply: Sequence[Any], *, id: str, call: Call, names: Names, start_before: float) -> Permit:
     """Read a granted `admit`."""
-    numbers = [int(value) for value in reply]
-    end = 2 + 2 * len(names.windows)
-    charges = tuple(Charge(bucket=numbers[i], mark=numbers[i + 1]) for i in range(2, end, 2))
-    probing = numbers[end + 1 :: 2]
+    numbers = [int(value) for value in reply[1:]]
+    end = 2 * len(names.budgets)
+    charges = tuple(
+        Charge(bucket=numbers[i], mark=numbers[i + 1]) if numbers[i] >= 0 else None for i in range(0, end, 2)
+    )
     return Permit(
         id=id,
         call=call,
-        epochs=dict(zip(names.breaker_scopes, numbers[end::2], strict=True)),
+        epochs=dict(zip(names.breakers, numbers[end::2], strict=True)),
         seq=numbers[1],
-        probes=tuple(scope for scope, probes in zip(names.breaker_scopes, probing, strict=True) if probes),
+        probes=tuple(
+            scope for scope, probes in zip(names.breakers, numbers[end + 1 :: 2], strict=True) if probes
+        ),
         charges=charges,
         start_before=start_before,
     )
@@ -45,12 +51,14 @@ def wait_of(reply: Sequence[Any], *, call: Call, names: Names) -> Wait:
     if kind == "pause":
         scope, sentence, notice = details
         return Wait(delay=delay, because=Because.PAUSE, scope=scope, reason=sentence, notice=notice or None)
-    if kind in ("open", "probing"):
-        scope = names.breaker_scopes[nth]
+    if kind == "held":
+        return Wait(delay=delay, because=Because.BREAKER, scope=names.breakers[nth], reason=details[0])
+    if kind in ("open", "probing", "behind"):
+        scope = names.breakers[nth]
         reason = _breaker_sentence(kind, scope, evidence_at(details[0], int(details[1])), delay)
         return Wait(delay=delay, because=Because.BREAKER, scope=scope, reason=reason)
     if kind in ("ring", "pace", "never"):
-        scope = names.window_scopes[nth]
+        scope = names.budgets[nth]
         reason = _budget_sentence(kind, scope, call, [int(value) for value in details], delay)
         return Wait(delay=delay, because=Because.BUDGET, scope=scope, reason=reason)
     return Wait(delay=delay, because=Because.GATE, scope="gate", reason=_GATE_SENTENCES[kind])
@@ -58,12 +66,17 @@ def wait_of(reply: Sequence[Any], *, call: Call, names: Names) -> Wait:
 
 _GATE_SENTENCES = {
     "untold": "the gate has lost its state, or was never told it; it is being put back",
+    "silent": "no dispatcher has spoken to the gate for a while, so it does not trust what it knows",
     "learning": "the gate is finding out how much of the budget is spent, one call at a time",
 }
 
 
 def _breaker_sentence(kind: str, scope: str, evidence: str, delay: timedelta | None) -> str:
-    then = "one call is probing it now" if kind == "probing" else f"the next probe is due in {_span(delay)}"
+    then = {
+        "probing": "one call is probing it now",
+        "behind": "the next probe is for a call that goes first",
+        "open": f"the next probe is due in {_span(delay)}",
+    }[kind]
     return f"the breaker of {scope} is open ({evidence}); {then}"
 
 
@@ -93,7 +106,7 @@ def changes_of(reply: Sequence[Any], *, names: Names) -> tuple[Change, ...]:
     now = int(reply[0])
     return tuple(
         Change(
-            scope=names.breaker_scopes[int(index) - 1],
+            scope=names.breakers[int(index) - 1],
             state=text(state),
             until=timedelta(microseconds=int(wait)) if text(state) == "open" else None,
             evidence=evidence_at(text(evidence), now),
@@ -102,44 +115,75 @@ def changes_of(reply: Sequence[Any], *, names: Names) -> tuple[Change, ...]:
     )
 
 
+_WINDOW_NUMBERS = 11
+_BREAKER_FIELDS = 6
+
+
 def reading_of(reply: Sequence[Any], *, app: str, windows: Sequence[str], breakers: Sequence[str]) -> AppReading:
     """Read a `read`."""
     revision = text(reply[0])
-    end = 3 + 4 * len(windows)
+    end = 3 + _WINDOW_NUMBERS * len(windows)
     return AppReading(
         app=app,
         told=revision != "",
         learning=int(reply[1]) == 1,
         in_flight=int(reply[2]),
         windows=tuple(
-            WindowReading(
-                scope=scope,
-                limit=int(limit),
-                used=int(used),
-                others=int(others),
-                window=timedelta(microseconds=int(length)),
-            )
-            for scope, (limit, used, others, length) in zip(windows, _chunks(reply[3:end], 4), strict=True)
+            _window_reading(scope, [int(value) for value in numbers])
+            for scope, numbers in zip(windows, _chunks(reply[3:end], _WINDOW_NUMBERS), strict=True)
+            if int(numbers[0]) >= 0
         ),
         breakers=tuple(
             _breaker_reading(scope, fields)
-            for scope, fields in zip(breakers, _chunks(reply[end:], 5), strict=True)
+            for scope, fields in zip(breakers, _chunks(reply[end:], _BREAKER_FIELDS), strict=True)
         ),
         revision=int(revision) if revision else None,
     )
 
 
+def _window_reading(scope: str, numbers: list[int]) -> WindowReading:
+    limit, used, others, length, *usable, height, pace, shadow, would_refuse = numbers
+    return WindowReading(
+        scope=scope,
+        limit=limit,
+        used=used,
+        others=others,
+        window=timedelta(microseconds=length),
+        usable=dict(zip(ServiceClass, usable, strict=True)),
+        height=height / 1_000_000,
+        pace=pace,
+        shadow=bool(shadow),
+        would_refuse=would_refuse,
+    )
+
+
 def _breaker_reading(scope: str, fields: Sequence[Any]) -> BreakerReading:
     til, lease, trips, when = (int(fields[i]) for i in (0, 1, 2, 4))
+    override = json.loads(text(fields[5])) if fields[5] else None
     if til < 0:
-        return BreakerReading(scope=scope, state="closed", retry_in=None, trips=trips, evidence="")
+        state, retry_in, evidence = "closed", None, ""
+    else:
+        state = "open" if til > 0 else "half-open"
+        retry_in, evidence = timedelta(microseconds=til or max(0, lease)), evidence_at(text(fields[3]), when)
     return BreakerReading(
         scope=scope,
-        state="open" if til > 0 else "half-open",
-        retry_in=timedelta(microseconds=til or max(0, lease)),
+        state=override[0] if override else state,
+        retry_in=retry_in,
         trips=trips,
-        evidence=evidence_at(text(fields[3]), when),
+        evidence=evidence,
+        held=override[2] if override else None,
     )
+
+
+def spenders_of(reply: Sequence[Any]) -> list[Spender]:
+    """Read a `spenders`, the largest first."""
+    found = [
+        Spender(queue=queue, partner=partner, waba=waba, calls=int(calls))
+        for who, calls in _chunks(reply, 2)
+        for queue, partner, waba in [text(who).split("|", 2)]
+        if int(calls) > 0
+    ]
+    return sorted(found, key=lambda one: (-one.calls, one.queue, one.partner, one.waba))
 
 
 def evidence_of(report: Report) -> str:

@@ -1,7 +1,9 @@
-"""The gate's Lua scripts, and Redis's troubles in plain words."""
+"""The gate's functions in Redis, and Redis's troubles in plain words."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
@@ -10,12 +12,8 @@ from redis import exceptions
 
 from wabajobs.errors import GateUnavailable
 
-_PARTS: Final = {
-    "admit": ("numbers", "window", "breaker", "admit"),
-    "settle": ("numbers", "window", "breaker", "settle"),
-    "read": ("numbers", "window", "breaker", "read"),
-    "tell": ("tell",),
-}
+_PARTS: Final = ("numbers", "window", "breaker", "admit", "settle", "tell", "read")
+_UNKNOWN: Final = "function not found"
 
 _TROUBLES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (exceptions.AuthenticationError, "Redis does not accept our user and password"),
@@ -42,24 +40,50 @@ _ANSWERS: Final = {
 
 
 class Scripts:
-    """The scripts, registered with one Redis; each is one round trip."""
+    """The gate's functions in one Redis; each is one round trip.
+
+    They are a library of Redis 7's functions and not scripts: what they decode, and the functions themselves, are
+    made once and not at every call. The library's name tells its content, so that an older version of ours on
+    another host goes on beside it. https://redis.io/docs/latest/develop/programmability/functions-intro/
+    """
 
     def __init__(self, client: redis.Redis) -> None:
-        """Read the scripts; Redis learns them at their first use."""
+        """Read the functions; Redis learns them at their first use."""
         self._client = client
-        self._scripts = {name: client.register_script(_source(parts)) for name, parts in _PARTS.items()}
+        self._library, self._source = _library()
 
     def run(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:
-        """Run a script. Raises `GateUnavailable` when Redis does not."""
+        """Run a function. Raises `GateUnavailable` when Redis does not."""
         with in_plain_words():
-            return self._scripts[name](keys=keys, args=args)
+            try:
+                return self._call(self._client, name, keys, args)
+            except exceptions.ResponseError as error:
+                self._teach(error)
+            return self._call(self._client, name, keys, args)
 
     def run_many(self, name: str, runs: Sequence[tuple[Sequence[str], Sequence[str | int]]]) -> list[Any]:
-        """Run a script many times in one round trip. Raises `GateUnavailable` when Redis does not."""
-        with in_plain_words(), self._client.pipeline(transaction=False) as pipe:
+        """Run a function many times in one round trip. Raises `GateUnavailable` when Redis does not."""
+        with in_plain_words():
+            try:
+                return self._pipe(name, runs)
+            except exceptions.ResponseError as error:
+                self._teach(error)
+            return self._pipe(name, runs)
+
+    def _pipe(self, name: str, runs: Sequence[tuple[Sequence[str], Sequence[str | int]]]) -> list[Any]:
+        with self._client.pipeline(transaction=False) as pipe:
             for keys, args in runs:
-                self._scripts[name](keys=keys, args=args, client=pipe)
+                self._call(pipe, name, keys, args)
             return pipe.execute()
+
+    def _call(self, client: Any, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:
+        return client.fcall(f"{self._library}_{name}", len(keys), *keys, *args)
+
+    def _teach(self, error: exceptions.ResponseError) -> None:
+        """Give Redis the functions, if that is what it lacks: it is new, or has lost them."""
+        if _UNKNOWN not in str(error).lower():
+            raise error
+        self._client.function_load(self._source, replace=True)
 
 
 @contextmanager
@@ -76,12 +100,19 @@ def _cause(error: Exception) -> str:
         if isinstance(error, kind):
             return words
     said = str(error)
+    if "unknown command" in said.lower():
+        return "Redis is older than version 7, which the gate needs"
     for sign, words in _ANSWERS.items():
         if sign in said.replace("-", " ").split():
             return words
     return f"Redis answered {said!r}"
 
 
-def _source(parts: tuple[str, ...]) -> str:
+@cache
+def _library() -> tuple[str, str]:
+    """The name of our library, and its source."""
     folder = files("wabajobs.gate") / "lua"
-    return "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
+    body = "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in _PARTS)
+    name = f"wabajobs_{hashlib.sha256(body.encode()).hexdigest()[:12]}"
+    register = f"local function register(name, body)\n  redis.register_function('{name}_' .. name, body)\nend\n"
+    return name, f"#!lua name={name}\n{register}{body}"

@@ -1,4 +1,4 @@
-"""What people have decided: pauses and limits, and one revision number over both."""
+"""What people have decided: pauses, limits and overrides, and one revision number over all."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Select, and_, bindparam, func, insert, or_, select, update
 
-from wabajobs.decisions import Decisions, Limit, Pause, Scope, ScopeType
+from wabajobs.decisions import Decisions, Limit, Override, Pause, Scope, ScopeType, Stand
 from wabajobs.ledger.database import Database, upsert
-from wabajobs.ledger.tables import LeadershipRow, LimitRow, PauseRow, RevisionRow
+from wabajobs.ledger.tables import LeadershipRow, LimitRow, OverrideRow, PauseRow, RevisionRow
 
 _REVISION = "decisions"
 
@@ -17,7 +17,7 @@ DISPATCHER: Final = "dispatcher"
 
 
 class DecisionRecords:
-    """The record of pauses and limits."""
+    """The record of pauses, limits and overrides."""
 
     def __init__(self, database: Database) -> None:
         """Work on the tables of `database`."""
@@ -70,6 +70,7 @@ class DecisionRecords:
                 insert(LimitRow).values(
                     scope=limit.scope,
                     calls=limit.calls,
+                    shadow=limit.shadow,
                     window_seconds=limit.window_seconds,
                     actor=limit.actor,
                     reason=limit.reason,
@@ -78,6 +79,52 @@ class DecisionRecords:
             )
             _bump(connection)
 
+    def forget_limit(self, scope: str, *, reason: str, actor: str, now: datetime) -> bool:
+        """Take back what was set for a scope; False when nothing was."""
+        with self._database.write() as connection:
+            if scope not in {limit.scope for limit in _limits(connection)}:
+                return False
+            values = {"calls": None, "shadow": False, "window_seconds": 0.0}
+            connection.execute(
+                insert(LimitRow).values(scope=scope, actor=actor, reason=reason, created_at=now, **values)
+            )
+            _bump(connection)
+        return True
+
+    def override(
+        self,
+        scope: str,
+        stand: Stand,
+        *,
+        reason: str,
+        actor: str,
+        now: datetime,
+        lasting: timedelta | None = None,
+    ) -> Override:
+        """Write down how a breaker must stand; this replaces what was decided for it before."""
+        values = {
+            "scope": scope,
+            "stand": str(stand),
+            "reason": reason,
+            "actor": actor,
+            "created_at": now,
+            "ends_at": now + lasting if lasting else None,
+        }
+        with self._database.write() as connection:
+            _lift_overrides(connection, scope, reason=reason, actor=actor, now=now)
+            id_ = connection.scalar(insert(OverrideRow).values(**values).returning(OverrideRow.id))
+            _bump(connection)
+            row = connection.execute(select(OverrideRow.__table__).where(OverrideRow.id == id_)).one()
+        return _as_override(row)
+
+    def lift_override(self, scope: str, *, reason: str, actor: str, now: datetime) -> list[Override]:
+        """Let a breaker go its own way again. Returns what was lifted."""
+        with self._database.write() as connection:
+            lifted = _lift_overrides(connection, scope, reason=reason, actor=actor, now=now)
+            if lifted:
+                _bump(connection)
+        return lifted
+
     def pauses(self, *, now: datetime) -> list[Pause]:
         """Return the pauses in force, oldest first."""
         with self._database.read() as connection:
@@ -85,17 +132,11 @@ class DecisionRecords:
 
     def current(self, *, now: datetime) -> Decisions:
         """Return all that is in force, with its revision."""
-        newest = select(func.max(LimitRow.id)).group_by(LimitRow.scope)
         with self._database.read() as connection:
             revision = _revision(connection)
             pauses = live_pauses(connection, now)
-            limits = [
-                Limit(row.scope, row.calls, row.window_seconds, row.actor, row.reason)
-                for row in connection.execute(
-                    select(LimitRow.__table__).where(LimitRow.id.in_(newest)).order_by(LimitRow.scope)
-                )
-            ]
-        return Decisions(revision, tuple(pauses), tuple(limits))
+            limits, overrides = _limits(connection), _live_overrides(connection, now)
+        return Decisions(revision, tuple(pauses), tuple(limits), tuple(overrides))
 
     def revision(self) -> int:
         """Return the number of the newest decision."""
@@ -153,6 +194,53 @@ _LIVE_PAUSES: Final = _pauses().where(_LIVE).order_by(PauseRow.id)
 def live_pauses(connection: Connection, now: datetime) -> list[Pause]:
     """Return the pauses in force, oldest first, as a transaction sees them."""
     return [_as_pause(row) for row in connection.execute(_LIVE_PAUSES, {"now": now})]
+
+
+def _limits(connection: Connection) -> list[Limit]:
+    newest = select(func.max(LimitRow.id)).group_by(LimitRow.scope)
+    in_force = (
+        select(LimitRow.__table__)
+        .where(LimitRow.id.in_(newest), LimitRow.calls.is_not(None))
+        .order_by(LimitRow.scope)
+    )
+    return [
+        Limit(row.scope, row.calls, row.window_seconds, row.actor, row.reason, row.shadow)
+        for row in connection.execute(in_force)
+    ]
+
+
+def _live_overrides(connection: Connection, now: datetime) -> list[Override]:
+    live = (
+        select(OverrideRow.__table__)
+        .where(OverrideRow.lifted_at.is_(None), or_(OverrideRow.ends_at.is_(None), OverrideRow.ends_at > now))
+        .order_by(OverrideRow.id)
+    )
+    return [_as_override(row) for row in connection.execute(live)]
+
+
+def _lift_overrides(
+    connection: Connection, scope: str, *, reason: str, actor: str, now: datetime
+) -> list[Override]:
+    live = [one for one in _live_overrides(connection, now) if one.scope == scope]
+    if live:
+        connection.execute(
+            update(OverrideRow)
+            .where(OverrideRow.id.in_([one.id for one in live]))
+            .values(lifted_at=now, lifted_by=actor, lift_reason=reason)
+        )
+    return live
+
+
+def _as_override(row) -> Override:  # type: ignore[no-untyped-def]
+    return Override(
+        id=row.id,
+        scope=row.scope,
+        stand=Stand(row.stand),
+        reason=row.reason,
+        actor=row.actor,
+        created_at=row.created_at,
+        ends_at=row.ends_at,
+    )
 
 
 def _as_pause(row) -> Pause:  # type: ignore[no-untyped-def]

@@ -113,6 +113,21 @@ class Operations:
                 if moved:
                     tell(connection, now, "dispatcher", "taken back", [(one.id, {"why": why})])
 
+    def ask_again(self, *, held_by: Collection[str], now: datetime) -> int:
+        """Let operations that something holds ask again now, because it has changed; return how many."""
+        with self._database.write() as connection:
+            again = connection.execute(
+                update(OperationRow)
+                .where(
+                    OperationRow.state == State.HELD,
+                    OperationRow.hold_by.in_(held_by),
+                    OperationRow.leased_until.is_(None),
+                    OperationRow.due_at > now,
+                )
+                .values(due_at=now)
+            )
+            return again.rowcount
+
     def begin(
         self,
         operation_id: str,

@@ -19,6 +19,7 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
+    false,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -211,14 +212,42 @@ class PauseRow(Base):
     )
 
 
+class OverrideRow(Base):
+    """How a breaker must stand, until it ends or somebody lifts it; kept for ever after."""
+
+    __tablename__ = "overrides"
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    scope: Mapped[str] = mapped_column(String(120))
+    stand: Mapped[str] = mapped_column(String(8))
+    reason: Mapped[str] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(String(120))
+    created_at: Mapped[datetime]
+    ends_at: Mapped[datetime | None]
+    lifted_at: Mapped[datetime | None]
+    lifted_by: Mapped[str | None] = mapped_column(String(120))
+    lift_reason: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (
+        Index(
+            "ix_overrides_live",
+            "scope",
+            sqlite_where=text("lifted_at IS NULL"),
+            postgresql_where=text("lifted_at IS NULL"),
+        ),
+    )
+
+
 class LimitRow(Base):
-    """A limit that somebody set; the newest of a scope is in force."""
+    """A limit that somebody set; the newest of a scope is in force, unless that one took it away."""
 
     __tablename__ = "limits"
 
     id: Mapped[int] = mapped_column(Serial, primary_key=True)
     scope: Mapped[str] = mapped_column(String(120), index=True)
-    calls: Mapped[int]
+    calls: Mapped[int | None]
+    """Nothing: from then on the configuration alone decides."""
+    shadow: Mapped[bool] = mapped_column(default=False, server_default=false())
     window_seconds: Mapped[float] = mapped_column(Float)
     actor: Mapped[str] = mapped_column(String(120))
     reason: Mapped[str] = mapped_column(Text)
