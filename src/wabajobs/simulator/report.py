@@ -66,7 +66,9 @@ def show(report: Mapping[str, Any], console: Console) -> None:
     console.print(_totals(report))
     for title, head, rows in _tables(report):
         if rows:
-            console.print(_table(title, head, rows))
+            # Not as the table's own title, which would be folded to the width of a narrow table.
+            console.print(Text(f"\n{title}", style="bold"))
+            console.print(_table(head, rows))
     found = findings(report)
     for sentence in found or ["No limit was hit, no effect happened twice, no number is locked."]:
         console.print(Text(sentence, style="bold red" if found else "green"))
@@ -151,8 +153,8 @@ def _tables(report: Mapping[str, Any]) -> Iterable[tuple[str, tuple[str, ...], l
     )
 
 
-def _table(title: str, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
-    table = Table(title=Text(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
+    table = Table(box=None, pad_edge=False)
     for place, name in enumerate(head):
         table.add_column(Text(name), justify="left" if place == 0 else "right", no_wrap=place == 0)
     for row in rows:
