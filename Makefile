@@ -47,12 +47,13 @@ format: install ## Format the code
 check: lint types test ## Everything that CI checks
 
 bench: install ## Run the benchmarks, one after the other
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group bench
 	for one in benchmarks/bench_*.py; do $(BIN)/python $$one || exit 1; done
 
 lock: ## Pin the newest versions that fit into constraints.txt
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
-	  --extra embedded --group dev --output-file constraints.txt pyproject.toml
+	  --extra embedded --group dev --group bench --output-file constraints.txt pyproject.toml
 
 clean: ## Remove what was made here
 	rm -rf $(VENV) .wabajobs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
