@@ -55,6 +55,10 @@ def main() -> None:
         "anchors run side by side: before or after ours, against the same kind of vendor, with as many processes",
         "P11: in turns on one connection, ratios of medians of the same round",
     ]
+    if options.quick:
+        conditions.append(
+            "quick: hours of a few seconds, in which times mean little; it only shows that all runs"
+        )
     with support.stage("sqlite") as stage:
         facts = support.machine(stage, "sqlite") | {name: version(name) for name in ANCHORS}
         report = support.Report("gate", options, facts, conditions)

@@ -37,16 +37,13 @@ def p6_p7_p8(arena: Arena) -> list[Finding]:
     code 4 on every call with usage headers; the same without any; 5xx on every call; and a WABA's limit whose
     end the header names. Anchor: pybreaker with its state in Redis.
     """
-    hour = arena.pick(40, 20)
-    findings = _found(*_outage(arena, hour, "code 4, headers", {"code": 4}, {}, arena.pick(2.0, 0.5)))
-    without = {"app_usage_header": False}
-    findings += _found(*_outage(arena, hour, "code 4, no headers", {"code": 4}, without, arena.pick(0.6, 0.3)))[
-        :2
-    ]
-    broken = {"code": 2, "status": 503}
+    hour = arena.pick(40, 12)
+    findings = _found(*_outage(arena, hour, "code 4, headers", {"code": 4}, {}, arena.pick(2.0, 0.2)))
     if not arena.quick:
-        findings += _found(*_outage(arena, hour, "503", broken, {}, 0.3))[:2]
-    findings += _known_end(arena, arena.pick(20, 12))
+        without = {"app_usage_header": False}
+        findings += _found(*_outage(arena, hour, "code 4, no headers", {"code": 4}, without, 0.6))[:2]
+        findings += _found(*_outage(arena, hour, "503", {"code": 2, "status": 503}, {}, 0.3))[:2]
+    findings += _known_end(arena, arena.pick(20, 5))
     findings[0].anchors = _pybreaker(arena, hour)
     return findings
 
@@ -226,7 +223,7 @@ def p9(arena: Arena) -> list[Finding]:
     and calls that were asked for after the gate had been told, and were granted. Times are the callers' own.
     Anchor: pybreaker, which opens at its first failure here.
     """
-    trials, hour = arena.pick(20, 4), 60
+    trials, hour = arena.pick(20, 2), 60
     gate = short(hour, start_within_seconds=1.0)
     ours: list[tuple[int, int, float]] = []
     theirs: list[int] = []

@@ -48,7 +48,7 @@ def p1(arena: Arena) -> list[Finding]:
     the buckets. No margin and no reserve, so the ring alone must hold. Anchors in the same patterns, with
     right clocks and no drift; those that go by the caller's clock once more with wrong ones.
     """
-    hour, limit = arena.pick((8, 400), (4, 200))
+    hour, limit = arena.pick((8, 400), (3, 150))
     gate = short(hour, **WHOLE, spread_seconds=0.3, start_within_seconds=0.09)
     drift = {"drift": DRIFT, "drift_period": 1.7}
     findings = []
@@ -99,7 +99,7 @@ def _p1(case: str, shop: Vendor, report: dict[str, Any]) -> Finding:
 
 
 def _anchors_at_the_edge(arena: Arena) -> dict[str, dict[str, Any]]:
-    hour, limit = arena.pick((4, 200), (3, 150))
+    hour, limit = arena.pick((4, 200), (2, 100))
     found: dict[str, dict[str, Any]] = {}
     names = arena.pick(LIMITERS, LIMITERS[:1])
     with vendor(arena.stage, hour=hour, limit=limit) as shop:
@@ -181,9 +181,10 @@ def p2(arena: Arena) -> list[Finding]:
     are shipped, where it is also told as a share of what background calls may use. Counted from the vendor's
     own account, over whole windows.
     """
-    hour, limit = arena.pick((36, 3600), (10, 500))
+    hour, limit = arena.pick((36, 3600), (3, 150))
     findings = []
-    for case, more in (("no margin, no reserves", WHOLE), ("as shipped", {})):
+    cases: tuple[tuple[str, dict[str, Any]], ...] = (("no margin, no reserves", WHOLE), ("as shipped", {}))
+    for case, more in cases[: arena.pick(2, 1)]:
         gate = short(hour, **more)
         with vendor(arena.stage, hour=hour, limit=limit) as shop:
             reader = shop.gate(gate)
@@ -220,13 +221,14 @@ def p2(arena: Arena) -> list[Finding]:
                 },
             )
         )
-    findings[0].anchors |= _anchor_use(arena)
+    if not arena.quick:
+        findings[0].anchors |= _anchor_use(arena)
     return findings
 
 
 def _anchor_use(arena: Arena) -> dict[str, str]:
     """What others use in the same state, and how many of their calls are refused by the vendor in an hour."""
-    hour, limit = arena.pick((5, 250), (4, 200))
+    hour, limit = arena.pick((5, 250), (2, 100))
     found = {}
     with vendor(arena.stage, hour=hour, limit=limit) as shop:
         for name in arena.pick(LIMITERS, LIMITERS[:1]):
@@ -257,11 +259,13 @@ def p3(arena: Arena) -> list[Finding]:
     without reserves (as the target was found) and with those shipped, which a background leaves free. Anchor:
     an exact window that knows nothing of the others.
     """
-    hour, limit = arena.pick((20, 2000), (8, 400))
-    levels = LEVELS if not arena.quick else LEVELS[1:4]
+    hour, limit = arena.pick((20, 2000), (4, 400))
+    levels = LEVELS if not arena.quick else LEVELS[1:3]
     no_reserves = {"interactive_reserve": 0.0, "standard_reserve": 0.0}
     findings = []
-    for case, more in (("no reserves", no_reserves), ("as shipped", {})):
+    for case, more in arena.pick(
+        (("no reserves", no_reserves), ("as shipped", {})), (("no reserves", no_reserves),)
+    ):
         found = _beside_others(arena, hour, limit, levels, "gate", **more)
         per_hour = found["refused per hour"]
         findings.append(
@@ -274,7 +278,9 @@ def p3(arena: Arena) -> list[Finding]:
                 facts=found,
             )
         )
-    anchor = _beside_others(arena, hour, limit, levels[: arena.pick(4, 2)], "limits moving window")
+    if arena.quick:
+        return findings
+    anchor = _beside_others(arena, hour, limit, levels[:4], "limits moving window")
     findings[0].anchors["limits moving window"] = (
         f"{anchor['refused per hour']:.0f} / {anchor['use of good calls']:.2f} / {anchor['others refused']}"
     )
@@ -335,8 +341,8 @@ def p4(arena: Arena) -> list[Finding]:
     refused does not open it anew. Allowed: one trip, the calls that were on the wire (rate x latency of an
     answer, here one per process at most), and the probes while the window drains. Anchor: an exact window.
     """
-    hour, limit = arena.pick((20, 2000), (8, 400))
-    hours = arena.pick(3, 2)
+    hour, limit = arena.pick((20, 2000), (4, 400))
+    hours = arena.pick(3, 1.2)
     gate = short(hour)
     with vendor(arena.stage, hour=hour, limit=limit, latency=0.03) as shop:
         shop.gate(gate)
@@ -364,7 +370,7 @@ def p4(arena: Arena) -> list[Finding]:
             target=f"1 / <= {allowed:.0f} (on the wire + {len(probes)} probes)",
             ours=f"{trips} / {len(refused)} / {late:.2f}",
             met=trips == 1 and len(refused) <= allowed,
-            anchors={"limits moving window": _halved_anchor(arena, hour, limit)},
+            anchors={} if arena.quick else {"limits moving window": _halved_anchor(arena, hour, limit)},
             facts={
                 "trips": trips,
                 "refused": len(refused),
@@ -387,7 +393,7 @@ def _trips(changes: Sequence[Sequence[Any]]) -> int:
 
 
 def _halved_anchor(arena: Arena, hour: float, limit: int) -> str:
-    hours = arena.pick(1.0, 0.5)
+    hours = 1.0
     with vendor(arena.stage, hour=hour, limit=limit, latency=0.03) as shop:
         arena.stage.flush()
         begin = together()
@@ -411,7 +417,7 @@ def p5(arena: Arena) -> list[Finding]:
     Bursts of 1 % of the limit, three in an hour, for three hours after a first one. A wait is from the first
     no of the gate to its yes; told in seconds of a real hour. Anchor: an exact window without classes.
     """
-    hour, limit = arena.pick((20, 2000), (8, 400))
+    hour, limit = arena.pick((20, 2000), (4, 400))
     hours = arena.pick(3, 1)
     gate = short(hour)
     with vendor(arena.stage, hour=hour, limit=limit) as shop:
@@ -434,7 +440,7 @@ def p5(arena: Arena) -> list[Finding]:
             target="<= 1 / <= 5",
             ours=f"{p99:.1f} / {most:.1f} (of {len(waits)})",
             met=p99 <= 1 and most <= 5,
-            anchors={"limits moving window": _people_without_classes(arena, hour, limit)},
+            anchors={} if arena.quick else {"limits moving window": _people_without_classes(arena, hour, limit)},
             facts={
                 "waits over 0": sorted(wait for wait in waits if wait)[-50:],
                 "why": result["reasons"],
@@ -481,7 +487,7 @@ def p13(arena: Arena) -> list[Finding]:
         with vendor(arena.stage, hour=hour, limit=limit) as shop:
             shop.gate(gate)
             begin = together()
-            end = begin + arena.pick(25, 18)
+            end = begin + arena.pick(25, 11)
             arena.crowd.give([shop.task("call", begin=begin, end=end, gate=gate) for _ in range(PROCESSES)])
             time.sleep(begin + 4 - time.monotonic())
             # Not over the limit: else a breaker opens, and it is that which keeps us waiting.
@@ -518,9 +524,11 @@ def p15(arena: Arena) -> list[Finding]:
     Redis is emptied, the gate is told again a moment later, as the dispatcher would, and everybody goes on.
     With usage headers, and without any, where half of the limit is taken for spent. Anchors in the same way.
     """
-    hour, limit = arena.pick((12, 900), (6, 300))
+    hour, limit = arena.pick((12, 900), (4, 200))
     findings = []
-    for case, knobs in (("with headers", {}), ("without headers", {"app_usage_header": False})):
+    cases: tuple[tuple[str, dict[str, Any]], ...]
+    cases = (("with headers", {}), ("without headers", {"app_usage_header": False}))
+    for case, knobs in cases[: arena.pick(2, 1)]:
         gate = short(hour)
         with vendor(arena.stage, hour=hour, limit=limit, **knobs) as shop:
             teller = shop.gate(gate)
@@ -576,7 +584,7 @@ def p16(arena: Arena) -> list[Finding]:
     Told: when nine tenths of what was kept for them may be used by background calls again; how full the
     vendor's window is an hour later, as a share of the ceiling (the limit without the margin).
     """
-    hour, limit = arena.pick((20, 2000), (10, 500))
+    hour, limit = arena.pick((20, 2000), (4, 200))
     gate = short(hour)
     with vendor(arena.stage, hour=hour, limit=limit) as shop:
         reader = shop.gate(gate)

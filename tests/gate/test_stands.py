@@ -180,7 +180,7 @@ def test_a_header_that_agrees_with_our_count_restores_the_ceiling_at_once(door_w
     assert door.gate.read(APP).windows[0].height == 1
 
 
-def test_a_gate_to_which_nobody_speaks_lets_nothing_through_and_learns_anew(door_with) -> None:
+def test_a_gate_to_which_nobody_speaks_lets_nothing_through(door_with) -> None:
     door = door_with(silence_seconds=30)
     door.tell()
     door.call(app_percent=0)
@@ -196,4 +196,18 @@ def test_a_gate_to_which_nobody_speaks_lets_nothing_through_and_learns_anew(door
     assert "no dispatcher" in str(wait)
     assert door.gate.told() is None, "it must be told again"
     door.tell()
+    assert not door.gate.read(APP).learning, "this Redis has been there all the while"
+    door.pass_()
+
+
+def test_a_redis_that_comes_back_with_an_old_copy_learns_anew(door_with: Callable[..., Door]) -> None:
+    door = door_with(silence_seconds=30)
+    door.tell()
+    door.call(app_percent=0)
+    door.client.hset(f"wabajobs:{{{APP}}}:told", "home", "the run in which the copy was made")
+    door.later(31)
+
+    assert isinstance(door.ask(), Wait)
+    door.tell()
+
     assert door.gate.read(APP).learning

@@ -152,6 +152,8 @@ class Gate:
 
         Counters are left alone. An app that had not been told anything begins by learning.
         """
+        with in_plain_words():
+            home = self._redis.info("server").get("run_id", "")
         installed = [
             self._scripts.run(
                 "tell",
@@ -162,6 +164,7 @@ class Gate:
                     "instead" if instead else "",
                     self._now(),
                     _microseconds(self._settings.silence_seconds),
+                    home,
                 ),
             )
             for app in self._apps

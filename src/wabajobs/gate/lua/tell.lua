@@ -1,23 +1,24 @@
 -- Installs what people have decided for one app, unless a newer revision stands. Counters stay as they are.
 -- An app that was not told before has lost its state, or never had one: it begins by learning. So does one to
--- which nobody has spoken for long: its Redis may have come back with an old copy of its data.
+-- which nobody has spoken for long, if its Redis is not the one that it was: that may have come back with an old
+-- copy of its data.
 -- keys: told
 -- args: revision, fields and values (a flat JSON array), 'instead' to replace a newer revision too,
---       the time or '', the longest silence in microseconds
+--       the time or '', the longest silence in microseconds, which run of which Redis this is
 -- Answers 1 when installed, 0 when a newer revision stands.
 
 local STEP = 500 -- unpack() has a limit
 
 register('tell', function(keys, args)
   local now = time_now(args[4])
-  local before = redis.call('HMGET', keys[1], 'revision', 'learning', 'lease', 'holder', 'beat')
+  local before = redis.call('HMGET', keys[1], 'revision', 'learning', 'lease', 'holder', 'beat', 'home')
   if before[1] and tonumber(before[1]) > tonumber(args[1]) and args[3] ~= 'instead' then
     return 0
   end
-  local was_silent = now - num(before[5]) > tonumber(args[5])
+  local may_be_old = now - num(before[5]) > tonumber(args[5]) and before[6] ~= args[6]
   redis.call('DEL', keys[1])
-  redis.call('HSET', keys[1], 'revision', args[1], 'beat', now)
-  if not before[1] or was_silent then
+  redis.call('HSET', keys[1], 'revision', args[1], 'beat', now, 'home', args[6])
+  if not before[1] or may_be_old then
     redis.call('HSET', keys[1], 'learning', '1')
   elseif before[2] then
     redis.call('HSET', keys[1], 'learning', '1', 'lease', before[3] or '0', 'holder', before[4] or '')
