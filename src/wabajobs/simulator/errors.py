@@ -172,6 +172,19 @@ def bad_parameter(explanation: str) -> GraphError:
     return GraphError(message=f"(#100) {explanation}", code=100)
 
 
+def invalid_parameter(subcode: int | None, title: str, message: str, *, blame: str | None = None) -> GraphError:
+    """Error 100 with words for people, as the management of templates and numbers refuses things."""
+    return GraphError(
+        message="Invalid parameter",
+        code=100,
+        subcode=subcode,
+        is_transient=False,
+        user_title=title,
+        user_message=message,
+        data={"blame_field_specs": [[blame]]} if blame else None,
+    )
+
+
 def too_much_data() -> GraphError:
     return GraphError(
         message="Please reduce the amount of data you're asking for, then retry your request",

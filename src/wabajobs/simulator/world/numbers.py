@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from wabajobs.simulator.errors import GraphError, bad_parameter
+from wabajobs.simulator.errors import GraphError, bad_parameter, invalid_parameter
 from wabajobs.simulator.world import template_writes
 from wabajobs.simulator.world.nodes import Business, Number, Waba
 
@@ -168,7 +168,7 @@ def add(
     country, national = split(cc, phone_number)
     others = the_same(world, country, national)
     if any(other.waba_id == waba.id for other in others):
-        raise _parameter(2388012, "Phone number already in your list", "Choose another phone number.")
+        raise invalid_parameter(2388012, "Phone number already in your list", "Choose another phone number.")
     if migrate:
         return _begin_migration(world, waba, others)
     if verified_name is None:
@@ -263,7 +263,7 @@ def _begin_migration(world: World, waba: Waba, others: list[Number]) -> Number:
     source = next((other for other in others if other.registered), next(iter(others), None))
     reason = _why_it_stays(world, waba, source)
     if reason or source is None:
-        raise _parameter(2388103, "Phone number cannot be migrated", STAY[reason or "add_directly"])
+        raise invalid_parameter(2388103, "Phone number cannot be migrated", STAY[reason or "add_directly"])
     if world.now() < source.maintenance_until:
         raise _maintenance()
     if _business_of(world, source) != waba.business_id:
@@ -340,7 +340,7 @@ def send_code(world: World, number: Number, *, method: str, language: str) -> Se
     """Send a code to the number's owner, by SMS or a call; an older one is void then."""
     check_there(number)
     if _migration_over(world, number):
-        raise _parameter(
+        raise invalid_parameter(
             2388091, "Cannot send the code", "This phone number is not being migrated, so no code can be sent."
         )
     if code_status(world, number) == "VERIFIED":
@@ -364,7 +364,7 @@ def verify(world: World, number: Number, code: str) -> None:
     """Take the code that the owner got."""
     check_there(number)
     if _migration_over(world, number):
-        raise _parameter(
+        raise invalid_parameter(
             2388093, "Cannot verify the code", "This phone number is not being migrated, so no code is expected."
         )
     now, (most, wait) = world.now(), world.config.code_guesses
@@ -481,9 +481,11 @@ def _check_owned(world: World, number: Number, backup: dict[str, Any] | None) ->
         return None
     source = _source(world, number)
     if source is None or not verified:
-        raise _parameter(2388001, "Cannot migrate phone number", "The ownership of the number is not confirmed.")
+        raise invalid_parameter(
+            2388001, "Cannot migrate phone number", "The ownership of the number is not confirmed."
+        )
     if source.pin is not None:
-        raise _parameter(
+        raise invalid_parameter(
             2388001, "Cannot migrate phone number", "Turn two-step verification off at the source account first."
         )
     if now < source.maintenance_until:
@@ -767,19 +769,8 @@ def _refused(code: int, message: str, details: str, *, status: int = 400) -> Gra
     )
 
 
-def _parameter(subcode: int, title: str, text: str) -> GraphError:
-    return GraphError(
-        message="Invalid parameter",
-        code=100,
-        subcode=subcode,
-        is_transient=False,
-        user_title=title,
-        user_message=text,
-    )
-
-
 def _maintenance() -> GraphError:
-    return _parameter(
+    return invalid_parameter(
         2494100,
         "Phone number in maintenance",
         "The phone number is in maintenance mode. Please try again in a few minutes.",

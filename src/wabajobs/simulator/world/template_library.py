@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from wabajobs.simulator.errors import GraphError, bad_parameter
+from wabajobs.simulator.errors import GraphError, bad_parameter, invalid_parameter
 from wabajobs.simulator.world import template_rules as rules
 
 LANGUAGES = ("en_US", "en_GB")
@@ -169,7 +169,7 @@ def found(name: str, language: str, category: str) -> LibraryTemplate:
         where = f" in {language}" if named else ""
         raise bad_parameter(f"There is no template {name[:100]} in the Template Library{where}")
     if chosen.category != category:
-        raise rules.refusal(
+        raise invalid_parameter(
             None,
             "Message Template Category Does Not Match",
             f"The category of the library's template {name} is {chosen.category}.",
@@ -227,7 +227,7 @@ def _url(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _input_missing(kind: str) -> GraphError:
-    return rules.refusal(
+    return invalid_parameter(
         2388043,
         'Message template "library_template_button_inputs" param is missing expected field(s)',
         f"button of type {kind} is missing expected input",

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from wabajobs.simulator.errors import GraphError, bad_parameter
+from wabajobs.simulator.errors import GraphError, bad_parameter, invalid_parameter
 
 NAME_MOST = 512
 HEADER_MOST = 60
@@ -120,21 +120,8 @@ class Surroundings:
 # How it is said
 
 
-def refusal(subcode: int | None, title: str, message: str, *, blame: str | None = None) -> GraphError:
-    """Error 100 in the shape that the refusals of templates have."""
-    return GraphError(
-        message="Invalid parameter",
-        code=100,
-        subcode=subcode,
-        is_transient=False,
-        user_title=title,
-        user_message=message,
-        data={"blame_field_specs": [[blame]]} if blame else None,
-    )
-
-
 def _missing(kind: str, *fields: str) -> GraphError:
-    return refusal(
+    return invalid_parameter(
         2388043,
         'Message template "components" param is missing expected field(s)',
         f"component of type {kind} is missing expected field(s) ({', '.join(fields)})",
@@ -143,7 +130,7 @@ def _missing(kind: str, *fields: str) -> GraphError:
 
 
 def _unexpected(kind: str, *fields: str) -> GraphError:
-    return refusal(
+    return invalid_parameter(
         2388042,
         'Message template "components" param contains unexpected field(s)',
         f"component of type {kind} has unexpected field(s) ({', '.join(fields)})",
@@ -152,7 +139,7 @@ def _unexpected(kind: str, *fields: str) -> GraphError:
 
 
 def _too_long(what: str, most: int, *, blame: str = "components") -> GraphError:
-    return refusal(
+    return invalid_parameter(
         2388040,
         "Character Limit Exceeded",
         f"The {what} field cannot exceed {most} characters.",
@@ -161,20 +148,20 @@ def _too_long(what: str, most: int, *, blame: str = "components") -> GraphError:
 
 
 def _bad_header(message: str) -> GraphError:
-    return refusal(2388047, "Message Header Format is Incorrect", message, blame="components")
+    return invalid_parameter(2388047, "Message Header Format is Incorrect", message, blame="components")
 
 
 def _bad_body(message: str) -> GraphError:
-    return refusal(2388072, "Message Body Format is Incorrect", message, blame="components")
+    return invalid_parameter(2388072, "Message Body Format is Incorrect", message, blame="components")
 
 
 def _bad_footer(message: str) -> GraphError:
-    return refusal(2388073, "Message Footer Format is Incorrect", message, blame="components")
+    return invalid_parameter(2388073, "Message Footer Format is Incorrect", message, blame="components")
 
 
 def _bad_buttons(message: str) -> GraphError:
     """No source names a subcode for what is wrong with buttons."""
-    return refusal(None, "Message Buttons are Incorrect", message, blame="components")
+    return invalid_parameter(None, "Message Buttons are Incorrect", message, blame="components")
 
 
 # Name, language, category, time to live
@@ -185,14 +172,14 @@ def check_name(name: str) -> None:
     if len(name) > NAME_MOST:
         raise _too_long("name", NAME_MOST, blame="name")
     if not _NAME.fullmatch(name):
-        raise refusal(
+        raise invalid_parameter(
             2388046,
             "Name Format is Incorrect",
             "Message template name can only have lowercase letters, digits and underscores.",
             blame="name",
         )
     if name in SAMPLE_NAMES:
-        raise refusal(
+        raise invalid_parameter(
             2388155,
             "Name is Reserved",
             f'The name "{name}" is reserved for sample templates. Choose another name.',
@@ -230,7 +217,7 @@ def checked_components(
     kinds = [one["type"] for one in given]
     for kind, times in Counter(kinds).items():
         if times > 1:
-            raise refusal(
+            raise invalid_parameter(
                 None,
                 "Message Template Components are Incorrect",
                 f"There can be only one component of type {kind}.",
@@ -383,7 +370,7 @@ class _Checker:
         bare = text.strip(_EDGE)
         found = list(pattern.finditer(bare))
         if found[0].start() == 0 or found[-1].end() == len(bare):
-            raise refusal(
+            raise invalid_parameter(
                 2388299,
                 "Template Has Leading or Trailing Params",
                 "Variables can't be at the start or end of the template.",
@@ -391,7 +378,7 @@ class _Checker:
             )
         words = len(_WORD.findall(pattern.sub(" ", text)))
         if words < self.around.words_per_variable * variables + 1:
-            raise refusal(
+            raise invalid_parameter(
                 2388293,
                 "Parameters Words Ratio Exceeds Limit",
                 "This template has too many variables for its length. Reduce the number of variables or increase "
@@ -457,7 +444,7 @@ class _Checker:
             case "FLOW":
                 return {**button, **self._flow(given)}
             case "CATALOG" | "MPM" | "SPM" if not self.around.has_catalog:
-                raise refusal(
+                raise invalid_parameter(
                     2388027,
                     "Catalog is Missing",
                     "No product catalog is connected to this WhatsApp Business Account.",
@@ -483,11 +470,13 @@ class _Checker:
         _only("CAROUSEL", given, "cards")
         cards = given.get("cards")
         if not isinstance(cards, list) or not 2 <= len(cards) <= 10:
-            raise refusal(None, "Carousel is Incorrect", "A carousel has 2 to 10 cards.", blame="components")
+            raise invalid_parameter(
+                None, "Carousel is Incorrect", "A carousel has 2 to 10 cards.", blame="components"
+            )
         checked = [self._card(card) for card in cards]
         shapes = {tuple((one["type"], one.get("format")) for one in card["components"]) for card in checked}
         if len(shapes) > 1:
-            raise refusal(
+            raise invalid_parameter(
                 None,
                 "Carousel is Incorrect",
                 "All cards of a carousel must have the same components.",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from wabajobs.simulator.errors import GraphError, bad_parameter
+from wabajobs.simulator.errors import GraphError, bad_parameter, invalid_parameter
 from wabajobs.simulator.world import template_life as life
 from wabajobs.simulator.world import template_rules as rules
 from wabajobs.simulator.world.nodes import Business, Flow, Waba
@@ -82,14 +82,14 @@ def check_free(world: World, waba: Waba, name: str, language: str, category: str
     existing = _named(world, waba, name, language)
     blocked = max(waba.deleted_names.get(key, 0.0) for key in (name, f"{name}/{language}"))
     if blocked > world.now() or (existing and existing.status == "PENDING_DELETION"):
-        raise rules.refusal(
+        raise invalid_parameter(
             2388023,
             "Message Template Language is Being Deleted",
             f"New {language} content can't be added while the existing {language} content is being deleted. "
             "Try again in 4 weeks or create a new message template.",
         )
     if existing:
-        raise rules.refusal(
+        raise invalid_parameter(
             2388024,
             "Content in This Language Already Exists",
             f"There is already {language} content for this template. Create a new template and try again.",
@@ -101,7 +101,7 @@ def check_category(world: World, waba: Waba, name: str, category: str) -> None:
     """The template's other languages have the same category."""
     other = next((one.category for one in world.listed(waba) if one.name == name), category)
     if other != category:
-        raise rules.refusal(
+        raise invalid_parameter(
             world.config.template_category_subcode,
             "Message Template Category Does Not Match",
             f"The category of the template {name} is {other}; its translations have the same.",
@@ -116,7 +116,7 @@ def _named(world: World, waba: Waba, name: str, language: str) -> Template | Non
 def check_room(world: World, waba: Waba, *, more: int = 1) -> None:
     """The WABA may have so many more templates, and may have them created in this hour."""
     if len(world.listed(waba)) + more > limit_of(world, waba):
-        raise rules.refusal(
+        raise invalid_parameter(
             2388019,
             "Message Template Limit Exceeded",
             f"This WhatsApp Business Account can have at most {limit_of(world, waba)} message templates.",
@@ -129,7 +129,7 @@ def check_room(world: World, waba: Waba, *, more: int = 1) -> None:
 def _too_many_creations(world: World) -> GraphError:
     """No source says what this quota answers; the knob chooses between the two likely codes."""
     if world.config.template_creations_code == 100:
-        return rules.refusal(
+        return invalid_parameter(
             None,
             "Too Many Message Templates Created",
             "You can create at most 100 message templates per hour for a WhatsApp Business Account.",
@@ -204,7 +204,7 @@ def edit(
     changes: dict[str, Any] = dict(options or {})
     if category is not None and category != template.category:
         if template.status == "APPROVED":
-            raise rules.refusal(
+            raise invalid_parameter(
                 None,
                 "Message Template Category Can't be Changed",
                 "The category of an approved template can't be changed.",
@@ -238,7 +238,7 @@ def check_editable(world: World, template: Template) -> None:
 
 
 def _unchangeable(message: str) -> GraphError:
-    return rules.refusal(2388039, "Message Template Status Can't be Changed", message)
+    return invalid_parameter(2388039, "Message Template Status Can't be Changed", message)
 
 
 def apply(world: World, waba: Waba, template: Template, **changes: Any) -> Template:
@@ -379,7 +379,7 @@ def _of_ids(world: World, waba: Waba, ids: Sequence[str], *, most: int) -> list[
 
 def _unknown_template(which: str) -> GraphError:
     """The subcode is one seen in answers; Meta's table of codes does not list it."""
-    return rules.refusal(
+    return invalid_parameter(
         2593002,
         "Message Template Not Found",
         f"There is no message template {which[:100]} in this WhatsApp Business Account.",
