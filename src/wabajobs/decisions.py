@@ -66,9 +66,7 @@ class Pause:
         return self.scope.type is ScopeType.ALL or self.scope == Scope(ScopeType.QUEUE, queue)
 
     def __str__(self) -> str:
-        until = f", until {self.ends_at:%Y-%m-%d %H:%M} UTC" if self.ends_at else ""
-        since = f"{self.created_at:%H:%M} UTC"
-        return f"{self.scope} is paused by {self.actor} since {since} ({self.reason}{until})"
+        return f"{self.scope} is paused {_by_whom(self)}"
 
 
 @dataclass(frozen=True)
@@ -115,9 +113,12 @@ class Override:
     ends_at: datetime | None = None
 
     def __str__(self) -> str:
-        until = f", until {self.ends_at:%Y-%m-%d %H:%M} UTC" if self.ends_at else ""
-        since = f"{self.created_at:%H:%M} UTC ({self.reason}{until})"
-        return f"the breaker of {self.scope} is held {self.stand} by {self.actor} since {since}"
+        return f"the breaker of {self.scope} is held {self.stand} {_by_whom(self)}"
+
+
+def _by_whom(decision: Pause | Override) -> str:
+    until = f", until {decision.ends_at:%Y-%m-%d %H:%M} UTC" if decision.ends_at else ""
+    return f"by {decision.actor} since {decision.created_at:%H:%M} UTC ({decision.reason}{until})"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from rich.table import Table
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.cli.brakes import NOT_IN_FORCE, actor
 from wabajobs.cli.house import house
-from wabajobs.cli.look import bar
+from wabajobs.cli.look import budget_cells, budget_table
 from wabajobs.cli.say import Span, answer, as_json, out, report, short
 from wabajobs.decisions import Limit, Stand
 from wabajobs.gate import AppReading, BreakerReading, Quota, Spender, WindowReading
@@ -207,18 +207,10 @@ def _window_facts(window: WindowReading) -> dict[str, Any]:
 
 
 def _windows_table(reading: AppReading) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("budget", "", "ours", "others", "limit", "window", *ServiceClass, "at this rate"):
-        left = name in {"budget", "", "at this rate"}
-        table.add_column(name, justify="left" if left else "right", no_wrap=name == "budget", overflow="fold")
+    table = budget_table(*ServiceClass, "at this rate", left="at this rate")
     for window in reading.windows:
         table.add_row(
-            window.scope,
-            bar(window.used, window.others, window.limit),
-            str(window.used),
-            str(window.others),
-            str(window.limit),
-            short(window.window),
+            *budget_cells(window),
             *(str(window.usable.get(service_class, "")) for service_class in ServiceClass),
             _forecast(window),
         )

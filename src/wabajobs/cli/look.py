@@ -3,13 +3,14 @@
 import time
 
 import click
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from wabajobs.cli.house import house
 from wabajobs.cli.say import answer, as_json, out, short
+from wabajobs.gate import WindowReading
 from wabajobs.status import QueueStatus, Status, look
 from wabajobs.wiring import House
 
@@ -85,26 +86,35 @@ def _queue_row(queue: QueueStatus) -> tuple[str, ...]:
 
 
 def _budgets(now: Status) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("budget", "", "ours", "others", "limit", "window", "on the wire"):
-        left = name in {"budget", ""}
-        table.add_column(name, justify="left" if left else "right", no_wrap=name == "budget", overflow="fold")
+    table = budget_table("on the wire")
     for app in now.apps:
         for window in app.windows:
-            table.add_row(
-                window.scope,
-                bar(window.used, window.others, window.limit),
-                str(window.used),
-                str(window.others),
-                str(window.limit),
-                short(window.window),
-                str(app.in_flight),
-            )
+            table.add_row(*budget_cells(window), str(app.in_flight))
     return table
 
 
-def bar(used: int, others: int, limit: int) -> Text:
-    """Draw how full a budget is."""
+def budget_table(*more: str, left: str = "") -> Table:
+    """Begin a table of budgets, with columns besides the usual; `left` is one of text."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("budget", "", "ours", "others", "limit", "window", *more):
+        justify: JustifyMethod = "left" if name in {"budget", "", left} else "right"
+        table.add_column(name, justify=justify, no_wrap=name == "budget", overflow="fold")
+    return table
+
+
+def budget_cells(window: WindowReading) -> tuple[RenderableType, ...]:
+    """Fill the usual columns of a budget's row."""
+    return (
+        window.scope,
+        _bar(window.used, window.others, window.limit),
+        str(window.used),
+        str(window.others),
+        str(window.limit),
+        short(window.window),
+    )
+
+
+def _bar(used: int, others: int, limit: int) -> Text:
     limit = max(1, limit)
     ours = min(_BAR, round(_BAR * used / limit))
     theirs = min(_BAR - ours, round(_BAR * others / limit))

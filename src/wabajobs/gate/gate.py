@@ -118,7 +118,7 @@ class Gate:
         """Settle permits that were not used, in one round trip. Raises `GateUnavailable`."""
         unused = Report(outcome=Outcome.UNUSED)
         self._scripts.run_many(
-            "settle", [self._lesson(permit, unused) for permit in permits if not permit.unasked]
+            "settle", [self._settlement(permit, unused) for permit in permits if not permit.unasked]
         )
 
     def forecast(self, calls: Sequence[Call]) -> list[Wait | None]:
@@ -142,7 +142,7 @@ class Gate:
         """
         if permit.unasked:
             return ()
-        reply = self._scripts.run("settle", *self._lesson(permit, report))
+        reply = self._scripts.run("settle", *self._settlement(permit, report))
         return replies.changes_of(reply, names=keys.names(permit.call))
 
     def tell(self, decisions: Decisions, *, instead: bool = False) -> bool:
@@ -177,10 +177,8 @@ class Gate:
         Whoever asks regularly keeps the gate awake: one to which nobody speaks lets nothing pass.
         """
         silence = _microseconds(self._settings.silence_seconds)
-        revisions = [
-            replies.text(self._scripts.run("told", (keys.told(app),), (self._now(), silence)))
-            for app in self._apps
-        ]
+        asked = [((keys.told(app),), (self._now(), silence)) for app in self._apps]
+        revisions = [replies.text(answer) for answer in self._scripts.run_many("told", asked)]
         return min(map(int, revisions)) if revisions and all(revisions) else None
 
     def await_started(self, scope: Scope) -> int:
@@ -239,29 +237,22 @@ class Gate:
         """Write a call down as the script wants it: keys and arguments."""
         names = keys.names(call)
         asked = (
-            keys.told(call.app),
-            keys.wire(call.app),
-            keys.inactive(call.app),
-            *names.windows,
-            *names.breaker_keys,
+            *(keys.told(call.app), keys.wire(call.app), keys.inactive(call.app)),
+            *(*names.windows, *names.breaker_keys),
         )
         rules = self._rules_for(call.app, call.service_class, reads=call.reads)
         args: list[str | int] = [rules, self._now(), mode, _on_wire(id, call), id, call.waba or "", call.cost]
         args += [_spender(call), len(names.budgets), *names.budgets, *names.decisions]
         return names, (asked, args)
 
-    def _lesson(self, permit: Permit, report: Report) -> tuple[Sequence[str], Sequence[str | int]]:
+    def _settlement(self, permit: Permit, report: Report) -> tuple[Sequence[str], Sequence[str | int]]:
         """Write down how a call ended as the script wants it: keys and arguments."""
         call = permit.call
         names = keys.names(call)
         slow = report.seconds >= self._settings.slow_call_seconds
         touched = (
-            keys.told(call.app),
-            keys.wire(call.app),
-            keys.tripped(call.app),
-            keys.inactive(call.app),
-            *names.windows,
-            *names.breaker_keys,
+            *(keys.told(call.app), keys.wire(call.app), keys.tripped(call.app), keys.inactive(call.app)),
+            *(*names.windows, *names.breaker_keys),
         )
         rules = self._rules_for(call.app, call.service_class)
         args: list[str | int] = [rules, self._now(), _on_wire(permit.id, call)]

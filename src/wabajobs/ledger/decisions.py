@@ -4,7 +4,19 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Column, Connection, Select, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from wabajobs.decisions import Decisions, Limit, Override, Pause, Scope, ScopeType, Stand
 from wabajobs.ledger.database import Database, upsert
@@ -55,11 +67,7 @@ class DecisionRecords:
         with self._database.write() as connection:
             lifted = [_as_pause(row) for row in connection.execute(_LIVE_PAUSES.where(*of_scope), {"now": now})]
             if lifted:
-                connection.execute(
-                    update(PauseRow)
-                    .where(PauseRow.id.in_([pause.id for pause in lifted]))
-                    .values(lifted_at=now, lifted_by=actor, lift_reason=reason)
-                )
+                _lift(connection, PauseRow, lifted, reason=reason, actor=actor, now=now)
                 _bump(connection)
         return lifted
 
@@ -185,10 +193,12 @@ def _pauses() -> Select[Any]:
     return select(*columns)
 
 
-_LIVE: Final = and_(
-    PauseRow.lifted_at.is_(None), or_(PauseRow.ends_at.is_(None), PauseRow.ends_at > bindparam("now"))
-)
-_LIVE_PAUSES: Final = _pauses().where(_LIVE).order_by(PauseRow.id)
+def _live(rows: type[PauseRow | OverrideRow]) -> ColumnElement[bool]:
+    return and_(rows.lifted_at.is_(None), or_(rows.ends_at.is_(None), rows.ends_at > bindparam("now")))
+
+
+_LIVE_PAUSES: Final = _pauses().where(_live(PauseRow)).order_by(PauseRow.id)
+_LIVE_OVERRIDES: Final = select(OverrideRow.__table__).where(_live(OverrideRow)).order_by(OverrideRow.id)
 
 
 def live_pauses(connection: Connection, now: datetime) -> list[Pause]:
@@ -210,12 +220,7 @@ def _limits(connection: Connection) -> list[Limit]:
 
 
 def _live_overrides(connection: Connection, now: datetime) -> list[Override]:
-    live = (
-        select(OverrideRow.__table__)
-        .where(OverrideRow.lifted_at.is_(None), or_(OverrideRow.ends_at.is_(None), OverrideRow.ends_at > now))
-        .order_by(OverrideRow.id)
-    )
-    return [_as_override(row) for row in connection.execute(live)]
+    return [_as_override(row) for row in connection.execute(_LIVE_OVERRIDES, {"now": now})]
 
 
 def _lift_overrides(
@@ -223,12 +228,24 @@ def _lift_overrides(
 ) -> list[Override]:
     live = [one for one in _live_overrides(connection, now) if one.scope == scope]
     if live:
-        connection.execute(
-            update(OverrideRow)
-            .where(OverrideRow.id.in_([one.id for one in live]))
-            .values(lifted_at=now, lifted_by=actor, lift_reason=reason)
-        )
+        _lift(connection, OverrideRow, live, reason=reason, actor=actor, now=now)
     return live
+
+
+def _lift(
+    connection: Connection,
+    rows: type[PauseRow | OverrideRow],
+    decisions: Iterable[Pause | Override],
+    *,
+    reason: str,
+    actor: str,
+    now: datetime,
+) -> None:
+    connection.execute(
+        update(rows)
+        .where(rows.id.in_([one.id for one in decisions]))
+        .values(lifted_at=now, lifted_by=actor, lift_reason=reason)
+    )
 
 
 def _as_override(row) -> Override:  # type: ignore[no-untyped-def]

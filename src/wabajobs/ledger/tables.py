@@ -184,58 +184,45 @@ class EventRow(Base):
     detail: Mapped[dict[str, Any] | None]
 
 
-class PauseRow(Base):
-    """A pause, live until it ends or somebody lifts it; kept for ever after."""
+class Lifted:
+    """What somebody decided: live until it ends or somebody lifts it; kept for ever after."""
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    reason: Mapped[str] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(String(120))
+    created_at: Mapped[datetime]
+    ends_at: Mapped[datetime | None]
+    lifted_at: Mapped[datetime | None]
+    lifted_by: Mapped[str | None] = mapped_column(String(120))
+    lift_reason: Mapped[str | None] = mapped_column(Text)
+
+
+def _live_index(name: str, *columns: str) -> Index:
+    live = text("lifted_at IS NULL")
+    return Index(name, *columns, sqlite_where=live, postgresql_where=live)
+
+
+class PauseRow(Lifted, Base):
+    """A pause."""
 
     __tablename__ = "pauses"
 
-    id: Mapped[int] = mapped_column(Serial, primary_key=True)
     scope_type: Mapped[str] = mapped_column(String(16))
     scope_name: Mapped[str] = mapped_column(String(120))
-    reason: Mapped[str] = mapped_column(Text)
     notice: Mapped[str | None] = mapped_column(Text)
-    actor: Mapped[str] = mapped_column(String(120))
-    created_at: Mapped[datetime]
-    ends_at: Mapped[datetime | None]
-    lifted_at: Mapped[datetime | None]
-    lifted_by: Mapped[str | None] = mapped_column(String(120))
-    lift_reason: Mapped[str | None] = mapped_column(Text)
 
-    __table_args__ = (
-        Index(
-            "ix_pauses_live",
-            "scope_type",
-            "scope_name",
-            sqlite_where=text("lifted_at IS NULL"),
-            postgresql_where=text("lifted_at IS NULL"),
-        ),
-    )
+    __table_args__ = (_live_index("ix_pauses_live", "scope_type", "scope_name"),)
 
 
-class OverrideRow(Base):
-    """How a breaker must stand, until it ends or somebody lifts it; kept for ever after."""
+class OverrideRow(Lifted, Base):
+    """How a breaker must stand."""
 
     __tablename__ = "overrides"
 
-    id: Mapped[int] = mapped_column(Serial, primary_key=True)
     scope: Mapped[str] = mapped_column(String(120))
     stand: Mapped[str] = mapped_column(String(8))
-    reason: Mapped[str] = mapped_column(Text)
-    actor: Mapped[str] = mapped_column(String(120))
-    created_at: Mapped[datetime]
-    ends_at: Mapped[datetime | None]
-    lifted_at: Mapped[datetime | None]
-    lifted_by: Mapped[str | None] = mapped_column(String(120))
-    lift_reason: Mapped[str | None] = mapped_column(Text)
 
-    __table_args__ = (
-        Index(
-            "ix_overrides_live",
-            "scope",
-            sqlite_where=text("lifted_at IS NULL"),
-            postgresql_where=text("lifted_at IS NULL"),
-        ),
-    )
+    __table_args__ = (_live_index("ix_overrides_live", "scope"),)
 
 
 class LimitRow(Base):

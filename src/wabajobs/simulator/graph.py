@@ -265,11 +265,9 @@ class Graph:
         if route and route.header_only and "authorization" not in call.headers:
             raise errors.token_missing()
         if app is None:
-            raise (
-                (self.token_error(call) or errors.token_wrong())
-                if not (route and route.client)
-                else (errors.no_such_app())
-            )
+            if route and route.client:
+                raise errors.no_such_app()
+            raise self.token_error(call) or errors.token_wrong()
         refusal, case.counted = self._admit(case, app)
         if refusal:
             case.refused = True

@@ -471,18 +471,15 @@ class Limits:
         return calls * 100 // limit, int(percent * config.time_factor), int(percent * config.cputime_factor)
 
     def _app_refusal(self) -> GraphError:
-        return GraphError(
-            message="(#4) Application request limit reached",
-            code=4,
-            status=self._config.app_refusal_status,
-            is_transient=self._config.app_refusal_transient,
-            subcode=self._config.refusal_subcode,
-        )
+        return self._platform_refusal(4, "Application request limit reached")
 
     def _user_refusal(self) -> GraphError:
+        return self._platform_refusal(17, "User request limit reached")
+
+    def _platform_refusal(self, code: int, message: str) -> GraphError:
         return GraphError(
-            message="(#17) User request limit reached",
-            code=17,
+            message=f"(#{code}) {message}",
+            code=code,
             status=self._config.app_refusal_status,
             is_transient=self._config.app_refusal_transient,
             subcode=self._config.refusal_subcode,

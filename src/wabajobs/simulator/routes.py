@@ -161,11 +161,6 @@ class Router:
         """The route of a call whose path begins with an object of this kind, or with no object."""
         return self.table.get((call.method, _key(call, kind)))
 
-    def methods(self, call: Call, *, kind: str | None) -> list[str]:
-        """The methods that the call's path knows."""
-        key = _key(call, kind)
-        return [method for method, path in self.table if path == key]
-
     def edges(self, kind: str) -> list[str]:
         """The lists that may be read, or expanded, of an object of this kind."""
         start = f"{{{kind}}}/"

@@ -117,11 +117,6 @@ class World:
         found = self.nodes.get(object_id)
         return self._template(object_id) if found is None else found
 
-    def kind_of(self, object_id: str) -> str | None:
-        """What an id in a path stands for, or nothing."""
-        node = self.node(object_id)
-        return node.kind if node else None
-
     def waba_of(self, node: Node | None) -> Waba | None:
         """The WABA that an object is, or belongs to."""
         if isinstance(node, Waba):
