@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import zip_longest
 from typing import Any
 
@@ -14,11 +15,12 @@ from wabajobs.clock import Clock
 from wabajobs.errors import Held, LeaseLost, LedgerUnavailable, WabajobsError
 from wabajobs.kinds import Catalogue, Graph, Step, Templates
 from wabajobs.leases import Leases
-from wabajobs.ledger import Ledger
+from wabajobs.ledger import Ending, Ledger
 from wabajobs.operation import Operation
 from wabajobs.outcome import Done, Failed, Hold, NotBegun, Outcome
 from wabajobs.permits import Client, Gate, PermittedGraph
 from wabajobs.settings import Settings
+from wabajobs.together import Together
 
 _RECORD_AGAIN_SECONDS = 0.5
 
@@ -37,19 +39,29 @@ class Bench:
     worker: str
     """The name under which the ledger knows this worker."""
 
+    @cached_property
+    def begin(self) -> Together[tuple[str, int], Operation | NotBegun]:
+        """Begins attempts under leases `(id, fence)`; those of several threads in one transaction."""
+        return Together(self._begin_all)
+
+    @cached_property
+    def record(self) -> Together[Ending, None]:
+        """Records how attempts ended; those of several threads in one transaction. Raises `LeaseLost`."""
+        return Together(self._record_all)
+
+    def _begin_all(self, leases: Sequence[tuple[str, int]]) -> list[Operation | NotBegun]:
+        now = self.clock.now()
+        return self.ledger.operations.begin_all(leases, worker=self.worker, now=now, lease=self.leases.length)
+
+    def _record_all(self, endings: Sequence[Ending]) -> list[LeaseLost | None]:
+        return self.ledger.operations.record_all(endings, worker=self.worker, now=self.clock.now())
+
 
 def perform(operation_id: str, fence: int, *, bench: Bench) -> Outcome:
     """Make one attempt at an operation under the lease `fence`. Returns how it ended."""
     since = time.monotonic()
-    now = bench.clock.now()
     try:
-        operation = bench.ledger.operations.begin(
-            operation_id,
-            fence,
-            worker=bench.worker,
-            now=now,
-            lease=bench.leases.length,
-        )
+        operation = bench.begin((operation_id, fence))
     except LedgerUnavailable as error:
         return NotBegun(f"not begun: {error}", settled=False)
     if isinstance(operation, NotBegun):
@@ -93,9 +105,7 @@ def _record(
     """Write the outcome down, and return it; while the database is away, for as long as the lease may be ours."""
     while True:
         try:
-            bench.ledger.operations.record(
-                operation.id, operation.fence, outcome, worker=bench.worker, now=bench.clock.now()
-            )
+            bench.record(Ending(operation, outcome))
         except LedgerUnavailable:
             with suppress(Held):  # that the worker is to stop is no reason to forget what has happened
                 may_go_on()

@@ -6,37 +6,33 @@ Just in time: no more are out than the living workers can work at. One dispatche
 import os
 import socket
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Protocol
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from wabajobs import events
 from wabajobs.clock import Clock
-from wabajobs.decisions import Pause
 from wabajobs.errors import NotReady, WabajobsError
-from wabajobs.gate import Call, Wait
 from wabajobs.kinds import Catalogue
-from wabajobs.ledger import DISPATCHER, Ledger, Need
+from wabajobs.ledger import DISPATCHER, Ledger, Line
 from wabajobs.operation import Operation
+from wabajobs.partners import Partners
+from wabajobs.picking import Forecaster, Picker, Rules
 from wabajobs.settings import DispatchSettings
 from wabajobs.signals import Presence
+from wabajobs.slots import Slots
+from wabajobs.turns import Pool, Turns
 
 Send = Callable[[Sequence[Operation]], Sequence[Operation]]
 """Publishes what was released; returns what could not be published."""
 
 
-class Forecaster(Protocol):
-    """What is asked of the gate."""
-
-    def forecast(self, calls: Sequence[Call]) -> Sequence[Wait | None]:
-        """Say of each call what it would have to wait for now; nothing is charged."""
-        ...
-
-
 _BREATH_SECONDS = 0.005
 """Between two turns that release something: the slots that become free meanwhile are filled together."""
+_SCAN_SHARE = 0.1
+"""Part of its time in which a dispatcher may look for lines with work: with thousands of them that takes long."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,7 @@ class Turn:
 
     released: int = 0
     look_again: timedelta | None = None
-    """When the gate would let something pass that it refuses now."""
+    """When something may go that may not go now."""
 
     def __add__(self, other: "Turn") -> "Turn":
         waits = [wait for wait in (self.look_again, other.look_again) if wait is not None]
@@ -53,7 +49,15 @@ class Turn:
 
     def rest(self, at_most: float) -> float:
         """Return how many seconds there is nothing to do, unless somebody rings."""
-        return at_most if self.look_again is None else min(at_most, self.look_again.total_seconds())
+        return at_most if self.look_again is None else min(at_most, max(0.0, self.look_again.total_seconds()))
+
+
+@dataclass
+class _Known:
+    """The lines of one queue that had something ready when we looked, and still may."""
+
+    lines: set[Line]
+    good_until: float
 
 
 class Dispatcher:
@@ -69,6 +73,8 @@ class Dispatcher:
         send: Send,
         clock: Clock,
         settings: DispatchSettings,
+        partners: Partners,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Release to the living workers through `send`."""
         self._ledger = ledger
@@ -78,6 +84,10 @@ class Dispatcher:
         self._send = send
         self._clock = clock
         self._settings = settings
+        self._partners = partners
+        self._monotonic = monotonic
+        self._turns = Turns(weight=partners.weight, lower_share=settings.lower_share)
+        self._known: dict[str, _Known] = {}
         # Host and process alone do not tell two containers apart that share the host's name.
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self._leads = False
@@ -110,72 +120,77 @@ class Dispatcher:
         return len(sentences)
 
     def release_due(self) -> Turn:
-        """Send what is due, and would be admitted now, to the workers that can begin it now."""
-        names = self._kinds.names
-        living = self._presence.living(names)
-        slots = {name: sum(worker.slots for worker in living[name]) for name in names}
-        if not any(slots.values()):
-            return Turn()
-        out = self._ledger.operations.out(names)
-        free = {name: slots[name] - out[name] for name in names if slots[name] > out[name]}
-        if not free:
-            return Turn()
-        pauses = self._ledger.decisions.pauses(now=self._clock.now())
-        return sum((self._release(name, free[name], pauses) for name in free), Turn())
+        """Send what may go, and would be admitted now, to the workers that can begin it now."""
+        now = self._clock.now()
+        wakes = self._wake(now)
+        living = self._presence.living(self._kinds.names)
+        workers = [worker for theirs in living.values() for worker in theirs]
+        if not workers:
+            return wakes
+        out = self._ledger.operations.out()
+        slots = Slots(workers, _by(0, out))
+        self._partners.refresh()
+        rules = Rules(pauses=self._ledger.decisions.pauses(now=now), at_most=self._partners.at_most)
+        picker = Picker(
+            ledger=self._ledger,
+            gate=self._gate,
+            settings=self._settings,
+            turns=self._turns,
+            slots=slots,
+            out=_by(1, out),
+            rules=rules,
+            now=now,
+        )
+        return sum((self._serve(pool, picker) for pool in slots.pools()), wakes)
 
-    def _release(self, kind: str, at_most: int, pauses: Collection[Pause]) -> Turn:
-        due, look_again = self._affordable(kind, at_most, pauses)
+    def _wake(self, now: datetime) -> Turn:
+        """Let those queue again whose hold is over; say when the next one's is."""
+        due = self._ledger.operations.next_wake()
+        if due is not None and due <= now:
+            self._ledger.operations.wake(now=now)
+            self._known.clear()
+            due = self._ledger.operations.next_wake()
+        return Turn(look_again=None if due is None else due - now)
+
+    def _serve(self, pool: Pool, picker: Picker) -> Turn:
+        queues = [queue for queue in sorted(pool) if picker.slots.has(queue)]
+        if not queues:
+            return Turn()
+        picked = picker.pick(pool, [line for queue in queues for line in self._lines(queue, picker.waits)])
+        for line in picker.dry:
+            if line.kind in self._known:
+                self._known[line.kind].lines.discard(line)
+        return Turn(self._release(picked), min(picker.waits, default=None))
+
+    def _lines(self, queue: str, waits: list[timedelta]) -> set[Line]:
+        """Return the queue's lines with work, and when to look for others if these are not quite new."""
+        known = self._known.get(queue)
+        began = self._monotonic()
+        if known is not None and began < known.good_until:
+            waits.append(timedelta(seconds=known.good_until - began))
+            return known.lines
+        found = set(self._ledger.operations.lines([queue]))
+        self._known[queue] = _Known(found, began + (self._monotonic() - began) / _SCAN_SHARE)
+        return found
+
+    def _release(self, picked: Sequence[Operation]) -> int:
         released = self._ledger.operations.release(
-            due, now=self._clock.now(), lease=timedelta(seconds=self._settings.release_lease_seconds)
+            picked, now=self._clock.now(), lease=timedelta(seconds=self._settings.release_lease_seconds)
         )
         unsent = self._send(released)
         if unsent:
             why = "the broker could not be reached"
             self._ledger.operations.take_back(unsent, now=self._clock.now(), why=why)
-            events.tell("publish_failed", kind=kind, operations=len(unsent))
-        return Turn(len(released) - len(unsent), look_again)
+            events.tell("publish_failed", operations=len(unsent))
+        return len(released) - len(unsent)
 
-    def _affordable(
-        self, kind: str, at_most: int, pauses: Collection[Pause]
-    ) -> tuple[list[Operation], timedelta | None]:
-        """Return due operations whose next call the gate would not refuse, and when to look again for others.
 
-        What it would refuse stays where it lies: going to a worker to hear so would cost a slot, three
-        transactions and a message each.
-        """
-        shut: dict[Need, Wait] = {}
-        asked: set[Need] = set()
-        while True:
-            now = self._clock.now()
-            due = self._ledger.operations.next_due(kind, at_most=at_most, pauses=pauses, shut=shut, now=now)
-            needs = list({Need.of(operation) for operation in due} - asked)
-            refused = {
-                need: wait
-                for need, wait in zip(needs, self._forecast(kind, needs), strict=True)
-                if wait is not None
-            }
-            if not refused:
-                waits = [wait.delay for wait in shut.values() if wait.delay is not None]
-                return due, min(waits, default=None)
-            asked |= set(needs)
-            shut |= refused
-
-    def _forecast(self, kind: str, needs: Sequence[Need]) -> Sequence[Wait | None]:
-        short = timedelta(seconds=self._settings.short_wait_seconds)
-        waits = self._gate.forecast(
-            [
-                Call(
-                    app=need.app,
-                    queue=kind,
-                    partner="",
-                    capability=need.capability,
-                    service_class=need.service_class,
-                )
-                for need in needs
-            ]
-        )
-        # A short wait is slept out in the worker, which is quicker than to come back for it.
-        return [wait if wait and (wait.delay is None or wait.delay > short) else None for wait in waits]
+def _by(part: int, out: Mapping[tuple[str, str], int]) -> Counter[str]:
+    """Count what is out by queue (0) or partner (1)."""
+    counted: Counter[str] = Counter()
+    for names, number in out.items():
+        counted[names[part]] += number
+    return counted
 
 
 def run(

@@ -36,6 +36,7 @@ class Request:
 def checked(request: Request, *, kinds: Catalogue, settings: Settings) -> NewOperation:
     """Return the request as the ledger takes it. Raises `InvalidRequest` that says what is wrong with it."""
     kind = kinds[request.kind]
+    payload = _payload(request.payload, kind)
     app = _app(request.app, settings)
     waba = _waba(request.waba, kind)
     partner = _partner(request.partner)
@@ -46,9 +47,11 @@ def checked(request: Request, *, kinds: Catalogue, settings: Settings) -> NewOpe
         waba=waba,
         service_class=_service_class(request.service_class, kind),
         capability=kind.capability,
-        payload=_payload(request.payload, kind),
-        lane=kind.lane(app=app, partner=partner, waba=waba),
+        payload=payload,
+        lane=kind.lane(app=app, partner=partner, waba=waba, payload=payload),
         coalesces=kind.coalesces,
+        order=kind.order(settings),
+        expires_after=kind.expires_after,
         key=_key(request.key),
     )
 

@@ -35,6 +35,15 @@ class State(StrEnum):
 FINISHED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
 
 
+class Order(StrEnum):
+    """Which of a partner's operations of a kind go first."""
+
+    OLDEST = "oldest"
+    NEWEST = "newest"
+    STALEST = "stalest"
+    """That of the WABA whose template list was read longest ago."""
+
+
 def new_id() -> str:
     """Return a time-ordered unique id (UUID version 7, RFC 9562): rows that arrive together lie together."""
     nanoseconds = time.time_ns()
@@ -71,6 +80,10 @@ class Operation:
     finished_at: datetime | None
     callers: int = 1
     """How many requests share it (coalesced)."""
+    lane: str | None = None
+    """What it touches: operations of one lane keep their order and never overlap."""
+    deadline_at: datetime | None = None
+    """From then on it is of no use: it expires."""
 
     def is_covered_by(self, pause: Pause) -> bool:
         """Whether the pause's scope contains this operation."""
@@ -122,6 +135,7 @@ class Operation:
             "error": self.error,
             "due_at": self.due_at.isoformat(),
             "created_at": self.created_at.isoformat(),
+            "deadline_at": self.deadline_at.isoformat() if self.deadline_at else None,
             "finished_at": self.finished_at.isoformat() if self.finished_at else None,
         }
 

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -156,6 +156,8 @@ class DispatchSettings(_Table):
     """A worker that has not announced itself for so long gets nothing any more."""
     leader_seconds: PositiveFloat = 4
     """A dispatcher that has not renewed its lead for so long loses it."""
+    lower_share: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
+    """Part of the turns that lower classes get while higher ones wait, so that none starves."""
     short_wait_seconds: Annotated[float, Field(ge=0)] = 2
     """A wait up to this long is slept out in the worker; a longer one gives the slot back."""
     max_attempts: PositiveInt = 6
@@ -166,6 +168,15 @@ class DispatchSettings(_Table):
     """Longest back-off."""
     misconfigured_seconds: PositiveFloat = 30
     """How long an operation waits after a worker that lacks something, such as a token, had to give it back."""
+
+
+class PartnerSettings(_Table):
+    """One partner: `[partners.<partner>]`. `wabajobs partners set` has the last word."""
+
+    weight: PositiveFloat = 1
+    """How many turns the partner has for one of an ordinary one's."""
+    at_most: PositiveInt | None = None
+    """How many of the partner's operations may be out at once; without it, as many as there are slots."""
 
 
 class WorkerSettings(_Table):
@@ -182,6 +193,8 @@ class TemplateSyncSettings(_Table):
     """Templates asked for per call at first; halved when Meta says that the page is too heavy."""
     max_pages: PositiveInt = 1000
     """Pages after which a list is taken for endless."""
+    order: Literal["oldest", "newest", "stalest"] = "oldest"
+    """Which sync goes first among those of a partner: by when it was asked for, or by the age of the list."""
     take_up_within_seconds: PositiveFloat = 3600
     """A list that was half read longer ago than this is read from the beginning."""
 
@@ -201,6 +214,7 @@ class Settings(_Table):
     graph: GraphSettings = GraphSettings()
     dispatch: DispatchSettings = DispatchSettings()
     workers: WorkerSettings = WorkerSettings()
+    partners: dict[str, PartnerSettings] = {}
     template_sync: TemplateSyncSettings = TemplateSyncSettings()
 
     @classmethod

@@ -94,17 +94,19 @@ class Book:
     def accept_one(self, request: NewOperation) -> Operation:
         return self.accept(request)[0]
 
-    def next_due(self, at_most: int = 100, *, kind: str = KIND, **more: Any) -> list[Operation]:
-        return self.ledger.operations.next_due(
-            kind, at_most=at_most, now=self.clock.now(), **({"pauses": ()} | more)
-        )
+    def ready(self, at_most: int = 100, *, kind: str = KIND) -> list[Operation]:
+        """Return what could be released, line by line."""
+        self.ledger.operations.wake(now=self.clock.now())
+        lines = self.ledger.operations.lines([kind])
+        heads = self.ledger.operations.heads(dict.fromkeys(lines, at_most))
+        return [operation for line in lines for operation in heads[line]][:at_most]
 
     def lease(self, due: Collection[Operation]) -> list[Operation]:
         return self.ledger.operations.release(due, now=self.clock.now(), lease=LEASE)
 
     def release(self, at_most: int = 100, **more: Any) -> list[Operation]:
         """Release what is next."""
-        return self.lease(self.next_due(at_most, **more))
+        return self.lease(self.ready(at_most, **more))
 
     def begin(
         self, operation_id: str, fence: int, *, pauses: Collection[Pause] = (), worker: str = WORKER
@@ -125,7 +127,7 @@ class Book:
         return self.run(self.accept_one(request or a_request()).id)
 
     def record(self, operation: Operation, outcome: Done | Hold | Failed) -> Operation:
-        self.ledger.operations.record(operation.id, operation.fence, outcome, worker=WORKER, now=self.clock.now())
+        self.ledger.operations.record(operation, outcome, worker=WORKER, now=self.clock.now())
         return self.get(operation)
 
     def reclaim(self, *, max_attempts: int = 6) -> list[str]:

@@ -161,7 +161,7 @@ def test_what_is_recorded_while_it_is_renewed_is_not_leased_any_more(book: Book)
 
     at_once(4, work)
 
-    assert book.ledger.operations.out(["template_sync"]) == {"template_sync": 0}
+    assert book.ledger.operations.out() == {}
 
 
 # ── record ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -207,7 +207,6 @@ def test_a_hold_by_a_pause_leaves_no_copy_of_the_pause(book: Book) -> None:
 
     assert (waiting.state, waiting.hold, waiting.due_at) == (State.WAITING, None, book.clock.now())
     assert book.story(waiting)[-1] == "paused"
-    assert book.release(pauses=[a_pause("all")]) == []
     assert len(book.release()) == 1, "the moment that the pause is lifted"
 
 
@@ -296,15 +295,16 @@ def test_a_checkpoint_is_there_for_the_next_attempt(book: Book) -> None:
     assert again.capability is Capability.TEMPLATE_WRITES
 
 
-def test_the_capability_that_comes_next_decides_which_pause_counts(book: Book) -> None:
+def test_the_capability_that_comes_next_decides_where_it_queues(book: Book) -> None:
     running = book.running()
     book.ledger.operations.record_checkpoint(
         running.id, running.fence, {"uploaded": True}, capability=Capability.TEMPLATE_WRITES
     )
     book.record(running, hold(book, 0))
 
-    assert book.release(pauses=[a_pause("capability:template_writes")]) == []
-    assert len(book.release(pauses=[a_pause("capability:template_reads")])) == 1
+    book.ledger.operations.wake(now=book.clock.now())
+    [line] = book.ledger.operations.lines([running.kind])
+    assert line.capability is Capability.TEMPLATE_WRITES
 
 
 # ── reclaim ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -332,15 +332,15 @@ def test_a_lease_that_is_still_good_is_left_alone(book: Book) -> None:
     assert book.reclaim() == []
 
 
-def test_an_unbegun_hold_keeps_its_reason_when_it_is_reclaimed(book: Book) -> None:
-    held = book.record(book.running(), hold(book, 0))
-    book.release()
-    book.pass_time(16)
+def test_a_hold_that_is_over_waits_for_its_turn(book: Book) -> None:
+    held = book.record(book.running(), hold(book, 60))
+    book.pass_time(60)
 
-    book.reclaim()
+    woken = book.ledger.operations.wake(now=book.clock.now())
 
-    assert book.get(held).state is State.HELD
-    assert book.get(held).hold == held.hold
+    assert woken == 1
+    assert (book.get(held).state, book.get(held).hold) == (State.WAITING, None)
+    assert book.story(held)[-2:] == ["held", "due"]
 
 
 def test_an_operation_whose_worker_died_goes_on_from_its_checkpoint(book: Book) -> None:
@@ -408,7 +408,7 @@ def test_what_is_recorded_while_it_is_reclaimed_is_either_or(book: Book) -> None
         last = "succeeded" if one.id in recorded else "reclaimed"
         assert book.story(one)[-1] == last
         assert (one.state is State.SUCCEEDED) == (one.id in recorded)
-    assert book.ledger.operations.out(["template_sync"]) == {"template_sync": 0}
+    assert book.ledger.operations.out() == {}
 
 
 def test_asking_for_what_is_not_there_says_how_to_look(book: Book) -> None:

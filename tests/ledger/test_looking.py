@@ -139,6 +139,7 @@ def test_the_story_tells_every_move_with_who_and_when(book: Book) -> None:
         ("released", "dispatcher"),
         ("begun", WORKER),
         ("held", WORKER),
+        ("due", "dispatcher"),
         ("released", "dispatcher"),
         ("begun", WORKER),
         ("succeeded", WORKER),

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import delete
 
-from tests.ledger.conftest import KIND, LEASE, WORKER, Book, a_pause, a_request, a_sync
+from tests.ledger.conftest import LEASE, WORKER, Book, a_pause, a_request, a_sync
 from wabajobs.capability import ServiceClass
 from wabajobs.decisions import Pause
 from wabajobs.errors import IdempotencyConflict, LeaseLost
@@ -46,6 +46,8 @@ class Account:
     lane: str | None
     rank: int
     due: datetime
+    accepted: datetime
+    turn: int
     coalesces: bool
     joinable: bool
     state: State = State.WAITING
@@ -58,6 +60,10 @@ class Account:
     def covered(self, pause: Pause) -> bool:
         name = pause.scope.name
         return str(pause.scope) == "all" or name in (self.partner, self.waba)
+
+    def order(self) -> tuple[object, ...]:
+        """Where it stands among those that could be released."""
+        return self.rank, self.partner, self.turn, self.accepted, self.id
 
     def shown(self) -> tuple[object, ...]:
         return self.state, self.attempts, self.fence, self.callers, self.checkpoint, self.rank, self.due
@@ -144,6 +150,8 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
                 lane=request.lane,
                 rank=request.service_class.rank,
                 due=self.book.clock.now(),
+                accepted=self.book.clock.now(),
+                turn=self._turn(request),
                 coalesces=request.coalesces,
                 joinable=request.coalesces,
             )
@@ -163,31 +171,44 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
             return [one for one in self.memory.accounts.values() if one.state in OPEN]
 
         def _release(self, at_most: int) -> list[Operation]:
-            now = self.book.clock.now()
-            pauses = list(self.memory.pauses.values())
-            taken = {one.lane for one in self.memory.accounts.values() if one.leased_until and one.lane}
-            due = sorted(
-                (
-                    one
-                    for one in self.memory.accounts.values()
-                    if one.state in OPEN
-                    and one.leased_until is None
-                    and one.due <= now
-                    and one.lane not in taken
-                    and not any(one.covered(pause) for pause in pauses)
-                ),
-                key=lambda one: (one.rank, one.due, one.id),
-            )[:at_most]
-            expected = list({one.lane or one.id: one for one in reversed(due)}.values())[::-1]
+            self._wake()
+            expected = sorted(filter(self._ready, self.memory.accounts.values()), key=Account.order)[:at_most]
 
-            released = self.book.release(at_most, pauses=pauses)
+            released = self.book.release(at_most)
 
-            assert {one.id for one in released} == {one.id for one in expected}
+            assert [one.id for one in released] == [one.id for one in expected]
             for one in expected:
                 one.fence += 1
-                one.leased_until = now + LEASE
+                one.leased_until = self.book.clock.now() + LEASE
             self.memory.messages += released
             return released
+
+        def _wake(self) -> None:
+            for one in self.memory.accounts.values():
+                if one.state is State.HELD and not one.leased_until and one.due <= self.book.clock.now():
+                    one.state = State.WAITING
+
+        def _ready(self, account: Account) -> bool:
+            return account.state is State.WAITING and account.leased_until is None and self._goes(account)
+
+        def _goes(self, account: Account) -> bool:
+            """Whether it is the first of its lane that is not finished."""
+            of_lane = (
+                one
+                for one in self.memory.accounts.values()
+                if one.lane == account.lane and not one.state.finished
+            )
+            return account.lane is None or next(of_lane) is account
+
+        def _turn(self, request: NewOperation) -> int:
+            if request.coalesces:
+                return 0
+            ready = list(filter(self._ready, self.memory.accounts.values()))
+            line = (request.service_class.rank, request.partner)
+            head = min((one.turn for one in ready if (one.rank, one.partner) == line), default=0)
+            flow = (request.partner, request.waba)
+            last = max((one.turn for one in ready if (one.partner, one.waba) == flow), default=-1)
+            return max(head, last + 1)
 
         @precondition(lambda self: self.memory.messages)
         @rule(data=st.data())
@@ -349,7 +370,7 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
         @invariant()
         def at_most_one_of_a_lane_is_out(self) -> None:
             out = [one for one in self.memory.accounts.values() if one.leased_until is not None]
-            assert self.book.ledger.operations.out([KIND])[KIND] == len(out)
+            assert sum(self.book.ledger.operations.out().values()) == len(out)
             lanes = Counter(one.lane for one in out if one.lane)
             assert set(lanes.values()) <= {1}
 

@@ -56,7 +56,7 @@ def test_a_gate_that_has_lost_its_state_lets_nothing_pass_until_it_is_told(
     own_redis.client.flushall()
     emptied = wall()
     until(
-        lambda: not fleet.house.ledger.operations.out(["template_sync"])["template_sync"],
+        lambda: not fleet.house.ledger.operations.out(),
         what="what was running is held",
     )
 
@@ -85,7 +85,7 @@ def test_an_emptied_redis_does_not_bring_a_paused_queue_back_to_life(
     until(lambda: fleet.house.gate.told() is not None, what="the gate is told again")
     fleet.ready()
     until(
-        lambda: not fleet.house.ledger.operations.out(["template_sync"])["template_sync"],
+        lambda: not fleet.house.ledger.operations.out(),
         what="nothing is out any more",
     )
     # All the same after a restart of everything, with Redis emptied once more.
@@ -180,7 +180,7 @@ def test_a_pause_that_redis_could_not_be_told_of_is_in_force_when_it_comes_back(
     revision = fleet.house.ledger.decisions.revision()
     until(lambda: fleet.house.gate.told() == revision, what="the gate is told by itself")
     until(
-        lambda: not fleet.house.ledger.operations.out(["template_sync"])["template_sync"],
+        lambda: not fleet.house.ledger.operations.out(),
         what="nothing is out any more",
     )
 

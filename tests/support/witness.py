@@ -4,12 +4,11 @@ import json
 import subprocess
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
-
 from tests.support.fleet import Fleet
-from wabajobs.ledger.tables import AttemptRow
 from wabajobs.operation import Operation
 from wabajobs.simulator.judge import CallRecord
 
@@ -59,11 +58,27 @@ def mirrored(fleet: Fleet, wabas: Iterable[str]) -> bool:
     )
 
 
-def attempts(fleet: Fleet, operation: Operation) -> list[AttemptRow]:
-    """Return the attempts of an operation as the ledger has them, oldest first."""
-    query = select(AttemptRow.__table__).where(AttemptRow.operation_id == operation.id).order_by(AttemptRow.fence)
-    with fleet.house.ledger.database.read() as connection:
-        return list(connection.execute(query))  # type: ignore[arg-type]
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at an operation, as its story tells it."""
+
+    worker: str
+    begun_at: datetime
+    ended_at: datetime | None
+    outcome: str | None
+    """`lost` when its worker was gone, else as the event is called."""
+
+
+def attempts(fleet: Fleet, operation: Operation) -> list[Attempt]:
+    """Return the attempts at an operation, oldest first."""
+    events = fleet.house.ledger.operations.story(operation.id)
+    found = []
+    for begun in (one for one in events if one.name == "begun"):
+        of_it = [one for one in events if one.attempt == begun.attempt]
+        end = next((one for one in of_it[of_it.index(begun) + 1 :] if one.name != "released"), None)
+        outcome = "lost" if end and end.actor == "dispatcher" else end and end.name
+        found.append(Attempt(begun.actor, begun.at, end and end.at, outcome))
+    return found
 
 
 def story(fleet: Fleet, operation: Operation) -> list[str]:

@@ -65,7 +65,9 @@ class Bay:
 
     def release(self, kind: str = "template_sync") -> Operation:
         """Release the next operation."""
-        due = self.ledger.operations.next_due(kind, at_most=1, pauses=(), now=self.clock.now())
+        self.ledger.operations.wake(now=self.clock.now())
+        [line] = self.ledger.operations.lines([kind])
+        due = self.ledger.operations.heads({line: 1})[line]
         [released] = self.ledger.operations.release(due, now=self.clock.now(), lease=LEASE)
         return released
 

@@ -283,11 +283,11 @@ def test_a_swap_that_has_happened_is_not_repeated_after_a_crash(bay: Bay) -> Non
     bay.graph.lists[WABA] = templates(3)
     operation = bay.accept()
     released = bay.release()
-    real = bay.ledger.operations.record
-    bay.ledger.operations.record = lambda *_args, **_more: bay.lose_lease() or real(*_args, **_more)  # type: ignore[method-assign,func-returns-value]
+    real = bay.ledger.operations.record_all
+    bay.ledger.operations.record_all = lambda *_args, **_more: bay.lose_lease() or real(*_args, **_more)  # type: ignore[method-assign,func-returns-value]
 
     bay.perform(released)
-    bay.ledger.operations.record = real  # type: ignore[method-assign]
+    bay.ledger.operations.record_all = real  # type: ignore[method-assign]
     outcome = bay.perform()
 
     assert isinstance(outcome, Done)

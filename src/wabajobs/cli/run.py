@@ -18,6 +18,7 @@ from wabajobs.cli.house import house
 from wabajobs.cli.site import SimulatorOptions, Site
 from wabajobs.dispatch import Dispatcher
 from wabajobs.machine import Event, Happened, Supervisor
+from wabajobs.partners import Partners
 from wabajobs.settings import RUNNING_FILE, Settings
 
 _FLOWERS_COLUMNS = "name,uuid,state,kwargs,result,received,started,runtime,worker"
@@ -42,6 +43,7 @@ def dispatcher() -> None:
             send=Sender(make_app(settings, queues=open_house.kinds.names)),
             clock=open_house.clock,
             settings=settings.dispatch,
+            partners=Partners(open_house.ledger, settings.partners),
         )
         dispatch.run(
             one,

@@ -1,14 +1,14 @@
 """What a kind of operation is: a payload, a class of service, and steps. It never knows that limits exist."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from pydantic import BaseModel
 
 from wabajobs.capability import Capability, ServiceClass
-from wabajobs.operation import Operation
+from wabajobs.operation import Operation, Order
 from wabajobs.settings import Settings
 
 
@@ -116,6 +116,10 @@ class NoPayload(BaseModel, extra="forbid"):
     """The payload of a kind that needs none."""
 
 
+def _oldest(_settings: Settings) -> Order:
+    return Order.OLDEST
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     """A kind of operation. Its name is its queue, its Celery task and its worker."""
@@ -131,20 +135,31 @@ class Kind:
     """Operations of one (app, partner, WABA) never run at the same time."""
     coalesces: bool = False
     """A request joins the pending operation of its (app, partner, WABA), if there is one."""
+    touches: Callable[[Mapping[str, Any]], str] | None = None
+    """What it changes in its WABA, by its payload: `template:welcome`, say. Operations that touch the same keep
+    their order and never run at the same time, whatever their kinds."""
+    order: Callable[[Settings], Order] = _oldest
+    """Which of a partner's operations go first."""
+    expires_after: timedelta | None = None
+    """From its acceptance; an operation that has not finished by then is of no use any more, and expires."""
 
     def __post_init__(self) -> None:
         """Refuse a kind that never calls anybody: there would be nothing to queue for."""
         if not any(step.capability for step in self.steps):
             raise ValueError(f"kind {self.name!r} has no step with a capability")
+        if self.touches and (self.one_at_a_time or self.coalesces):
+            raise ValueError(f"kind {self.name!r} already has a lane for each WABA: it cannot touch less")
 
     @property
     def capability(self) -> Capability:
         """What its first call needs."""
         return next(step.capability for step in self.steps if step.capability is not None)
 
-    def lane(self, *, app: str, partner: str, waba: str | None) -> str | None:
+    def lane(self, *, app: str, partner: str, waba: str | None, payload: Mapping[str, Any]) -> str | None:
         """Return the lane of an operation; None when it may run beside any other.
 
         A partner's lanes are his own: nobody is given another's operation.
         """
-        return f"{self.name}:{app}:{partner}:{waba}" if self.one_at_a_time or self.coalesces else None
+        if self.one_at_a_time or self.coalesces:
+            return f"{self.name}:{app}:{partner}:{waba}"
+        return f"{app}:{partner}:{waba}:{self.touches(payload)}" if self.touches else None

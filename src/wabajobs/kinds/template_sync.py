@@ -15,6 +15,7 @@ from typing import Any, Final
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.errors import GraphError, HeavyPage, InvalidCall, SyncError
 from wabajobs.kinds.kind import Kind, Step, Work
+from wabajobs.operation import Order
 
 FIELDS: Final = (
     "id",
@@ -174,4 +175,5 @@ KIND: Final = Kind(
     ),
     service_class=ServiceClass.BACKGROUND,
     coalesces=True,
+    order=lambda settings: Order(settings.template_sync.order),
 )

@@ -1,11 +1,14 @@
 """The ledger: the truth about every operation, in SQL. Nothing else in the house knows SQL."""
 
-from wabajobs.ledger.accepting import Accepted, NewOperation
-from wabajobs.ledger.conditions import Need
+from wabajobs.ledger.accepting import Accepted
+from wabajobs.ledger.attempts import Ending
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.decisions import DISPATCHER, DecisionRecords, Leaderships
 from wabajobs.ledger.history import Story
+from wabajobs.ledger.lines import Line
 from wabajobs.ledger.operations import Operations
+from wabajobs.ledger.request import NewOperation
+from wabajobs.ledger.shares import Share, Shares
 from wabajobs.ledger.templates import Change, TemplateList, TemplateMirror
 
 
@@ -18,6 +21,7 @@ class Ledger:
         self.operations = Operations(database)
         self.decisions = DecisionRecords(database)
         self.leaderships = Leaderships(database)
+        self.shares = Shares(database)
         self.templates = TemplateMirror(database)
 
 
@@ -26,9 +30,11 @@ __all__ = [
     "Accepted",
     "Change",
     "Database",
+    "Ending",
     "Ledger",
-    "Need",
+    "Line",
     "NewOperation",
+    "Share",
     "Story",
     "TemplateList",
     "TemplateMirror",

@@ -1,9 +1,7 @@
 """Accepting: a request becomes one row, once per idempotency key, one pending row per lane."""
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,63 +14,17 @@ from sqlalchemy import (
     update,
 )
 
-from wabajobs.capability import Capability, ServiceClass
 from wabajobs.errors import IdempotencyConflict, LedgerUnavailable
+from wabajobs.ledger import lanes, order
 from wabajobs.ledger.conditions import OPEN
 from wabajobs.ledger.database import upsert
 from wabajobs.ledger.history import tell
+from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.rows import as_operation, select_operations
 from wabajobs.ledger.tables import OperationRow, RequestRow, StagedPageRow
-from wabajobs.operation import Operation, State, new_id
+from wabajobs.operation import Operation, State
 
 _LANE_TRIES: Final = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class NewOperation:
-    """A request that has been checked: what `accept` writes down."""
-
-    kind: str
-    partner: str
-    app: str
-    waba: str | None
-    service_class: ServiceClass
-    capability: Capability
-    payload: dict[str, Any]
-    lane: str | None = None
-    coalesces: bool = False
-    key: str | None = None
-    """The caller's idempotency key, unique per partner."""
-    id: str = field(default_factory=new_id)
-
-    @property
-    def fingerprint(self) -> str:
-        """What makes two requests the same: kind, app, WABA and payload."""
-        same = [self.kind, self.app, self.waba, self.payload]
-        return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
-
-    def accepted(self, now: datetime) -> Operation:
-        """Return the operation that it becomes."""
-        return Operation(
-            id=self.id,
-            kind=self.kind,
-            state=State.WAITING,
-            partner=self.partner,
-            app=self.app,
-            waba=self.waba,
-            service_class=self.service_class,
-            capability=self.capability,
-            payload=self.payload,
-            attempts=0,
-            fence=0,
-            hold=None,
-            checkpoint=None,
-            result=None,
-            error=None,
-            due_at=now,
-            created_at=now,
-            finished_at=None,
-        )
 
 
 @dataclass(frozen=True)
@@ -89,6 +41,7 @@ def accept_all(connection: Connection, requests: Sequence[NewOperation], now: da
     in_order = sorted(requests, key=lambda one: (one.lane or "", one.partner, one.key or ""))
     claimed = _claim_keys(connection, [one for one in in_order if one.key is not None], now)
     fresh = [one for one in in_order if one.key is None or one.id in claimed]
+    lanes.lock(connection, {one.lane for one in fresh if one.lane})
     inserted = _insert(connection, fresh, now)
     accepted: dict[str, Accepted] = {}
     for request in in_order:
@@ -181,6 +134,8 @@ def _join(connection: Connection, request: NewOperation, now: datetime) -> Opera
             class_rank=min(row["class_rank"], request.service_class.rank),
             checkpoint=None,
             capability=str(request.capability),
+            place=min(row["place"], order.places(connection, [request], now)[request.id]),
+            deadline_at=request.deadline(now),
         )
     ).rowcount
     if not joined:
@@ -192,7 +147,7 @@ def _join(connection: Connection, request: NewOperation, now: datetime) -> Opera
             .where(RequestRow.partner == request.partner, RequestRow.key == request.key)
             .values(operation_id=row["id"])
         )
-    tell(connection, now, f"partner:{request.partner}", "joined", [(row["id"], None)])
+    tell(connection, now, f"partner:{request.partner}", "joined", [(row["id"], None, None)])
     return as_operation(
         connection.execute(select_operations().where(OperationRow.id == row["id"])).mappings().one()
     )
@@ -207,11 +162,24 @@ def _insert(connection: Connection, requests: Sequence[NewOperation], now: datet
         .on_conflict_do_nothing(index_elements=["coalesce_key"])
         .returning(OperationRow.id)
     )
-    inserted = set(connection.scalars(statement, [_row_of(one, now) for one in requests]))
+    inserted = set(connection.scalars(statement, _rows_of(connection, requests, now)))
     for partner in {one.partner for one in requests if one.id in inserted}:
         theirs = [one.id for one in requests if one.partner == partner and one.id in inserted]
-        tell(connection, now, f"partner:{partner}", "accepted", [(id_, None) for id_ in theirs])
+        tell(connection, now, f"partner:{partner}", "accepted", [(id_, None, None) for id_ in theirs])
     return inserted
+
+
+def _rows_of(connection: Connection, requests: Sequence[NewOperation], now: datetime) -> list[dict[str, Any]]:
+    taken = lanes.taken(connection, {one.lane for one in requests if one.lane})
+    turns = order.turns(connection, requests)
+    places = order.places(connection, requests, now)
+    rows = []
+    for request in requests:
+        row = _row_of(request, now) | {"turn": turns[request.id], "place": places[request.id]}
+        rows.append(row | {"blocked": request.lane in taken})
+        if request.lane:
+            taken.add(request.lane)
+    return rows
 
 
 def _row_of(request: NewOperation, now: datetime) -> dict[str, Any]:
@@ -230,6 +198,7 @@ def _row_of(request: NewOperation, now: datetime) -> dict[str, Any]:
         "coalesce_key": request.lane if request.coalesces else None,
         "callers": 1,
         "due_at": now,
+        "deadline_at": request.deadline(now),
         "fence": 0,
         "attempts": 0,
         "created_at": now,

@@ -1,21 +1,23 @@
 """An attempt in the ledger: its beginning, its checkpoints, its end. All of it is fenced."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Integer, and_, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, Integer, Select, and_, bindparam, delete, exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
 from wabajobs.capability import Capability
 from wabajobs.decisions import Pause
 from wabajobs.errors import LeaseLost
-from wabajobs.ledger.conditions import OPEN, held_by
+from wabajobs.ledger import lanes
+from wabajobs.ledger.conditions import OPEN, are, held_by
 from wabajobs.ledger.decisions import live_pauses
-from wabajobs.ledger.history import close_attempt, tell
+from wabajobs.ledger.history import tell
 from wabajobs.ledger.rows import as_operation, select_operations
-from wabajobs.ledger.tables import AttemptRow, OperationRow, StagedPageRow, UtcDateTime
+from wabajobs.ledger.tables import OperationRow, StagedPageRow, UtcDateTime
 from wabajobs.operation import Operation, State, hold_of
 from wabajobs.outcome import Done, Failed, Hold, NotBegun
 
@@ -27,54 +29,80 @@ _NO_HOLD: Final[dict[str, Any]] = {
 }
 
 
-def begin(
+@dataclass(frozen=True)
+class Ending:
+    """An attempt that is over: the operation as it was begun, and what came of it."""
+
+    operation: Operation
+    outcome: Done | Hold | Failed
+
+
+def begin_all(
     connection: Connection,
-    operation_id: str,
-    fence: int,
+    leases: Sequence[tuple[str, int]],
     *,
     worker: str,
     pauses: Collection[Pause] | None,
     now: datetime,
     lease: timedelta,
-) -> Operation | NotBegun:
-    """Let the holder of the lease start; without `pauses`, those that this transaction sees count."""
+) -> list[Operation | NotBegun]:
+    """Let the holders of leases (id, fence) start; without `pauses`, those that this transaction sees count."""
     if pauses is None:
         pauses = live_pauses(connection, now)
-    if pauses and (pause := _pause_over(connection, operation_id, pauses)):
-        given_back = connection.execute(_GIVE_BACK, {"whom": operation_id, "under": fence}).rowcount
-        if given_back:
-            tell(connection, now, worker, "given back", [(operation_id, {"why": str(pause)})])
-        return NotBegun(str(hold_of(pause)), settled=False)
-    begun = connection.execute(_BEGIN, {"whom": operation_id, "under": fence, "until": now + lease, "by": worker})
-    row = begun.mappings().one_or_none()
-    if row is None:
-        return _why_not(connection, operation_id, fence)
-    attempt = {"operation_id": operation_id, "fence": fence, "worker": worker, "begun_at": now}
-    connection.execute(_OPEN_ATTEMPT, attempt)
-    tell(connection, now, worker, "begun", [(operation_id, {"lease": fence})])
-    return as_operation(row)
+    answers: dict[tuple[str, int], Operation | NotBegun] = {}
+    if pauses:
+        for one in leases:
+            if pause := _pause_over(connection, one[0], pauses):
+                answers[one] = _give_back(connection, one, pause, worker=worker, now=now)
+    to_begin = [one for one in leases if one not in answers]
+    begun = connection.execute(_BEGIN.where(*are(to_begin)), {"until": now + lease, "by": worker}).mappings()
+    answers |= {(row["id"], row["fence"]): as_operation(row) for row in begun}
+    tell(
+        connection,
+        now,
+        worker,
+        "begun",
+        [(id_, None, fence) for (id_, fence), one in answers.items() if isinstance(one, Operation)],
+    )
+    return [answers[one] if one in answers else _why_not(connection, *one) for one in leases]
 
 
-def end(
-    connection: Connection,
-    operation_id: str,
-    fence: int,
-    outcome: Done | Hold | Failed,
-    *,
-    worker: str,
-    now: datetime,
-) -> None:
-    """Write down how an attempt ended, and end its lease. Raises `LeaseLost`."""
-    name, detail, values = _ending(outcome, now)
-    moved = connection.execute(_END, {"whom": operation_id, "under": fence, **values}).rowcount
-    if not moved:
-        raise LeaseLost(f"operation {operation_id}: lease {fence} has gone to somebody else")
-    close_attempt(connection, operation_id, fence, now=now, outcome=name, detail=str(outcome))
-    tell(connection, now, worker, name, [(operation_id, detail)])
-    if isinstance(outcome, Hold):
-        let_join_again(connection, operation_id)
-    elif isinstance(outcome, Failed):
-        connection.execute(delete(StagedPageRow).where(StagedPageRow.operation_id == operation_id))
+def end_all(
+    connection: Connection, endings: Sequence[Ending], *, worker: str, now: datetime
+) -> list[LeaseLost | None]:
+    """Write down how attempts ended, and end their leases; `LeaseLost` for those who no longer had theirs."""
+    lanes.lock(connection, {one.operation.lane for one in endings if one.operation.lane})
+    leases = [(one.operation.id, one.operation.fence) for one in endings]
+    held = set(connection.scalars(running_among(leases)))
+    kept = [one for one in endings if one.operation.id in held]
+    if kept:
+        told = [(one, _ending(one.outcome, now)) for one in kept]
+        connection.execute(_END, [{"whom": one.operation.id, **values} for one, (_, _, values) in told])
+        for name in {name for _, (name, _, _) in told}:
+            whom = [
+                (one.operation.id, detail, one.operation.fence) for one, (its, detail, _) in told if its == name
+            ]
+            tell(connection, now, worker, name, whom)
+        _clear_up(connection, kept)
+    return [None if id_ in held else _lost(id_, fence) for id_, fence in leases]
+
+
+def running_among(leases: Collection[tuple[str, int]]) -> Select[str]:
+    """Select the ids of those leases whose attempts run, and lock their rows."""
+    # Locked in the order of the ids: two transactions that lock some of the same rows do not wait for each other.
+    running = select(OperationRow.id).where(*are(leases), OperationRow.state == State.RUNNING)
+    return running.order_by(OperationRow.id).with_for_update()
+
+
+def _clear_up(connection: Connection, kept: Sequence[Ending]) -> None:
+    finished = [one for one in kept if not isinstance(one.outcome, Hold)]
+    lanes.let_next_go(connection, {one.operation.lane for one in finished if one.operation.lane})
+    for one in kept:
+        if isinstance(one.outcome, Hold) and one.operation.lane:
+            let_join_again(connection, one.operation.id)
+    failed = [one.operation.id for one in finished if isinstance(one.outcome, Failed)]
+    if failed:
+        connection.execute(delete(StagedPageRow).where(StagedPageRow.operation_id.in_(failed)))
 
 
 def write_checkpoint(
@@ -92,14 +120,27 @@ def write_checkpoint(
         .values(checkpoint=checkpoint, capability=str(capability))
     ).rowcount
     if not moved:
-        raise LeaseLost(f"operation {operation_id}: lease {fence} has gone to somebody else")
+        raise _lost(operation_id, fence)
 
 
 def require_lease(connection: Connection, operation: Operation) -> None:
     """Raise `LeaseLost` unless the operation still runs under this lease; it does until the transaction's end."""
     held = select(OperationRow.id).where(*held_by(operation.id, operation.fence)).with_for_update()
     if connection.scalar(held) is None:
-        raise LeaseLost(f"operation {operation.id}: lease {operation.fence} has gone to somebody else")
+        raise _lost(operation.id, operation.fence)
+
+
+def _lost(operation_id: str, fence: int) -> LeaseLost:
+    return LeaseLost(f"operation {operation_id}: lease {fence} has gone to somebody else")
+
+
+def _give_back(
+    connection: Connection, lease: tuple[str, int], pause: Pause, *, worker: str, now: datetime
+) -> NotBegun:
+    operation_id, fence = lease
+    if connection.execute(_GIVE_BACK.where(*are([lease]))).rowcount:
+        tell(connection, now, worker, "given back", [(operation_id, {"why": str(pause)}, fence)])
+    return NotBegun(str(hold_of(pause)), settled=False)
 
 
 def _pause_over(connection: Connection, operation_id: str, pauses: Collection[Pause]) -> Pause | None:
@@ -128,10 +169,7 @@ def _ending(outcome: Done | Hold | Failed, now: datetime) -> tuple[str, dict[str
         "result": None,
         "error": None,
         "finished": None,
-        "hold_reason": None,
-        "hold_by": None,
-        "hold_until": None,
-        "hold_notice": None,
+        **_NO_HOLD,
     }
     match outcome:
         case Done(result):
@@ -144,15 +182,18 @@ def _ending(outcome: Done | Hold | Failed, now: datetime) -> tuple[str, dict[str
             if outcome.by == "pause":
                 # The pause itself says why it waits, while it lasts; the row needs no copy to go stale.
                 return "paused", outcome.as_json(), values | {"due": now}
-            hold = {
-                "state": State.HELD,
-                "due": outcome.until or now,
-                "hold_reason": outcome.reason,
-                "hold_by": outcome.by,
-                "hold_until": outcome.until,
-                "hold_notice": outcome.notice,
-            }
-            return "held", outcome.as_json(), values | hold
+            values |= {"state": State.HELD, "due": outcome.until or now}
+            return "held", outcome.as_json(), values | holding(outcome)
+
+
+def holding(hold: Hold) -> dict[str, Any]:
+    """Return what a hold writes into the row of its operation."""
+    return {
+        "hold_reason": hold.reason,
+        "hold_by": hold.by,
+        "hold_until": hold.until,
+        "hold_notice": hold.notice,
+    }
 
 
 def let_join_again(connection: Connection, operation_id: str) -> None:
@@ -173,19 +214,7 @@ def let_join_again(connection: Connection, operation_id: str) -> None:
 _ONE: Final = select_operations().where(OperationRow.id == bindparam("whom"))
 
 
-_LEASED: Final = and_(
-    OperationRow.id == bindparam("whom"),
-    OperationRow.fence == bindparam("under"),
-    OperationRow.state.in_(OPEN),
-    OperationRow.leased_until.is_not(None),
-)
-
-
-_RUNNING: Final = and_(
-    OperationRow.id == bindparam("whom"),
-    OperationRow.fence == bindparam("under"),
-    OperationRow.state == State.RUNNING,
-)
+_LEASED: Final = and_(OperationRow.state.in_(OPEN), OperationRow.leased_until.is_not(None))
 
 
 _BEGIN: Final = (
@@ -208,7 +237,7 @@ _GIVE_BACK: Final = update(OperationRow).where(_LEASED).values(leased_until=None
 
 _END: Final = (
     update(OperationRow)
-    .where(_RUNNING)
+    .where(OperationRow.id == bindparam("whom"))
     .values(
         leased_until=None,
         state=bindparam("state"),
@@ -223,6 +252,3 @@ _END: Final = (
         hold_notice=bindparam("hold_notice"),
     )
 )
-
-
-_OPEN_ATTEMPT: Final = insert(AttemptRow)

@@ -13,7 +13,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, Text, bindparam, cast, create_engine, event, func
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
@@ -121,6 +121,14 @@ class Database:
 def upsert(connection: Connection, table: type[Base]) -> Any:
     """Return an INSERT that can have an ON CONFLICT clause; each of the two databases has one of its own."""
     return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
+
+
+def each(connection: Connection, name: str) -> Any:
+    """Return a table of one column, `value`: the texts of the JSON list that is bound as `name`."""
+    given = bindparam(name, type_=Text)
+    if connection.dialect.name == "postgresql":
+        return func.jsonb_array_elements_text(cast(given, postgresql.JSONB)).table_valued("value")
+    return func.json_each(given).table_valued("value")
 
 
 def _driver_url(url: str) -> URL:

@@ -1,13 +1,13 @@
-"""What has happened to operations: one event per move, one row per attempt."""
+"""What has happened to operations: one event per move."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, insert, update
+from sqlalchemy import Connection, insert
 
-from wabajobs.ledger.tables import AttemptRow, EventRow
+from wabajobs.ledger.tables import EventRow
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,8 @@ class Story:
     name: str
     actor: str
     detail: dict[str, Any] | None
+    attempt: int | None = None
+    """Number of the lease under which it happened."""
 
 
 def tell(
@@ -25,31 +27,24 @@ def tell(
     now: datetime,
     actor: str,
     name: str,
-    whom: Sequence[tuple[str, dict[str, Any] | None]],
+    whom: Sequence[tuple[str, dict[str, Any] | None, int | None]],
 ) -> None:
-    """Write one event for each operation and its detail."""
-    connection.execute(
-        _EVENT,
-        [
-            {"operation_id": operation_id, "at": now, "name": name, "actor": actor, "detail": detail}
-            for operation_id, detail in whom
-        ],
-    )
-
-
-def close_attempt(
-    connection: Connection, operation_id: str, fence: int, *, now: datetime, outcome: str, detail: str
-) -> None:
-    """Write down when and how an attempt ended."""
-    ended = {"whom": operation_id, "under": fence, "ended": now, "outcome": outcome, "detail": detail}
-    connection.execute(_CLOSE_ATTEMPT, ended)
+    """Write one event for each operation, its detail and the number of its lease, where it happened under one."""
+    if whom:
+        connection.execute(
+            _EVENT,
+            [
+                {
+                    "operation_id": operation_id,
+                    "at": now,
+                    "name": name,
+                    "actor": actor,
+                    "attempt": attempt,
+                    "detail": detail,
+                }
+                for operation_id, detail, attempt in whom
+            ],
+        )
 
 
 _EVENT: Final = insert(EventRow)
-
-
-_CLOSE_ATTEMPT: Final = (
-    update(AttemptRow)
-    .where(AttemptRow.operation_id == bindparam("whom"), AttemptRow.fence == bindparam("under"))
-    .values(ended_at=bindparam("ended"), outcome=bindparam("outcome"), detail=bindparam("detail"))
-)

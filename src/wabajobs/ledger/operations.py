@@ -1,30 +1,34 @@
 """The ledger of operations: one method per move.
 
     accept ──> waiting ──release──> (leased) ──begin──> running ──record──> succeeded | failed
-                  ^                    │                   ├──record──────> held ──(due)──> released again
-                  └────── reclaim ─────┴───── reclaim ─────┘
+                ^  ^                   │                   │  └───record──> held ──┐
+                │  └───── reclaim ─────┴───── reclaim ─────┘                       │
+                └───────────────────────────── wake ───────────────────────────────┘
 
 Every move after `release` is fenced: it names the lease's number, and changes nothing when a newer lease has
 been given (`LeaseLost`). Moments come in from the caller, so that a test can move time by hand.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, case, func, literal, select, update
+from sqlalchemy import Connection, and_, bindparam, case, func, literal, select, text, update
 
 from wabajobs.capability import Capability
-from wabajobs.decisions import Pause, ScopeType
-from wabajobs.errors import NotFound
-from wabajobs.ledger import attempts, reclaiming
-from wabajobs.ledger.accepting import Accepted, NewOperation, accept_all, refuse_conflicts
-from wabajobs.ledger.conditions import OPEN, Need, any_covers, are, due_query, in_state, lane_is_free
+from wabajobs.decisions import Pause
+from wabajobs.errors import LeaseLost, NotFound
+from wabajobs.ledger import attempts, lines, reclaiming
+from wabajobs.ledger.accepting import Accepted, accept_all, refuse_conflicts
+from wabajobs.ledger.attempts import Ending, holding
+from wabajobs.ledger.conditions import OPEN, any_covers, are, in_state
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.history import Story, tell
+from wabajobs.ledger.lines import Line
+from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.rows import as_operation, select_operations
-from wabajobs.ledger.tables import EventRow, OperationRow
+from wabajobs.ledger.tables import READY, EventRow, OperationRow
 from wabajobs.operation import Operation, State
 from wabajobs.outcome import Done, Failed, Hold, NotBegun
 
@@ -55,47 +59,56 @@ class Operations:
 
     # ── out ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def next_due(
-        self, kind: str, *, at_most: int, pauses: Collection[Pause], shut: Collection[Need] = (), now: datetime
-    ) -> list[Operation]:
-        """Return what would be released next: people before robots, nothing paused, nothing of a shut need.
-
-        A lane gives at most one, and none while one of it is out.
-        """
-        if at_most <= 0 or any(pause.scope.type is ScopeType.ALL for pause in pauses):
-            return []
-        query = due_query(frozenset(pause.scope for pause in pauses), frozenset(shut))
-        asked = {"kind": kind, "now": now, "at_most": at_most}
+    def lines(self, kinds: Iterable[str]) -> list[Line]:
+        """Return where something of these kinds is ready to be released."""
         with self._database.read() as connection:
-            rows = connection.execute(query, asked).mappings().all()
-        first_of_lane: dict[str, Operation] = {}
-        for row in rows:
-            first_of_lane.setdefault(row["lane"] or row["id"], as_operation(row))
-        return list(first_of_lane.values())
+            return [line for kind in kinds for line in lines.with_work(connection, kind)]
+
+    def heads(self, asked: Mapping[Line, int], *, but: Collection[str] = ()) -> dict[Line, list[Operation]]:
+        """Return the first so many operations of each line, but for those of some WABAs."""
+        with self._database.read() as connection:
+            return {line: lines.heads(connection, line, number, but=but) for line, number in asked.items()}
 
     def release(self, due: Collection[Operation], *, now: datetime, lease: timedelta) -> list[Operation]:
         """Lease those that have not moved meanwhile, each under a new fence; return them, to be published."""
         if not due:
             return []
         with self._database.write() as connection:
-            if not self._database.is_sqlite:
-                # Who releases must see what has been leased by then, or two of one lane could go out at once.
-                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7246226)")
             leased = connection.execute(
-                update(OperationRow)
-                .where(
-                    *are([(operation.id, operation.fence) for operation in due]),
-                    OperationRow.leased_until.is_(None),
-                    OperationRow.state.in_(OPEN),
-                    lane_is_free(),
-                )
-                .values(fence=OperationRow.fence + 1, leased_until=now + lease, worker=None)
-                .returning(OperationRow.id, OperationRow.fence)
+                _RELEASE.where(*are([(one.id, one.fence) for one in due])), {"until": now + lease}
             )
             fences: dict[str, int] = {row.id: row.fence for row in leased}
-            if fences:
-                tell(connection, now, "dispatcher", "released", [(id_, None) for id_ in fences])
+            tell(connection, now, "dispatcher", "released", [(id_, None, fence) for id_, fence in fences.items()])
         return [replace(one, fence=fences[one.id]) for one in due if one.id in fences]
+
+    def hold_ready(self, operation: Operation, hold: Hold, *, now: datetime, at_most: int = 500) -> int:
+        """Hold what is ready in the operation's line and about its WABA; return how many that were.
+
+        For a budget or breaker of one WABA: the others of the line go on, and nobody looks at these meanwhile.
+        """
+        values = {"state": State.HELD, "due_at": hold.until or now, **holding(hold)}
+        theirs = lines.of_waba(operation).limit(at_most).with_for_update(skip_locked=True)
+        with self._database.write() as connection:
+            held = connection.scalars(
+                update(OperationRow)
+                .where(OperationRow.id.in_(theirs.scalar_subquery()))
+                .values(values)
+                .returning(OperationRow.id)
+            ).all()
+            tell(connection, now, "dispatcher", "held", [(id_, hold.as_json(), None) for id_ in held])
+        return len(held)
+
+    def next_wake(self) -> datetime | None:
+        """Return when the first of the held operations is due again."""
+        with self._database.read() as connection:
+            return connection.scalar(_NEXT_WAKE)
+
+    def wake(self, *, now: datetime) -> int:
+        """Let held operations queue again whose time has come, the first thousand; return how many."""
+        with self._database.write() as connection:
+            awake = connection.scalars(_WAKE, {"now": now}).all()
+            tell(connection, now, "dispatcher", "due", [(id_, None, None) for id_ in awake])
+            return len(awake)
 
     def take_back(self, released: Iterable[Operation], *, now: datetime, why: str) -> None:
         """Undo a release whose message could not be published. A message that went out after all is stale."""
@@ -111,7 +124,7 @@ class Operations:
                     .values(leased_until=None)
                 ).rowcount
                 if moved:
-                    tell(connection, now, "dispatcher", "taken back", [(one.id, {"why": why})])
+                    tell(connection, now, "dispatcher", "taken back", [(one.id, {"why": why}, one.fence)])
 
     def ask_again(self, *, held_by: Collection[str], now: datetime) -> int:
         """Let operations that something holds ask again now, because it has changed; return how many."""
@@ -142,10 +155,20 @@ class Operations:
 
         Without `pauses`, those of the ledger count, as they are in this very transaction.
         """
+        return self.begin_all([(operation_id, fence)], worker=worker, now=now, lease=lease, pauses=pauses)[0]
+
+    def begin_all(
+        self,
+        leases: Sequence[tuple[str, int]],
+        *,
+        worker: str,
+        now: datetime,
+        lease: timedelta,
+        pauses: Collection[Pause] | None = None,
+    ) -> list[Operation | NotBegun]:
+        """Do so for several leases `(id, fence)` of one worker, in one transaction."""
         with self._database.write() as connection:
-            return attempts.begin(
-                connection, operation_id, fence, worker=worker, pauses=pauses, now=now, lease=lease
-            )
+            return attempts.begin_all(connection, leases, worker=worker, pauses=pauses, now=now, lease=lease)
 
     # ── under way ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -156,10 +179,10 @@ class Operations:
         if not leases:
             return set()
         with self._database.write() as connection:
-            # One statement: what has been recorded meanwhile must not be leased once more.
+            # Those that are still running only: what has been recorded meanwhile must not be leased once more.
             held = connection.execute(
                 update(OperationRow)
-                .where(*are(leases), OperationRow.state == State.RUNNING)
+                .where(OperationRow.id.in_(attempts.running_among(leases).scalar_subquery()))
                 .values(leased_until=now + lease)
                 .returning(OperationRow.id, OperationRow.fence)
             )
@@ -172,18 +195,16 @@ class Operations:
         with self._database.write() as connection:
             attempts.write_checkpoint(connection, operation_id, fence, checkpoint, capability=capability)
 
-    def record(
-        self,
-        operation_id: str,
-        fence: int,
-        outcome: Done | Hold | Failed,
-        *,
-        worker: str,
-        now: datetime,
-    ) -> None:
+    def record(self, operation: Operation, outcome: Done | Hold | Failed, *, worker: str, now: datetime) -> None:
         """Write down how the attempt ended, and end its lease. Raises `LeaseLost`."""
+        for lost in self.record_all([Ending(operation, outcome)], worker=worker, now=now):
+            if lost:
+                raise lost
+
+    def record_all(self, endings: Sequence[Ending], *, worker: str, now: datetime) -> list[LeaseLost | None]:
+        """Do so for several attempts of one worker, in one transaction; return what `record` would raise."""
         with self._database.write() as connection:
-            attempts.end(connection, operation_id, fence, outcome, worker=worker, now=now)
+            return attempts.end_all(connection, endings, worker=worker, now=now)
 
     # ── rescue ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -218,7 +239,7 @@ class Operations:
         at_most: int = 50,
     ) -> list[Operation]:
         """Return operations, newest first. What a pause covers counts as held."""
-        query = select_operations().order_by(OperationRow.created_at.desc(), OperationRow.id.desc())
+        query = select_operations().order_by(OperationRow.id.desc())
         equal = {"kind": kind, "partner": partner, "waba": waba}
         for name, value in equal.items():
             if value is not None:
@@ -233,13 +254,13 @@ class Operations:
         """Return what has happened to an operation, oldest first."""
         query = select(EventRow).where(EventRow.operation_id == operation_id).order_by(EventRow.id)
         with self._database.read() as connection:
-            return [Story(row.at, row.name, row.actor, row.detail) for row in connection.execute(query)]
+            rows = connection.execute(query).all()
+        return [Story(row.at, row.name, row.actor, row.detail, row.attempt) for row in rows]
 
-    def out(self, kinds: Iterable[str]) -> dict[str, int]:
-        """Return how many operations of each queue are with the workers, or on their way to them."""
+    def out(self) -> dict[tuple[str, str], int]:
+        """Return how many operations of each (kind, partner) are with the workers, or on their way to them."""
         with self._database.read() as connection:
-            counted: dict[str, int] = dict(connection.execute(_OUT).all())
-        return {kind: counted.get(kind, 0) for kind in kinds}
+            return {(kind, partner): number for kind, partner, number in connection.execute(_OUT)}
 
     def count_open(self, *, pauses: Collection[Pause] = ()) -> list[tuple[str, State, int, datetime]]:
         """Return (kind, state, how many, created_at of the oldest) of what is not finished."""
@@ -268,7 +289,36 @@ class Operations:
 
 
 _OUT: Final = (
-    select(OperationRow.kind, func.count())
+    select(OperationRow.kind, OperationRow.partner, func.count())
     .where(OperationRow.leased_until.is_not(None))
-    .group_by(OperationRow.kind)
+    .group_by(OperationRow.kind, OperationRow.partner)
+)
+
+
+_RELEASE: Final = (
+    update(OperationRow)
+    .where(text(READY))
+    .values(fence=OperationRow.fence + 1, leased_until=bindparam("until"), worker=None)
+    .returning(OperationRow.id, OperationRow.fence)
+)
+
+
+_HELD: Final = "state = 'held' AND leased_until IS NULL"
+_NEXT_WAKE: Final = select(func.min(OperationRow.due_at)).where(text(_HELD))
+
+
+_WAKE: Final = (
+    update(OperationRow)
+    .where(
+        OperationRow.id.in_(
+            select(OperationRow.id)
+            .where(text(_HELD), OperationRow.due_at <= bindparam("now"))
+            .order_by(OperationRow.due_at)
+            .limit(1000)
+            .with_for_update(skip_locked=True)
+            .scalar_subquery()
+        )
+    )
+    .values(state=State.WAITING)
+    .returning(OperationRow.id)
 )

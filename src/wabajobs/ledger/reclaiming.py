@@ -3,24 +3,33 @@
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, delete, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
+from wabajobs.ledger import lanes
 from wabajobs.ledger.attempts import let_join_again
-from wabajobs.ledger.history import close_attempt, tell
+from wabajobs.ledger.history import tell
 from wabajobs.ledger.rows import as_operation, select_operations
 from wabajobs.ledger.tables import OperationRow, StagedPageRow
 from wabajobs.operation import Operation, State
 
-_BATCH: Final = 500
+_EXPIRED: Final = (
+    select(OperationRow.id, OperationRow.lane)
+    .where(OperationRow.leased_until < bindparam("now"))
+    .order_by(OperationRow.leased_until)
+    .limit(500)
+)
 
 
 def reclaim(connection: Connection, *, now: datetime, max_attempts: int) -> list[str]:
     """Take back what is leased to nobody any more; return a sentence for each."""
+    looked = connection.execute(_EXPIRED, {"now": now}).all()
+    if not looked:
+        return []
+    lanes.lock(connection, {row.lane for row in looked if row.lane})
     expired = (
         select_operations()
-        .where(OperationRow.leased_until < now)
-        .order_by(OperationRow.leased_until)
-        .limit(_BATCH)
+        .where(OperationRow.id.in_([row.id for row in looked]), OperationRow.leased_until < now)
+        .order_by(OperationRow.id)
         .with_for_update(skip_locked=True)
     )
     sentences = []
@@ -40,7 +49,7 @@ def _unbegun(connection: Connection, operation: Operation, now: datetime) -> str
         .where(OperationRow.id == operation.id, OperationRow.fence == operation.fence)
         .values(leased_until=None)
     )
-    tell(connection, now, "dispatcher", "unclaimed", [(operation.id, {"lease": operation.fence})])
+    tell(connection, now, "dispatcher", "unclaimed", [(operation.id, None, operation.fence)])
     return f"{operation.kind} {operation.id}: no worker began lease {operation.fence}; released again"
 
 
@@ -60,12 +69,12 @@ def _running(connection: Connection, operation: Operation, worker: str, now: dat
         .where(OperationRow.id == operation.id, OperationRow.fence == operation.fence)
         .values(leased_until=None, **values)
     )
-    close_attempt(connection, operation.id, operation.fence, now=now, outcome="lost", detail=reason)
     if operation.attempts >= max_attempts:
         name = "failed"
         connection.execute(delete(StagedPageRow).where(StagedPageRow.operation_id == operation.id))
+        lanes.let_next_go(connection, {operation.lane} if operation.lane else ())
     else:
         name = "reclaimed"
         let_join_again(connection, operation.id)
-    tell(connection, now, "dispatcher", name, [(operation.id, {"why": reason})])
+    tell(connection, now, "dispatcher", name, [(operation.id, {"why": reason}, operation.fence)])
     return f"{operation.kind} {operation.id}: {reason}"

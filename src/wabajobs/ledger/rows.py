@@ -48,4 +48,6 @@ def as_operation(row: RowMapping) -> Operation:
         created_at=row["created_at"],
         finished_at=row["finished_at"],
         callers=row["callers"],
+        lane=row["lane"],
+        deadline_at=row["deadline_at"],
     )

@@ -4,11 +4,12 @@ Every moment is UTC. State that a person decided (`pauses`, `limits`) carries ac
 """
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Computed,
     DateTime,
     Dialect,
     Float,
@@ -62,6 +63,15 @@ class Base(DeclarativeBase):
     }
 
 
+READY: Final = "state = 'waiting' AND leased_until IS NULL AND blocked = false"
+"""SQL of what a dispatcher may release. SQLite finds a partial index only by the very words it was made with."""
+_LINE: Final = "CAST(class_rank AS TEXT) || ':' || app || ':' || capability || ':' || partner"
+
+
+def _index(name: str, *columns: str, where: str) -> Index:
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+
+
 class OperationRow(Base):
     """One thing that the Hub asked for."""
 
@@ -78,8 +88,17 @@ class OperationRow(Base):
     capability: Mapped[str] = mapped_column(String(32))
     payload: Mapped[dict[str, Any]]
 
+    line: Mapped[str] = mapped_column(String(160), Computed(_LINE, persisted=True))
+    """Where it queues: class, app, capability and partner. Nothing coarser can be shut or served alone."""
+    turn: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    """Its round in the line: a WABA's second waiting operation comes in the round after its first."""
+    place: Mapped[float] = mapped_column(Float(53), default=0, server_default=text("0"))
+    """Order within the round; the smallest first."""
+
     lane: Mapped[str | None] = mapped_column(String(200))
-    """Operations of one lane never run at the same time."""
+    """What it touches: operations of one lane keep their order and never run at the same time."""
+    blocked: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Another of its lane is to finish first."""
     coalesces: Mapped[bool] = mapped_column(default=False)
     coalesce_key: Mapped[str | None] = mapped_column(String(200), unique=True)
     """The lane, while the operation is pending and can be joined; unique, so there is at most one."""
@@ -101,45 +120,30 @@ class OperationRow(Base):
     result: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
+    deadline_at: Mapped[datetime | None]
+    """From then on it is of no use: it expires."""
+    stop: Mapped[dict[str, Any] | None]
+    """Who wants it cancelled, and why, while an attempt is still under way."""
     finished_at: Mapped[datetime | None]
 
     __table_args__ = (
-        # What the dispatcher looks through: only what could be released.
-        Index(
-            "ix_operations_due",
-            "kind",
-            "class_rank",
-            "due_at",
-            "id",
-            sqlite_where=text("leased_until IS NULL AND state IN ('waiting', 'held')"),
-            postgresql_where=text("leased_until IS NULL AND state IN ('waiting', 'held')"),
-        ),
+        # What could be released now, in the order of each line.
+        _index("ix_operations_ready", "kind", "line", "turn", "place", "id", where=READY),
+        # The last round that a WABA has a place in.
+        _index("ix_operations_turns", "kind", "partner", "waba", "turn", where=READY),
+        # What waits for a moment.
+        _index("ix_operations_held", "due_at", where="state = 'held' AND leased_until IS NULL"),
+        _index("ix_operations_deadline", "deadline_at", where="deadline_at IS NOT NULL AND finished_at IS NULL"),
         # What is out, per queue, and whose lease has run out.
-        Index(
-            "ix_operations_leased",
-            "kind",
-            "leased_until",
-            sqlite_where=text("leased_until IS NOT NULL"),
-            postgresql_where=text("leased_until IS NOT NULL"),
-        ),
-        Index(
-            "ix_operations_lane_leased",
-            "lane",
-            sqlite_where=text("leased_until IS NOT NULL"),
-            postgresql_where=text("leased_until IS NOT NULL"),
-        ),
-        # What is not finished, for the status.
-        Index(
-            "ix_operations_open",
-            "kind",
-            "state",
-            "created_at",
-            sqlite_where=text("finished_at IS NULL"),
-            postgresql_where=text("finished_at IS NULL"),
-        ),
-        Index("ix_operations_partner", "partner", "created_at"),
-        Index("ix_operations_waba", "waba", "created_at"),
-        Index("ix_operations_created", "created_at"),
+        _index("ix_operations_leased", "kind", "leased_until", where="leased_until IS NOT NULL"),
+        # Who is next in a lane.
+        _index("ix_operations_lane", "lane", "blocked", "id", where="lane IS NOT NULL AND finished_at IS NULL"),
+        # What is not finished, for the status; what is, for its last hour and for retention.
+        _index("ix_operations_open", "kind", "state", "created_at", where="finished_at IS NULL"),
+        _index("ix_operations_finished", "finished_at", where="finished_at IS NOT NULL"),
+        # An id begins with its moment: so these are lists by time, too.
+        Index("ix_operations_partner", "partner", "id"),
+        Index("ix_operations_waba", "waba", "id"),
     )
 
 
@@ -156,21 +160,6 @@ class RequestRow(Base):
     created_at: Mapped[datetime]
 
 
-class AttemptRow(Base):
-    """One lease of an operation by one worker."""
-
-    __tablename__ = "attempts"
-
-    operation_id: Mapped[str] = mapped_column(ForeignKey("operations.id", ondelete="CASCADE"), primary_key=True)
-    fence: Mapped[int] = mapped_column(primary_key=True)
-    worker: Mapped[str] = mapped_column(String(120))
-    begun_at: Mapped[datetime]
-    ended_at: Mapped[datetime | None]
-    outcome: Mapped[str | None] = mapped_column(String(16))
-    """`succeeded`, `failed`, `held`, `retry`, `paused`, or `lost` when its worker was gone."""
-    detail: Mapped[str | None] = mapped_column(Text)
-
-
 class EventRow(Base):
     """One move of an operation; together they are its story."""
 
@@ -181,6 +170,8 @@ class EventRow(Base):
     at: Mapped[datetime]
     name: Mapped[str] = mapped_column(String(32))
     actor: Mapped[str] = mapped_column(String(120))
+    attempt: Mapped[int | None]
+    """Number of the lease under which it happened."""
     detail: Mapped[dict[str, Any] | None]
 
 
@@ -197,11 +188,6 @@ class Lifted:
     lift_reason: Mapped[str | None] = mapped_column(Text)
 
 
-def _live_index(name: str, *columns: str) -> Index:
-    live = text("lifted_at IS NULL")
-    return Index(name, *columns, sqlite_where=live, postgresql_where=live)
-
-
 class PauseRow(Lifted, Base):
     """A pause."""
 
@@ -211,7 +197,7 @@ class PauseRow(Lifted, Base):
     scope_name: Mapped[str] = mapped_column(String(120))
     notice: Mapped[str | None] = mapped_column(Text)
 
-    __table_args__ = (_live_index("ix_pauses_live", "scope_type", "scope_name"),)
+    __table_args__ = (_index("ix_pauses_live", "scope_type", "scope_name", where="lifted_at IS NULL"),)
 
 
 class OverrideRow(Lifted, Base):
@@ -222,7 +208,7 @@ class OverrideRow(Lifted, Base):
     scope: Mapped[str] = mapped_column(String(120))
     stand: Mapped[str] = mapped_column(String(8))
 
-    __table_args__ = (_live_index("ix_overrides_live", "scope"),)
+    __table_args__ = (_index("ix_overrides_live", "scope", where="lifted_at IS NULL"),)
 
 
 class LimitRow(Base):
@@ -236,6 +222,21 @@ class LimitRow(Base):
     """Nothing: from then on the configuration alone decides."""
     shadow: Mapped[bool] = mapped_column(default=False, server_default=false())
     window_seconds: Mapped[float] = mapped_column(Float)
+    actor: Mapped[str] = mapped_column(String(120))
+    reason: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+
+
+class ShareRow(Base):
+    """How a partner is served beside others; his newest is in force, unless that one took it away."""
+
+    __tablename__ = "shares"
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    partner: Mapped[str] = mapped_column(String(64), index=True)
+    weight: Mapped[float] = mapped_column(Float)
+    at_most: Mapped[int | None]
+    unset: Mapped[bool] = mapped_column(default=False)
     actor: Mapped[str] = mapped_column(String(120))
     reason: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime]

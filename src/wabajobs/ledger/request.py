@@ -1,0 +1,70 @@
+"""A request that has been checked, as the ledger takes it."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from wabajobs.capability import Capability, ServiceClass
+from wabajobs.operation import Operation, Order, State, new_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewOperation:
+    """A request that has been checked: what `accept` writes down."""
+
+    kind: str
+    partner: str
+    app: str
+    waba: str | None
+    service_class: ServiceClass
+    capability: Capability
+    payload: dict[str, Any]
+    lane: str | None = None
+    coalesces: bool = False
+    order: Order = Order.OLDEST
+    expires_after: timedelta | None = None
+    key: str | None = None
+    """The caller's idempotency key, unique per partner."""
+    id: str = field(default_factory=new_id)
+
+    def deadline(self, now: datetime) -> datetime | None:
+        """Return when it expires, if it is accepted now."""
+        return now + self.expires_after if self.expires_after else None
+
+    @property
+    def line(self) -> str:
+        """Where it queues; as the database works it out for itself."""
+        return f"{self.service_class.rank}:{self.app}:{self.capability}:{self.partner}"
+
+    @property
+    def fingerprint(self) -> str:
+        """What makes two requests the same: kind, app, WABA and payload."""
+        same = [self.kind, self.app, self.waba, self.payload]
+        return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
+
+    def accepted(self, now: datetime) -> Operation:
+        """Return the operation that it becomes."""
+        return Operation(
+            id=self.id,
+            kind=self.kind,
+            state=State.WAITING,
+            partner=self.partner,
+            app=self.app,
+            waba=self.waba,
+            service_class=self.service_class,
+            capability=self.capability,
+            payload=self.payload,
+            attempts=0,
+            fence=0,
+            hold=None,
+            checkpoint=None,
+            result=None,
+            error=None,
+            due_at=now,
+            created_at=now,
+            finished_at=None,
+            lane=self.lane,
+            deadline_at=self.deadline(now),
+        )

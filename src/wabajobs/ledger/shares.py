@@ -1,0 +1,62 @@
+"""Partners' shares: the weight and the cap that somebody has set, with actor and reason."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import func, insert, select
+
+from wabajobs.ledger.database import Database
+from wabajobs.ledger.tables import ShareRow
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """How a partner is served beside others."""
+
+    partner: str
+    weight: float = 1.0
+    """How many turns he has for one of an ordinary partner's."""
+    at_most: int | None = None
+    """How many of his operations may be out at once; None: as many as there are slots."""
+    actor: str
+    reason: str
+    created_at: datetime
+
+
+class Shares:
+    """The record of all that was set; the newest of a partner is in force."""
+
+    def __init__(self, database: Database) -> None:
+        """Work on the tables of `database`."""
+        self._database = database
+
+    def set(self, share: Share) -> None:
+        """Put a share in force."""
+        values = {name: getattr(share, name) for name in _FIELDS}
+        with self._database.write() as connection:
+            connection.execute(insert(ShareRow).values(**values, unset=False))
+
+    def unset(self, partner: str, *, actor: str, reason: str, now: datetime) -> bool:
+        """Let the configuration decide again; False when nothing was set."""
+        if partner not in {one.partner for one in self.current()}:
+            return False
+        values = {"partner": partner, "weight": 1.0, "actor": actor, "reason": reason, "created_at": now}
+        with self._database.write() as connection:
+            connection.execute(insert(ShareRow).values(**values, unset=True))
+        return True
+
+    def current(self) -> list[Share]:
+        """Return what is in force."""
+        with self._database.read() as connection:
+            rows = connection.execute(_CURRENT).mappings().all()
+        return [Share(**{name: row[name] for name in _FIELDS}) for row in rows]
+
+
+_FIELDS: Final = ("partner", "weight", "at_most", "actor", "reason", "created_at")
+_NEWEST: Final = select(func.max(ShareRow.id)).group_by(ShareRow.partner).scalar_subquery()
+_CURRENT: Final = (
+    select(ShareRow.__table__)
+    .where(ShareRow.id.in_(_NEWEST), ShareRow.unset.is_(False))
+    .order_by(ShareRow.partner)
+)

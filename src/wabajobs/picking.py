@@ -1,0 +1,181 @@
+"""What is released next: from the lines that may go, in turns, as many as there are slots and the gate admits."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from wabajobs.decisions import Pause, ScopeType
+from wabajobs.gate import Because, Call, Wait
+from wabajobs.ledger import Ledger, Line
+from wabajobs.operation import Operation
+from wabajobs.outcome import Hold
+from wabajobs.settings import DispatchSettings
+from wabajobs.slots import Slots
+from wabajobs.turns import Pool, Round, Turns
+
+_ROUNDS: Final = 20
+"""How often one pick looks for others in the place of those that may not go."""
+
+
+class Forecaster(Protocol):
+    """What is asked of the gate."""
+
+    def forecast(self, calls: Sequence[Call]) -> Sequence[Wait | None]:
+        """Say of each call what it would have to wait for now; nothing is charged."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What people have decided, as one turn of the dispatcher sees it."""
+
+    pauses: Collection[Pause]
+    at_most: Mapping[str, int]
+    """How many operations of a partner may be out at once; of others, any number."""
+
+    def pass_by(self, line: Line) -> bool:
+        """Whether nothing of the line may go."""
+        return any(_covers(pause, line) for pause in self.pauses)
+
+    @property
+    def paused_wabas(self) -> frozenset[str]:
+        """WABAs whose operations stay where they are."""
+        scopes = (pause.scope for pause in self.pauses)
+        return frozenset(scope.name for scope in scopes if scope.type is ScopeType.WABA)
+
+
+@dataclass
+class Picker:
+    """Picks what one turn releases of one pool of queues."""
+
+    ledger: Ledger
+    gate: Forecaster
+    settings: DispatchSettings
+    turns: Turns
+    slots: Slots
+    out: Counter[str]
+    """Operations that are out, by partner."""
+    rules: Rules
+    now: datetime
+    waits: list[timedelta] = field(default_factory=list)
+    """After which something could go that was refused now."""
+    dry: set[Line] = field(default_factory=set)
+    """Lines of which everything is picked."""
+    _picked: dict[str, Operation] = field(default_factory=dict)
+    _from: Counter[Line] = field(default_factory=Counter)
+    _held: set[str] = field(default_factory=set)
+
+    def pick(self, pool: Pool, lines: Iterable[Line]) -> list[Operation]:
+        """Return operations to be released, in order."""
+        going = {line for line in lines if not self.rules.pass_by(line)}
+        for _ in range(_ROUNDS):
+            round_ = self.turns.among(pool, going)
+            wanted = self._choose(pool, round_)
+            if not wanted:
+                break
+            fresh = self._fetch(wanted, round_)
+            for line, refused, wait in self._refused(fresh):
+                self._refuse(line, refused, wait, round_, going)
+            going -= self.dry
+        return list(self._picked.values())
+
+    def _choose(self, pool: Pool, round_: Round) -> Counter[Line]:
+        wanted: Counter[Line] = Counter()
+        while any(map(self.slots.has, pool)) and (line := round_.next()):
+            if self._has_room(line):
+                wanted[line] += 1
+                self.out[line.partner] += 1
+            else:
+                round_.drop(line, turns_back=1)
+        return wanted
+
+    def _has_room(self, line: Line) -> bool:
+        at_most = self.rules.at_most.get(line.partner)
+        return (at_most is None or self.out[line.partner] < at_most) and self.slots.take(line.kind)
+
+    def _fetch(self, wanted: Counter[Line], round_: Round) -> dict[Line, list[Operation]]:
+        """Return new heads of these lines; what is picked already has not left its line yet."""
+        ask = {line: number + self._from[line] for line, number in wanted.items()}
+        heads = self.ledger.operations.heads(ask, but=self.rules.paused_wabas)
+        fresh = {}
+        for line, operations in heads.items():
+            fresh[line] = [one for one in operations if one.id not in self._picked]
+            for one in fresh[line]:
+                self._picked[one.id] = one
+            self._from[line] += len(fresh[line])
+            if missing := wanted[line] - len(fresh[line]):
+                self._give_back(line, missing)
+                round_.drop(line, turns_back=missing)
+                self.dry.add(line)
+        return fresh
+
+    def _give_back(self, line: Line, number: int) -> None:
+        self.out[line.partner] -= number
+        for _ in range(number):
+            self.slots.give_back(line.kind)
+
+    def _refused(self, fresh: Mapping[Line, Sequence[Operation]]) -> list[tuple[Line, Operation, Wait]]:
+        """Ask the gate about the next calls of all of them, in one round trip."""
+        asked = [(line, one, _next_call(one)) for line, theirs in fresh.items() for one in theirs]
+        calls = list({call: None for _, _, call in asked})
+        answers = dict(zip(calls, self.gate.forecast(calls) if calls else (), strict=True))
+        refused = ((line, operation, answers[call]) for line, operation, call in asked)
+        return [(line, operation, wait) for line, operation, wait in refused if wait and self._is_long(wait)]
+
+    def _is_long(self, wait: Wait) -> bool:
+        # A short wait is slept out in the worker, which is quicker than to come back for it.
+        return wait.delay is None or wait.delay.total_seconds() > self.settings.short_wait_seconds
+
+    def _refuse(self, line: Line, operation: Operation, wait: Wait, round_: Round, going: set[Line]) -> None:
+        """Leave the operation where it is, and all that would be refused with it."""
+        del self._picked[operation.id]
+        self._from[line] -= 1
+        self._give_back(line, 1)
+        round_.drop(line, turns_back=1)
+        if wait.delay is not None:
+            self.waits.append(wait.delay)
+        if wait.because is Because.PAUSE:
+            going.discard(line)  # it came just now: the next turn knows it
+            return
+        if operation.waba and wait.scope.endswith((f":{operation.waba}", f"/{operation.waba}")):
+            if operation.waba not in self._held:
+                self._held.add(operation.waba)
+                self._hold_waba(operation, wait)
+            return
+        going -= {other for other in going if _shares(other, line, wait)}
+
+    def _hold_waba(self, operation: Operation, wait: Wait) -> None:
+        delay = wait.delay or timedelta(seconds=self.settings.retry_cap_seconds)
+        hold = Hold(reason=str(wait), by=str(wait.because), until=self.now + delay, notice=wait.notice)
+        self.ledger.operations.hold_ready(operation, hold, now=self.now)
+
+
+def _next_call(operation: Operation) -> Call:
+    return replace(Call.of(operation), operation="")  # the same for all that ask for the same
+
+
+def _shares(other: Line, line: Line, wait: Wait) -> bool:
+    """Whether what refused a call of `line` refuses those of the other, too."""
+    if wait.scope.startswith("partner:"):
+        return other.partner == line.partner
+    mine, its = ((one.app, one.capability, one.service_class) for one in (line, other))
+    return mine == its
+
+
+def _covers(pause: Pause, line: Line) -> bool:
+    name = pause.scope.name
+    match pause.scope.type:
+        case ScopeType.ALL:
+            return True
+        case ScopeType.APP:
+            return line.app == name
+        case ScopeType.CAPABILITY:
+            return line.capability == name
+        case ScopeType.QUEUE:
+            return line.kind == name
+        case ScopeType.PARTNER:
+            return line.partner == name
+        case ScopeType.WABA:
+            return False

@@ -1,0 +1,82 @@
+"""Group commit: what several threads ask for at the same time is answered by one of them, for all.
+
+A transaction costs the same for one row as for ten. So who finds one under way waits for its end, and the first
+of those who wait then takes everybody's question along.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from wabajobs.errors import NotReady
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+
+@dataclass(eq=False)
+class _Ticket(Generic[Q, A]):
+    question: Q
+    answer: list[A] = field(default_factory=list)
+    error: BaseException | None = None
+
+    @property
+    def done(self) -> bool:
+        return bool(self.answer) or self.error is not None
+
+
+class Together(Generic[Q, A]):
+    """Answers questions, those of several threads at once."""
+
+    def __init__(self, answer: Callable[[Sequence[Q]], Sequence[A | Exception]]) -> None:
+        """Answer through `answer`: all or nothing, and in the order of the questions.
+
+        An exception among the answers is raised for the one who asked.
+        """
+        self._answer = answer
+        self._changed = threading.Condition()
+        self._waiting: list[_Ticket[Q, A]] = []
+        self._busy = False
+
+    def __call__(self, question: Q) -> A:
+        """Return the answer, or raise what went wrong."""
+        mine: _Ticket[Q, A] = _Ticket(question)
+        with self._changed:
+            self._waiting.append(mine)
+            while self._busy and not mine.done:
+                self._changed.wait()
+            batch: list[_Ticket[Q, A]] = []
+            if not mine.done:
+                self._busy = True
+                batch, self._waiting = self._waiting, []
+        if batch:
+            self._work_off(batch)
+        if mine.error is not None:
+            raise mine.error
+        return mine.answer[0]
+
+    def _work_off(self, batch: list[_Ticket[Q, A]]) -> None:
+        try:
+            self._settle(batch)
+        finally:
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+
+    def _settle(self, batch: list[_Ticket[Q, A]]) -> None:
+        try:
+            answers = self._answer([ticket.question for ticket in batch])
+        except BaseException as error:
+            if len(batch) > 1 and isinstance(error, Exception) and not isinstance(error, NotReady):
+                for ticket in batch:  # one of them is at fault: the others shall not suffer for it
+                    self._settle([ticket])
+                return
+            for ticket in batch:
+                ticket.error = error
+            return
+        for ticket, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, Exception):
+                ticket.error = answer
+            else:
+                ticket.answer.append(answer)
