@@ -29,8 +29,10 @@ from wabajobs.broker import Sender, make_app
 from wabajobs.client import Client
 from wabajobs.dispatch import Dispatcher
 from wabajobs.intake import Request
+from wabajobs.ledger.attempts import Ending
 from wabajobs.operation import Operation
 from wabajobs.outcome import Done
+from wabajobs.partners import Partners
 from wabajobs.signals import Worker
 from wabajobs.wiring import House
 
@@ -41,6 +43,7 @@ WABAS = 20
 SHALLOW = 1_000
 GOAL_RATE, GOAL_RATIO = 1_000.0, 1.2
 _BATCH = 5_000
+_PATIENCE = 300.0
 
 
 def main() -> None:
@@ -141,6 +144,7 @@ class Ledger:
             send=send,
             clock=house.clock,
             settings=settings,
+            partners=Partners(house.ledger, house.settings.partners),
         )
         here = psutil.Process()
         aside = {"seconds": 0.0, "cpu": 0.0}
@@ -155,8 +159,12 @@ class Ledger:
             aside["seconds"] += time.perf_counter() - begun
             aside["cpu"] += _cpu(here) - used
 
-        def idle(_: float) -> None:
-            raise SystemExit("the dispatcher found nothing to release, though slots are free and operations wait")
+        end = time.monotonic() + _PATIENCE
+
+        def idle(rest: float) -> None:
+            if time.monotonic() > end:
+                raise SystemExit(f"released {released} of {number} operations in {_PATIENCE:g} s")
+            house.work_bell.wait(rest)
 
         self._play_the_workers(slots)
         house.controls.keep_mirrored()
@@ -182,11 +190,11 @@ class Ledger:
     def _play_the_workers(self, slots: int) -> None:
         """End what was released, take the messages away, enqueue as many, and say that we live."""
         operations, now = self.house.ledger.operations, self.house.clock.now()
-        for one in self._sent:
-            lease = timedelta(minutes=1)
-            operations.begin(one.id, one.fence, worker="bench", now=now, lease=lease, pauses=())
-            operations.record(one.id, one.fence, Done({}), worker="bench", now=now)
         if self._sent:
+            leases = [(one.id, one.fence) for one in self._sent]
+            begun = operations.begin_all(leases, worker="bench", now=now, lease=timedelta(minutes=1))
+            endings = [Ending(one, Done({})) for one in begun if isinstance(one, Operation)]
+            operations.record_all(endings, worker="bench", now=now)
             self.add(len(self._sent))
         self._sent.clear()
         with self.celery.connection_for_write() as connection:
