@@ -45,12 +45,14 @@ T = TypeVar("T")
 # ── what is asked for ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def parser(doc: str | None, *, rounds: int) -> argparse.ArgumentParser:
-    """Return a parser with the options that all benchmarks have."""
+def parser(
+    doc: str | None, *, rounds: int, databases: Sequence[str] = ("sqlite", "postgresql")
+) -> argparse.ArgumentParser:
+    """Return a parser with the options that all benchmarks have; the first of the databases is the default."""
     made = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
     made.add_argument("--quick", action="store_true", help="small numbers: to see that it works")
     made.add_argument("--rounds", type=int, default=rounds, help=f"rounds, interleaved (default {rounds})")
-    made.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    made.add_argument("--database", choices=databases, default=databases[0])
     made.add_argument("--results", type=Path, default=RESULTS, help="folder of raw results")
     return made
 

@@ -129,8 +129,9 @@ class OperationRow(Base):
     __table_args__ = (
         # What could be released now, in the order of each line.
         _index("ix_operations_ready", "kind", "line", "turn", "place", "id", where=READY),
-        # The last round that a WABA has a place in.
-        _index("ix_operations_turns", "kind", "partner", "waba", "turn", where=READY),
+        # The last round that a WABA has a place in. Without statistics, as after a sudden flood, PostgreSQL would
+        # read a whole queue through this index to find a line: by its condition it cannot.
+        _index("ix_operations_turns", "kind", "partner", "waba", "turn", where=f"{READY} AND waba IS NOT NULL"),
         # What waits for a moment.
         _index("ix_operations_held", "due_at", where="state = 'held' AND leased_until IS NULL"),
         _index("ix_operations_deadline", "deadline_at", where="deadline_at IS NOT NULL AND finished_at IS NULL"),

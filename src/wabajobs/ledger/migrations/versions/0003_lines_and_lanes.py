@@ -13,7 +13,7 @@ _READY = "state = 'waiting' AND leased_until IS NULL AND blocked = false"
 _LINE = "CAST(class_rank AS TEXT) || ':' || app || ':' || capability || ':' || partner"
 _NEW = {
     "ix_operations_ready": (["kind", "line", "turn", "place", "id"], _READY),
-    "ix_operations_turns": (["kind", "partner", "waba", "turn"], _READY),
+    "ix_operations_turns": (["kind", "partner", "waba", "turn"], f"{_READY} AND waba IS NOT NULL"),
     "ix_operations_held": (["due_at"], "state = 'held' AND leased_until IS NULL"),
     "ix_operations_deadline": (["deadline_at"], "deadline_at IS NOT NULL AND finished_at IS NULL"),
     "ix_operations_lane": (["lane", "blocked", "id"], "lane IS NOT NULL AND finished_at IS NULL"),
