@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.support.fakes import FakeBroker, FakeGate, FakePresence, a_wait
+from tests.support.fakes import FakeBroker, FakeGate, FakePresence, FakeRetryBudget, a_wait
 from tests.unit.conftest import APP, WABA, Bay
 from wabajobs import dispatch
 from wabajobs.capability import Capability, ServiceClass
@@ -18,7 +18,9 @@ from wabajobs.kinds import Catalogue, catalogue
 from wabajobs.ledger import NewOperation
 from wabajobs.operation import Operation
 from wabajobs.partners import Partners
-from wabajobs.settings import DispatchSettings
+from wabajobs.retention import Pruner
+from wabajobs.retries import Retries
+from wabajobs.settings import DispatchSettings, RetentionSettings
 
 KIND = "template_sync"
 SYNC = catalogue()[KIND]
@@ -32,6 +34,7 @@ class Yard:
     presence: FakePresence = field(default_factory=lambda: FakePresence({KIND: [4]}))
     gate: FakeGate = field(default_factory=FakeGate)
     broker: FakeBroker = field(default_factory=FakeBroker)
+    retry_budget: FakeRetryBudget = field(default_factory=FakeRetryBudget)
     settings: DispatchSettings = field(default_factory=DispatchSettings)
 
     def __post_init__(self) -> None:
@@ -48,6 +51,8 @@ class Yard:
             clock=self.bay.clock,
             settings=self.settings,
             partners=Partners(self.bay.ledger, {}),
+            retries=Retries(self.bay.ledger, self.retry_budget, self.settings),
+            pruner=Pruner(self.bay.ledger, RetentionSettings(), clock=self.bay.clock),
             monotonic=lambda: 0.0,
         )
 

@@ -123,7 +123,7 @@ class OperationRow(Base):
     deadline_at: Mapped[datetime | None]
     """From then on it is of no use: it expires."""
     stop: Mapped[dict[str, Any] | None]
-    """Who wants it cancelled, and why, while an attempt is still under way."""
+    """Who wants it cancelled (`by`), why (`reason`), since when (`at`); an attempt under way looks here."""
     finished_at: Mapped[datetime | None]
 
     __table_args__ = (
@@ -140,7 +140,7 @@ class OperationRow(Base):
         _index("ix_operations_lane", "lane", "blocked", "id", where="lane IS NOT NULL AND finished_at IS NULL"),
         # What is not finished, for the status; what is, for its last hour and for retention.
         _index("ix_operations_open", "kind", "state", "created_at", where="finished_at IS NULL"),
-        _index("ix_operations_finished", "finished_at", where="finished_at IS NOT NULL"),
+        _index("ix_operations_finished", "state", "finished_at", where="finished_at IS NOT NULL"),
         # An id begins with its moment: so these are lists by time, too.
         Index("ix_operations_partner", "partner", "id"),
         Index("ix_operations_waba", "waba", "id"),
@@ -158,6 +158,8 @@ class RequestRow(Base):
     fingerprint: Mapped[str] = mapped_column(String(64))
     """SHA-256 of kind, app, WABA and payload."""
     created_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_requests_created", "created_at"),)
 
 
 class EventRow(Base):
@@ -314,7 +316,10 @@ class TemplateChangeRow(Base):
     after: Mapped[dict[str, Any] | None]
     """The fields that differ, as they are; None when removed."""
 
-    __table_args__ = (Index("ix_template_changes_waba", "waba", "id"),)
+    __table_args__ = (
+        Index("ix_template_changes_waba", "waba", "id"),
+        Index("ix_template_changes_at", "at"),
+    )
 
 
 class StagedPageRow(Base):
