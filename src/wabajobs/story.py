@@ -62,7 +62,7 @@ def sentence(one: Story) -> str:
     return tell(one, one.detail or {}) if tell else f"{one.name}, by {one.actor}: {_facts(one.detail or {})}"
 
 
-def _held(one: Story, detail: dict[str, Any]) -> str:
+def _held(_one: Story, detail: dict[str, Any]) -> str:
     until = f"; it goes on about {_clock(detail['until'])}" if detail.get("until") else ""
     by = {"retry": "to be tried again", RETRY_BUDGET: "waiting for room to be tried again"}.get(
         str(detail.get("by")), f"held by the {detail.get('by')}"

@@ -63,9 +63,15 @@ class Bay:
         new = checked(request, kinds=self.kinds, settings=self.settings)
         return self.ledger.operations.accept([new], now=self.clock.now())[0].operation
 
+    def wake(self) -> None:
+        """Let what is due queue again, retries too."""
+        operations, now = self.ledger.operations, self.clock.now()
+        operations.wake(now=now)
+        operations.let_retry([one.id for one in operations.due_retries(now=now)], now=now)
+
     def release(self, kind: str = "template_sync") -> Operation:
         """Release the next operation."""
-        self.ledger.operations.wake(now=self.clock.now())
+        self.wake()
         [line] = self.ledger.operations.lines([kind])
         due = self.ledger.operations.heads({line: 1})[line]
         [released] = self.ledger.operations.release(due, now=self.clock.now(), lease=LEASE)

@@ -1,4 +1,4 @@
-"""`ops cancel`, `ops retry`, `ops dead`: what people do with operations, one by one or by what they have in common."""
+"""`ops cancel`, `ops retry`, `ops dead`: what people do with operations, one by one or in bulk."""
 
 import sys
 from collections import Counter
