@@ -2,6 +2,7 @@
 
 import threading
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from sqlalchemy import func, insert, select, update
@@ -85,7 +86,7 @@ def test_a_step_is_small_also_when_a_story_is_long(book: Book) -> None:
         left.append(rows(book, EventRow))
 
     assert left[-1] == 0
-    assert all(before - after <= _STEP for before, after in zip(left, left[1:], strict=False))
+    assert all(before - after <= _STEP for before, after in pairwise(left))
     assert book.all() == []
 
 

@@ -58,8 +58,10 @@ class Bay:
     def pass_time(self, seconds: float) -> None:
         self.clock.advance(timedelta(seconds=seconds))
 
-    def accept(self, kind: str = "template_sync", *, partner: str = "acme", waba: str = WABA) -> Operation:
-        request = Request(kind=kind, partner=partner, waba=waba)
+    def accept(
+        self, kind: str = "template_sync", *, partner: str = "acme", waba: str = WABA, **more: Any
+    ) -> Operation:
+        request = Request(kind=kind, partner=partner, waba=waba, **more)
         new = checked(request, kinds=self.kinds, settings=self.settings)
         return self.ledger.operations.accept([new], now=self.clock.now())[0].operation
 

@@ -34,7 +34,7 @@ def _filters(states: frozenset[State]) -> Callable[[F], F]:
                 "--state",
                 "states",
                 multiple=True,
-                type=click.Choice(sorted(states)),
+                type=click.Choice(sorted(str(state) for state in states)),
                 help="Only in this state; may be given several times.",
             ),
             click.option("--since", type=Span(), help="Only those of the last 90s, 30m, 2h, 1d."),
