@@ -1,6 +1,7 @@
 """Settings: a TOML file, with the environment above it. The only place that reads environment variables.
 
-Every duration is in seconds, so that an hour can be run in a minute against any Graph server.
+Every duration is in seconds, so that an hour can be run in a minute against any Graph server; only the ages of
+`[retention]` are in days.
 """
 
 import os

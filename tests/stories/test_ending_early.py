@@ -63,7 +63,8 @@ def test_what_is_held_past_its_deadline_expires_and_is_never_called_for(on_sqlit
     (after,) = fleet.finished(fleet.sync(other, expires_after=600))
 
     assert expired.state == "expired"
-    assert expired.error is not None and "its deadline passed" in expired.error["message"]
+    assert expired.error is not None
+    assert "its deadline passed" in expired.error["message"] and "the customer asked" in expired.error["message"]
     assert expired.finished_at is not None and expired.deadline_at is not None
     assert expired.finished_at >= expired.deadline_at
     assert calls_about(fleet, waba) == []

@@ -90,5 +90,5 @@ def test_the_summary_counts_what_was_work() -> None:
 
     said = summary(operation, story, now=START + timedelta(seconds=75))
 
-    assert said == "It has taken 0:01:15: begun 2 times, at work for 0:00:13."
+    assert said == "It has taken 75 s: begun 2 times, at work for 13 s."
     assert summary(operation, story[:1], now=START + timedelta(seconds=2)) == "It has taken 2.0 s."

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, and_, bindparam, select
 
 from wabajobs.ledger import lanes
 from wabajobs.ledger.conditions import OPEN, are
+from wabajobs.ledger.decisions import live_pauses
 from wabajobs.ledger.ending import end
 from wabajobs.ledger.rows import as_operation, select_operations
 from wabajobs.ledger.tables import OperationRow
@@ -32,7 +33,9 @@ def expire(connection: Connection, *, now: datetime, at_most: int) -> list[Opera
     overdue = select_operations().where(OperationRow.id.in_([row.id for row in looked]), _OVERDUE)
     locked = overdue.order_by(OperationRow.id).with_for_update(skip_locked=True)
     rows = connection.execute(locked, {"now": now}).mappings().all()
-    return _expire(connection, [as_operation(row) for row in rows], now=now, actor="dispatcher")
+    pauses = live_pauses(connection, now)  # a pause touches no rows, and is why they have waited all the same
+    ended = [as_operation(row).under(pauses) for row in rows]
+    return _expire(connection, ended, now=now, actor="dispatcher")
 
 
 def expire_leased(
