@@ -122,6 +122,7 @@ class Dispatcher:
         self.expire()
         self._pruner.step()
         self._retries.tell()
+        self._retries.let_go(now=self._clock.now())
 
     def expire(self) -> int:
         """End what has not ended by its deadline; return how many."""

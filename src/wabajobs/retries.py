@@ -1,18 +1,15 @@
 """Retries after passing failures: they go again when their back-off is over and the retry budget has room."""
 
-import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Protocol
 
 from wabajobs.capability import Capability
 from wabajobs.ledger import RETRY_BUDGET, DueRetry, Ledger
 from wabajobs.operation import Operation
 from wabajobs.outcome import Hold
 from wabajobs.settings import DispatchSettings
-
-_MINUTE: Final = 60.0
 
 
 class Budget(Protocol):
@@ -35,19 +32,11 @@ class Budget(Protocol):
 class Retries:
     """Wakes operations that are to be tried again. Only the dispatcher that leads does it: there is one queue."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        budget: Budget,
-        settings: DispatchSettings,
-        *,
-        jitter: Callable[[float], float] = lambda longest: random.uniform(0, longest),
-    ) -> None:
+    def __init__(self, ledger: Ledger, budget: Budget, settings: DispatchSettings) -> None:
         """Wake what `budget` grants."""
         self._ledger = ledger
         self._budget = budget
         self._settings = settings
-        self._jitter = jitter
         self._tries: Counter[tuple[str, Capability]] = Counter()
 
     def count(self, released: Iterable[Operation]) -> None:
@@ -61,7 +50,7 @@ class Retries:
             self._tries = Counter()
 
     def let_go(self, *, now: datetime) -> None:
-        """Wake due retries as far as the budget goes, and hold the others on. Raises `GateUnavailable`."""
+        """Wake retries as far as the budget goes, and hold the others on. Raises `GateUnavailable`."""
         due = self._ledger.operations.due_retries(now=now)
         if not due:
             return
@@ -72,22 +61,16 @@ class Retries:
             theirs = [one for one in due if (one.app, one.capability) == (app, capability)]
             number = self._budget.take(app, capability, len(theirs))
             granted += [one.id for one in theirs[:number]]
-            refused |= self._hold_on(theirs[number:], now)
+            refused |= {one.id: self._hold_on(one, now) for one in theirs[number:] if one.is_due}
         if granted:
             self._ledger.operations.let_retry(granted, now=now)
         if refused:
             self._ledger.operations.postpone(refused, now=now)
 
-    def _hold_on(self, refused: Sequence[DueRetry], now: datetime) -> dict[str, Hold]:
-        # Spread over the time in which the budget has room for all of them, if nothing else is tried meanwhile.
-        spread = _MINUTE * len(refused) / max(1, self._settings.retries_per_minute)
-        longest = min(max(spread, self._settings.retry_seconds), self._settings.retry_cap_seconds)
-        return {
-            one.id: Hold(
-                reason=self._why(one), by=RETRY_BUDGET, until=now + timedelta(seconds=self._jitter(longest))
-            )
-            for one in refused
-        }
+    def _hold_on(self, one: DueRetry, now: datetime) -> Hold:
+        # Until then at the latest its row is looked at again. It goes as soon as there is room.
+        until = now + timedelta(seconds=self._settings.retry_cap_seconds)
+        return Hold(reason=self._why(one), by=RETRY_BUDGET, until=until)
 
     def _why(self, one: DueRetry) -> str:
         if one.held_by == RETRY_BUDGET:

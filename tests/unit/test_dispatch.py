@@ -371,6 +371,21 @@ def test_retries_go_as_far_as_their_budget_and_the_others_say_what_they_wait_for
         " operations together); it waits for room since: code 2; try 1 of 6"
     )
     assert held.hold.until > yard.bay.clock.now()
+    assert yard.retry_budget.left == 0
+
+
+def test_who_waits_for_room_goes_as_soon_as_there_is_some(yard: Yard) -> None:
+    tried = _held_for_a_retry(yard, 5)
+    yard.retry_budget.left = 0
+    yard.dispatcher.release_due()
+    yard.bay.pass_time(1)
+
+    for _ in range(5):
+        yard.retry_budget.left = 1
+        yard.dispatcher.look_after()
+        yard.dispatcher.release_due()
+
+    assert sorted(one.id for one in yard.broker.sent) == sorted(one.id for one in tried)
 
 
 def test_who_waits_for_room_again_and_again_has_one_event_and_spends_nothing(yard: Yard) -> None:

@@ -65,6 +65,8 @@ class Base(DeclarativeBase):
 
 READY: Final = "state = 'waiting' AND leased_until IS NULL AND blocked = false"
 """SQL of what a dispatcher may release. SQLite finds a partial index only by the very words it was made with."""
+WAITS_FOR_BUDGET: Final = "state = 'held' AND hold_by = 'retry_budget'"
+"""SQL of the retries whose time has come and for which there is no room."""
 _LINE: Final = "CAST(class_rank AS TEXT) || ':' || app || ':' || capability || ':' || partner"
 
 
@@ -133,6 +135,8 @@ class OperationRow(Base):
         _index("ix_operations_turns", "kind", "partner", "waba", "turn", where=READY),
         # What waits for a moment.
         _index("ix_operations_held", "due_at", where="state = 'held' AND leased_until IS NULL"),
+        # What waits for room to be tried again.
+        _index("ix_operations_retries", "app", "capability", "due_at", where=WAITS_FOR_BUDGET),
         _index("ix_operations_deadline", "deadline_at", where="deadline_at IS NOT NULL AND finished_at IS NULL"),
         # What is out, per queue, and whose lease has run out.
         _index("ix_operations_leased", "kind", "leased_until", where="leased_until IS NOT NULL"),

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, func, select, text, update
 
 from wabajobs.capability import Capability
 from wabajobs.ledger.history import tell
-from wabajobs.ledger.tables import OperationRow
+from wabajobs.ledger.tables import WAITS_FOR_BUDGET, OperationRow
 from wabajobs.operation import State
 from wabajobs.outcome import Hold
 
@@ -19,6 +19,8 @@ RETRY_BUDGET: Final = "retry_budget"
 """What holds it when that time has come, and there are too many such operations."""
 _HELD: Final = "state = 'held' AND leased_until IS NULL"
 _AT_MOST: Final = 1000
+_OF_EACH: Final = 200
+"""Retries of one capability that one look lets go, at most."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class DueRetry:
     capability: Capability
     held_by: str
     reason: str
+    is_due: bool
+    """Whether it has to be held on if it may not go; else it is still held by its budget."""
 
 
 def next_wake(connection: Connection) -> datetime | None:
@@ -45,16 +49,22 @@ def wake(connection: Connection, *, now: datetime) -> int:
 
 
 def due_retries(connection: Connection, *, now: datetime) -> list[DueRetry]:
-    """Return retries whose back-off is over, those that have been due longest."""
-    rows = connection.execute(_RETRIES, {"now": now})
+    """Return retries whose time has come, first those that wait for their budget: some of each capability."""
+    pairs = connection.execute(_WAITING_PAIRS).all()
+    waiting = [row for pair in pairs for row in connection.execute(_WAITING, {"of": pair[0], "part": pair[1]})]
+    known = {row.id for row in waiting}
+    rows = [*waiting, *(row for row in connection.execute(_DUE_RETRIES, {"now": now}) if row.id not in known)]
     return [
-        DueRetry(row.id, row.app, Capability(row.capability), row.hold_by, row.hold_reason or "") for row in rows
+        DueRetry(
+            row.id, row.app, Capability(row.capability), row.hold_by, row.hold_reason or "", row.due_at <= now
+        )
+        for row in rows
     ]
 
 
 def let_retry(connection: Connection, ids: Collection[str], *, now: datetime) -> int:
     """Let these retries queue again, as far as they are still held; return how many."""
-    awake = connection.scalars(_LET_RETRY, {"now": now, "ids": list(ids)}).all()
+    awake = connection.scalars(_LET_RETRY, {"ids": list(ids)}).all()
     tell(connection, now, "dispatcher", "due", [(id_, None, None) for id_ in awake])
     return len(awake)
 
@@ -79,17 +89,23 @@ def postpone(connection: Connection, holds: Mapping[str, Hold], *, now: datetime
 _NEXT_WAKE: Final = select(func.min(OperationRow.due_at)).where(text(_HELD))
 _DUE: Final = (text(_HELD), OperationRow.due_at <= bindparam("now"))
 _IS_RETRY: Final = func.coalesce(OperationRow.hold_by, "").in_([RETRY, RETRY_BUDGET])
-_RETRIES: Final = (
-    select(
-        OperationRow.id,
-        OperationRow.app,
-        OperationRow.capability,
-        OperationRow.hold_by,
-        OperationRow.hold_reason,
+_FACTS: Final = (
+    OperationRow.id,
+    OperationRow.app,
+    OperationRow.capability,
+    OperationRow.hold_by,
+    OperationRow.hold_reason,
+    OperationRow.due_at,
+)
+_DUE_RETRIES: Final = select(*_FACTS).where(*_DUE, _IS_RETRY).order_by(OperationRow.due_at).limit(_AT_MOST)
+_WAITING_PAIRS: Final = select(OperationRow.app, OperationRow.capability).where(text(WAITS_FOR_BUDGET)).distinct()
+_WAITING: Final = (
+    select(*_FACTS)
+    .where(
+        OperationRow.app == bindparam("of"), OperationRow.capability == bindparam("part"), text(WAITS_FOR_BUDGET)
     )
-    .where(*_DUE, _IS_RETRY)
     .order_by(OperationRow.due_at)
-    .limit(_AT_MOST)
+    .limit(_OF_EACH)
 )
 _WAKE: Final = (
     update(OperationRow)
@@ -112,7 +128,7 @@ _LET_RETRY: Final = (
     .where(
         OperationRow.id.in_(
             select(OperationRow.id)
-            .where(*_DUE, _THESE)
+            .where(text(_HELD), _IS_RETRY, _THESE)
             .order_by(OperationRow.id)
             .with_for_update(skip_locked=True)
             .scalar_subquery()
