@@ -434,3 +434,15 @@ def test_looking_after_ends_what_has_passed_its_deadline(yard: Yard) -> None:
     yard.dispatcher.look_after()
 
     assert {one.state for one in yard.bay.ledger.operations.find()} == {State.EXPIRED}
+
+
+def test_looking_after_deletes_what_is_old(yard: Yard) -> None:
+    yard.accept(2)
+    operations, now = yard.bay.ledger.operations, yard.bay.clock.now()
+    old, young = (one.id for one in operations.find())
+    operations.cancel([old], reason="a test", actor="anna", now=now)
+    yard.bay.pass_time(31 * 86_400)
+
+    yard.dispatcher.look_after()
+
+    assert [one.id for one in operations.find()] == [young]

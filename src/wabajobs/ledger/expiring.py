@@ -24,6 +24,11 @@ _OVERDUE: Final = and_(
 _LOOK: Final = select(OperationRow.id, OperationRow.lane).where(_OVERDUE).order_by(OperationRow.deadline_at)
 
 
+def any_overdue(connection: Connection, *, now: datetime) -> bool:
+    """Whether there is something to expire."""
+    return connection.execute(_LOOK.limit(1), {"now": now}).first() is not None
+
+
 def expire(connection: Connection, *, now: datetime, at_most: int) -> list[Operation]:
     """End what waits or is held past its deadline, so many at most; return what has ended."""
     looked = connection.execute(_LOOK.limit(at_most), {"now": now}).all()
