@@ -73,10 +73,9 @@ def _held(_one: Story, detail: dict[str, Any]) -> str:
 
 def _ended(word: str) -> Callable[[Story, dict[str, Any]], str]:
     def tell(_one: Story, detail: dict[str, Any]) -> str:
+        # Older stories have it under another name. Meta's code and trace stand in the message already.
         said = detail.get("message") or detail.get("why")
-        facts = {name: value for name, value in detail.items() if name in ("code", "subcode", "fbtrace_id")}
-        more = f" ({_facts(facts)})" if any(value is not None for value in facts.values()) else ""
-        return f"{word}: {said}{more}" if said else word
+        return f"{word}: {said}" if said else word
 
     return tell
 
@@ -88,9 +87,7 @@ def _whom(actor: str) -> str:
 _SENTENCES: Final[dict[str, Callable[[Story, dict[str, Any]], str]]] = {
     "accepted": lambda one, _: f"accepted for {_whom(one.actor)}",
     "joined": lambda one, _: f"one more request of {_whom(one.actor)} shares it",
-    "released": lambda one, _: (
-        f"sent to the workers (lease {one.attempt})" if one.attempt else "sent to the workers"
-    ),
+    "released": lambda one, _: f"sent to the workers (lease {one.attempt or 'unknown'})",
     "begun": lambda one, _: f"begun by {one.actor}",
     "held": _held,
     "paused": lambda one, detail: f"stopped between two calls, {_held(one, detail)}",

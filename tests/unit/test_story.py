@@ -33,7 +33,7 @@ def event(
         (event("reclaimed", why="its worker w is gone"), "its worker w is gone"),
         (event("due"), "its time has come: it queues again"),
         (event("succeeded", templates=40, added=2), "succeeded: templates 40, added 2"),
-        (event("failed", message="no", code=100, subcode=None), "failed: no (code 100)"),
+        (event("failed", message="no", code=100, subcode=None), "failed: no"),
         (event("expired", message="its deadline passed", type="Expired"), "expired: its deadline passed"),
         (
             event("cancel asked", by="anna", reason="they left"),
