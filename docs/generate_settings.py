@@ -23,7 +23,7 @@ _HEAD: Final = """\
 
 Settings come from one TOML file. `WABAJOBS_CONFIG` names it. The environment outranks the file.
 
-- Every duration is in seconds, so that an hour can be played in a minute.
+- Every duration is in seconds, so that an hour can be played in a minute; only ages in `[retention]` are in days.
 - An unknown name is an error. It is told in one sentence, with the name in it.
 - A token or secret is never written into the file. The file says where to read it.
 - All programs of one site must read the same file. A program reads it once, when it starts.

@@ -12,12 +12,21 @@ from typing import Any
 from wabajobs import events, verdict
 from wabajobs.capability import Capability
 from wabajobs.clock import Clock
-from wabajobs.errors import Held, LeaseLost, LedgerUnavailable, WabajobsError
+from wabajobs.errors import (
+    DeadlinePassed,
+    GateUnavailable,
+    Held,
+    LeaseLost,
+    LedgerUnavailable,
+    StopAsked,
+    WabajobsError,
+)
+from wabajobs.gate import RetryBudget
 from wabajobs.kinds import Catalogue, Graph, Step, Templates
 from wabajobs.leases import Leases
-from wabajobs.ledger import Ending, Ledger
+from wabajobs.ledger import Ending, Ledger, why_expired
 from wabajobs.operation import Operation
-from wabajobs.outcome import Done, Failed, Hold, NotBegun, Outcome
+from wabajobs.outcome import Done, End, Failed, NotBegun, Outcome, Unbegun
 from wabajobs.permits import Client, Gate, PermittedGraph
 from wabajobs.settings import Settings
 from wabajobs.together import Together
@@ -38,22 +47,24 @@ class Bench:
     clock: Clock
     worker: str
     """The name under which the ledger knows this worker."""
+    retry_budget: RetryBudget | None = None
+    """Is told of retries that went well."""
 
     @cached_property
-    def begin(self) -> Together[tuple[str, int], Operation | NotBegun]:
+    def begin(self) -> Together[tuple[str, int], Operation | Unbegun]:
         """Begins attempts under leases `(id, fence)`; those of several threads in one transaction."""
         return Together(self._begin_all)
 
     @cached_property
-    def record(self) -> Together[Ending, None]:
+    def record(self) -> Together[Ending, End]:
         """Records how attempts ended; those of several threads in one transaction. Raises `LeaseLost`."""
         return Together(self._record_all)
 
-    def _begin_all(self, leases: Sequence[tuple[str, int]]) -> list[Operation | NotBegun]:
+    def _begin_all(self, leases: Sequence[tuple[str, int]]) -> list[Operation | Unbegun]:
         now = self.clock.now()
         return self.ledger.operations.begin_all(leases, worker=self.worker, now=now, lease=self.leases.length)
 
-    def _record_all(self, endings: Sequence[Ending]) -> list[LeaseLost | None]:
+    def _record_all(self, endings: Sequence[Ending]) -> list[End | LeaseLost]:
         return self.ledger.operations.record_all(endings, worker=self.worker, now=self.clock.now())
 
 
@@ -64,7 +75,7 @@ def perform(operation_id: str, fence: int, *, bench: Bench) -> Outcome:
         operation = bench.begin((operation_id, fence))
     except LedgerUnavailable as error:
         return NotBegun(f"not begun: {error}", settled=False)
-    if isinstance(operation, NotBegun):
+    if not isinstance(operation, Operation):
         return operation
     with bench.leases.hold(operation_id, fence, since=since) as may_go_on:
         try:
@@ -74,10 +85,13 @@ def perform(operation_id: str, fence: int, *, bench: Bench) -> Outcome:
             events.tell("lease_lost", operation=operation_id, attempt=fence, why=error)
             return NotBegun(f"not finished: {error}", settled=isinstance(error, LeaseLost))
     events.tell("attempt_ended", operation=operation_id, kind=operation.kind, attempt=fence, outcome=outcome)
+    if isinstance(outcome, Done) and operation.attempts > 1 and bench.retry_budget is not None:
+        with suppress(GateUnavailable):  # others are tried again a little later, that is all
+            bench.retry_budget.give_back(operation.app, operation.capability)
     return outcome
 
 
-def _outcome(operation: Operation, bench: Bench, may_go_on: Callable[[], None]) -> Done | Hold | Failed:
+def _outcome(operation: Operation, bench: Bench, may_go_on: Callable[[], None]) -> End:
     desk = Desk(operation=operation, bench=bench, may_go_on=may_go_on)
     try:
         desk.work_off(bench.kinds[operation.kind].steps)
@@ -90,7 +104,7 @@ def _outcome(operation: Operation, bench: Bench, may_go_on: Callable[[], None]) 
     return Done(desk.results)
 
 
-def _verdict(error: Exception, operation: Operation, bench: Bench) -> Hold | Failed:
+def _verdict(error: Exception, operation: Operation, bench: Bench) -> End:
     return verdict.of(
         error,
         attempts=operation.attempts,
@@ -99,13 +113,11 @@ def _verdict(error: Exception, operation: Operation, bench: Bench) -> Hold | Fai
     )
 
 
-def _record(
-    operation: Operation, outcome: Done | Hold | Failed, bench: Bench, may_go_on: Callable[[], None]
-) -> Done | Hold | Failed:
+def _record(operation: Operation, outcome: End, bench: Bench, may_go_on: Callable[[], None]) -> End:
     """Write the outcome down, and return it; while the database is away, for as long as the lease may be ours."""
     while True:
         try:
-            bench.record(Ending(operation, outcome))
+            return bench.record(Ending(operation, outcome))
         except LedgerUnavailable:
             with suppress(Held):  # that the worker is to stop is no reason to forget what has happened
                 may_go_on()
@@ -118,8 +130,6 @@ def _record(
                 raise
             events.tell("attempt_crashed", operation=operation.id, kind=operation.kind)
             outcome = _verdict(error, operation, bench)
-        else:
-            return outcome
 
 
 @dataclass
@@ -175,7 +185,7 @@ class Desk:
             client=self.bench.client,
             operation=self.operation,
             capability=self._step.capability,
-            may_go_on=self.may_go_on,
+            may_go_on=self._may_call,
             short_wait=timedelta(seconds=self.settings.dispatch.short_wait_seconds),
         )
 
@@ -195,6 +205,16 @@ class Desk:
     def keep(self, progress: dict[str, Any]) -> None:
         """Remember this step's progress, at once."""
         self._write(self.checkpoint(progress), capability=self._step.capability)
+
+    def _may_call(self) -> None:
+        """Raise when no further call may be made: the lease, the deadline or a person says so."""
+        self.may_go_on()
+        if self.operation.is_overdue(self.now()):
+            raise DeadlinePassed(why_expired(self.operation))
+        # A read by primary key, beside a call over the Internet. While the database is away, the lease decides.
+        with suppress(LedgerUnavailable):
+            if stop := self.bench.ledger.operations.stop_asked(self.operation.id):
+                raise StopAsked(stop["reason"], stop["by"])
 
     def _kept(self) -> dict[str, Any]:
         return {"done": dict(self._done), "progress": dict(self._progress)}

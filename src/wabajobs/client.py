@@ -41,6 +41,7 @@ class Client:
         payload: Mapping[str, Any] | None = None,
         service_class: ServiceClass | str | None = None,
         key: str | None = None,
+        expires_after: float | None = None,
         session: Session | None = None,
     ) -> Operation:
         """Accept an operation; when this returns, its row is committed.
@@ -52,8 +53,11 @@ class Client:
         `key` is an idempotency key, unique per partner: asked again with it, the same operation is returned,
         whatever has become of it. The answer tells also why the operation waits, if it does (`hold`).
 
+        `expires_after` is the number of seconds after which the operation is of no use any more: what has not
+        ended by then expires. Without it, the kind decides.
+
         Raises `InvalidRequest` (with what is wrong), `IdempotencyConflict` (the key belongs to another
-        request), `LedgerUnavailable`.
+        request), `NotFound` (the key's operation is no longer kept), `LedgerUnavailable`.
         """
         request = Request(
             kind=kind,
@@ -63,6 +67,7 @@ class Client:
             payload=payload or {},
             service_class=service_class,
             key=key,
+            expires_after=expires_after,
         )
         return self.enqueue_many([request], session=session)[0]
 
@@ -88,6 +93,17 @@ class Client:
         """Return an operation as it stands. Raises `NotFound`."""
         pauses = self._house.ledger.decisions.pauses(now=self._house.clock.now())
         return self._house.ledger.operations.get(operation_id).under(pauses)
+
+    def cancel(self, operation_id: str, *, reason: str, actor: str = "hub", force: bool = False) -> Operation:
+        """Cancel an operation, and return it as it stands. Safe to repeat.
+
+        What waits or is held is `cancelled` when this returns. A running one stops before its next call: it has
+        `stop` until it is cancelled, or has ended otherwise after all. Cancelling an operation that several
+        requests share (`callers`) ends it for all of them, so it needs `force`.
+
+        Raises `NotFound`, `InvalidRequest` (it has ended otherwise, or is shared), `LedgerUnavailable`.
+        """
+        return self._house.interventions.cancel(operation_id, reason=reason, actor=actor, force=force)
 
     def wait(self, operation_id: str, *, timeout: timedelta | None = None) -> Operation:
         """Return the operation once it is finished. Raises `NotReady` after `timeout`, with where it stands.

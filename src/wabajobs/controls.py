@@ -5,13 +5,12 @@ from datetime import timedelta
 
 from wabajobs import events
 from wabajobs.clock import Clock
-from wabajobs.decisions import Decisions, Limit, Override, Pause, Scope, Stand
+from wabajobs.decisions import Decisions, Limit, Override, Pause, Scope, Stand, require_reason
 from wabajobs.errors import GateUnavailable, InvalidRequest
 from wabajobs.gate import Because, Gate
 from wabajobs.ledger import Ledger
 from wabajobs.signals import Bell
 
-_SHORTEST_REASON = 3
 _HELD_BY_THE_GATE = (Because.BUDGET, Because.BREAKER)
 
 
@@ -45,7 +44,7 @@ class Controls:
         notice: str | None = None,
     ) -> Decided:
         """Pause a scope. When this returns in force, no further Graph call of it starts anywhere."""
-        _require(reason)
+        require_reason(reason)
         pause = self.ledger.decisions.pause(
             scope, reason=reason, actor=actor, now=self.clock.now(), lasting=lasting, notice=notice
         )
@@ -60,7 +59,7 @@ class Controls:
 
     def resume(self, scope: Scope, *, reason: str, actor: str) -> Decided:
         """Lift the pauses of exactly this scope; other layers stay."""
-        _require(reason)
+        require_reason(reason)
         lifted = self.ledger.decisions.resume(scope, reason=reason, actor=actor, now=self.clock.now())
         if not lifted:
             live = self.ledger.decisions.pauses(now=self.clock.now())
@@ -76,13 +75,13 @@ class Controls:
 
     def set_limit(self, limit: Limit) -> bool:
         """Set a limit; True when the gate knows already."""
-        _require(limit.reason)
+        require_reason(limit.reason)
         self.ledger.decisions.set_limit(limit, now=self.clock.now())
         return self._put_in_force()
 
     def forget_limit(self, scope: str, *, reason: str, actor: str) -> bool:
         """Take back what was set for a scope; True when the gate knows already."""
-        _require(reason)
+        require_reason(reason)
         decisions = self.ledger.decisions
         if not decisions.forget_limit(scope, reason=reason, actor=actor, now=self.clock.now()):
             known = ", ".join(limit.scope for limit in decisions.current(now=self.clock.now()).limits)
@@ -93,7 +92,7 @@ class Controls:
         self, scope: str, stand: Stand, *, reason: str, actor: str, lasting: timedelta | None = None
     ) -> tuple[Override, bool]:
         """Hold a breaker open or closed; with it, whether the gate knows already."""
-        _require(reason)
+        require_reason(reason)
         override = self.ledger.decisions.override(
             scope, stand, reason=reason, actor=actor, now=self.clock.now(), lasting=lasting
         )
@@ -101,7 +100,7 @@ class Controls:
 
     def release_breaker(self, scope: str, *, reason: str, actor: str) -> bool:
         """Let a breaker go its own way again; True when the gate knows already."""
-        _require(reason)
+        require_reason(reason)
         decisions = self.ledger.decisions
         if not decisions.lift_override(scope, reason=reason, actor=actor, now=self.clock.now()):
             held = ", ".join(one.scope for one in decisions.current(now=self.clock.now()).overrides)
@@ -145,8 +144,3 @@ class Controls:
                 events.tell("mirror_restored", revision=self._mirror_news().revision, was=told)
         except GateUnavailable as error:
             events.tell("mirror_failed", why=error)
-
-
-def _require(reason: str) -> None:
-    if len(reason.strip()) < _SHORTEST_REASON:
-        raise InvalidRequest("say why: --reason TEXT (whoever reads it at 3 a.m. will be grateful)")

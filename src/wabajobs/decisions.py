@@ -7,6 +7,14 @@ from typing import Self
 
 from wabajobs.errors import InvalidRequest
 
+_SHORTEST_REASON = 3
+
+
+def require_reason(reason: str) -> None:
+    """Raise `InvalidRequest` unless somebody has said why he decides so."""
+    if len(reason.strip()) < _SHORTEST_REASON:
+        raise InvalidRequest("say why: --reason TEXT (whoever reads it at 3 a.m. will be grateful)")
+
 
 class ScopeType(StrEnum):
     """What a pause can cover."""

@@ -21,6 +21,8 @@ from wabajobs.ledger import DISPATCHER, Ledger, Line
 from wabajobs.operation import Operation
 from wabajobs.partners import Partners
 from wabajobs.picking import Forecaster, Picker, Rules
+from wabajobs.retention import Pruner
+from wabajobs.retries import Retries
 from wabajobs.settings import DispatchSettings
 from wabajobs.signals import Presence
 from wabajobs.slots import Slots
@@ -75,6 +77,8 @@ class Dispatcher:
         clock: Clock,
         settings: DispatchSettings,
         partners: Partners,
+        retries: Retries,
+        pruner: Pruner,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Release to the living workers through `send`."""
@@ -86,6 +90,8 @@ class Dispatcher:
         self._clock = clock
         self._settings = settings
         self._partners = partners
+        self._retries = retries
+        self._pruner = pruner
         self._monotonic = monotonic
         self._flow = Flow(settings.travel_seconds)
         self._turns = Turns(weight=partners.weight, lower_share=settings.lower_share)
@@ -111,6 +117,21 @@ class Dispatcher:
         """Let another dispatcher lead at once."""
         if self._leads:
             self._ledger.leaderships.resign([DISPATCHER], holder=self._name, now=self._clock.now())
+
+    def look_after(self) -> None:
+        """Do what only the leader does besides: take back, expire, delete what is old; a little at a time."""
+        self.reclaim()
+        self.expire()
+        self._pruner.step()
+        self._retries.tell()
+        self._retries.let_go(now=self._clock.now())
+
+    def expire(self) -> int:
+        """End what has not ended by its deadline; return how many."""
+        expired = self._ledger.operations.expire(now=self._clock.now())
+        if expired:
+            events.tell("operations_expired", operations=len(expired))
+        return len(expired)
 
     def reclaim(self) -> int:
         """Take back what was leased to somebody who is gone; return how many."""
@@ -153,6 +174,7 @@ class Dispatcher:
         due = self._ledger.operations.next_wake()
         if due is not None and due <= now:
             self._ledger.operations.wake(now=now)
+            self._retries.let_go(now=now)
             self._known.clear()
             due = self._ledger.operations.next_wake()
         return Turn(look_again=None if due is None else due - now)
@@ -182,6 +204,7 @@ class Dispatcher:
         released = self._ledger.operations.release(
             picked, now=self._clock.now(), lease=timedelta(seconds=self._settings.release_lease_seconds)
         )
+        self._retries.count(released)
         unsent = self._send(released)
         if unsent:
             why = "the broker could not be reached"
@@ -226,7 +249,7 @@ def run(
                     upkeep()
                     leads = dispatcher.lead()
                     if leads:
-                        dispatcher.reclaim()
+                        dispatcher.look_after()
                 turn = dispatcher.release_due() if leads else Turn()
                 if turn.released:
                     breathe(_BREATH_SECONDS)

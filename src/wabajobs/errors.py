@@ -11,6 +11,8 @@ WabajobsError
 │   └── PortTaken               somebody else listens there
 ├── LeaseLost                   this attempt is no longer ours: write nothing
 ├── Held                        not now: the gate says how long and why
+├── StopAsked                   somebody has cancelled this operation while it ran
+├── DeadlinePassed              this operation is of no use any more
 ├── SyncError                   a template list that cannot be trusted
 └── GraphError                  Meta answered, or did not answer, with an error
     ├── LimitReached            a budget of Meta's is spent
@@ -91,6 +93,21 @@ class Held(WabajobsError):
 
     def __str__(self) -> str:
         return self.reason
+
+
+@dataclass(eq=False)
+class StopAsked(WabajobsError):
+    """The operation has been cancelled while it ran: its attempt makes no further call."""
+
+    reason: str
+    by: str
+
+    def __str__(self) -> str:
+        return f"cancelled by {self.by}: {self.reason}"
+
+
+class DeadlinePassed(WabajobsError):
+    """The operation's deadline has passed: its attempt makes no further call."""
 
 
 @dataclass(eq=False)

@@ -15,6 +15,8 @@ CATALOGUE: Final = {
     "mirror_replaced": "the gate knew decisions of another ledger; ours are in their place",
     "mirror_failed": "the gate could not be told of a decision; it is tried again",
     "operation_reclaimed": "an operation was taken back from a worker that is gone",
+    "operations_expired": "operations had not ended by their deadline",
+    "rows_pruned": "something was old enough to be deleted",
     "publish_failed": "the broker could not be reached; the operations stay in the ledger",
     "lead_gained": "this dispatcher leads",
     "lead_lost": "another dispatcher leads",
@@ -31,6 +33,7 @@ _LEVELS: Final = {
     "attempt_crashed": logging.ERROR,
     "part_failed": logging.WARNING,
     "not_consuming": logging.WARNING,
+    "rows_pruned": logging.DEBUG,
     "attempt_ended": logging.DEBUG,  # Celery logs the end of each task already
 }
 

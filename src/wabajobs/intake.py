@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -16,6 +17,7 @@ from wabajobs.settings import Settings
 _PARTNER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _META_ID: Final = re.compile(r"[0-9]{5,20}")
 _LONGEST_KEY: Final = 200
+_LONGEST_LIFE: Final = timedelta(days=365)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,8 @@ class Request:
     """None: as the kind says."""
     key: str | None = None
     """Idempotency key, unique per partner: the same key gives the same operation."""
+    expires_after: float | None = None
+    """Seconds after which it is of no use any more; None: as the kind says."""
 
 
 def checked(request: Request, *, kinds: Catalogue, settings: Settings) -> NewOperation:
@@ -39,7 +43,7 @@ def checked(request: Request, *, kinds: Catalogue, settings: Settings) -> NewOpe
     payload = _payload(request.payload, kind)
     app = _app(request.app, settings)
     waba = _waba(request.waba, kind)
-    partner = _partner(request.partner)
+    partner = partner_id(request.partner)
     return NewOperation(
         kind=kind.name,
         partner=partner,
@@ -51,12 +55,13 @@ def checked(request: Request, *, kinds: Catalogue, settings: Settings) -> NewOpe
         lane=kind.lane(app=app, partner=partner, waba=waba, payload=payload),
         coalesces=kind.coalesces,
         order=kind.order(settings),
-        expires_after=kind.expires_after,
+        expires_after=_expires_after(request.expires_after, kind),
         key=_key(request.key),
     )
 
 
-def _partner(partner: str) -> str:
+def partner_id(partner: str) -> str:
+    """Return a partner's id. Raises `InvalidRequest` when it cannot be one."""
     if not partner:
         raise InvalidRequest("partner is missing: say for whom the operation is")
     if not isinstance(partner, str) or not _PARTNER.fullmatch(partner):
@@ -97,6 +102,18 @@ def _service_class(service_class: ServiceClass | str | None, kind: Kind) -> Serv
         raise InvalidRequest(
             f"there is no class of service {service_class!r}; there are: {', '.join(ServiceClass)}"
         ) from None
+
+
+def _expires_after(seconds: float | None, kind: Kind) -> timedelta | None:
+    if seconds is None:
+        return kind.expires_after
+    most = _LONGEST_LIFE.total_seconds()
+    # A truth value is a number to Python, and what is no number at all is neither above nor below another.
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 1 <= seconds <= most:
+        raise InvalidRequest(
+            f"expires_after {seconds!r} is no time in which an operation can expire: 1 to {most:.0f} seconds"
+        )
+    return timedelta(seconds=seconds)
 
 
 def _payload(payload: Mapping[str, Any], kind: Kind) -> dict[str, Any]:

@@ -33,6 +33,8 @@ class State(StrEnum):
 
 
 FINISHED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
+RETRIABLE = FINISHED - {State.SUCCEEDED}
+"""Ends after which an operation can be asked to go again."""
 
 
 class Order(StrEnum):
@@ -84,6 +86,12 @@ class Operation:
     """What it touches: operations of one lane keep their order and never overlap."""
     deadline_at: datetime | None = None
     """From then on it is of no use: it expires."""
+    stop: dict[str, Any] | None = None
+    """Who wants it cancelled (`by`), why (`reason`) and since when (`at`)."""
+
+    def is_overdue(self, now: datetime) -> bool:
+        """Whether its deadline has passed."""
+        return self.deadline_at is not None and self.deadline_at <= now
 
     def is_covered_by(self, pause: Pause) -> bool:
         """Whether the pause's scope contains this operation."""
@@ -131,6 +139,7 @@ class Operation:
             "attempts": self.attempts,
             "callers": self.callers,
             "hold": self.hold.as_json() if self.hold else None,
+            "stop": self.stop,
             "result": self.result,
             "error": self.error,
             "due_at": self.due_at.isoformat(),

@@ -11,7 +11,7 @@ class Hold:
 
     reason: str
     by: str
-    """Who or what decided: `pause`, `breaker`, `budget`, `gate`, `meta`, `retry`."""
+    """Who or what decided: `pause`, `breaker`, `budget`, `gate`, `meta`, `retry`, `retry_budget`, `worker`."""
     until: datetime | None = None
     """When it is worth trying again; None when only a person can say."""
     notice: str | None = None
@@ -56,6 +56,27 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Cancelled:
+    """A person, or the Hub, wanted it no more."""
+
+    reason: str
+    by: str
+
+    def __str__(self) -> str:
+        return f"cancelled by {self.by}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Expired:
+    """Its deadline has passed: it is of no use any more."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"expired: {self.reason}"
+
+
+@dataclass(frozen=True)
 class NotBegun:
     """The message was not for now: no attempt has been made of it."""
 
@@ -67,4 +88,8 @@ class NotBegun:
         return self.reason
 
 
-Outcome = Done | Hold | Failed | NotBegun
+End = Done | Hold | Failed | Cancelled | Expired
+"""How an attempt that has begun can end."""
+Unbegun = NotBegun | Cancelled | Expired
+"""What a message comes to that leads to no attempt."""
+Outcome = End | NotBegun

@@ -1,6 +1,7 @@
 """Settings: a TOML file, with the environment above it. The only place that reads environment variables.
 
-Every duration is in seconds, so that an hour can be run in a minute against any Graph server.
+Every duration is in seconds, so that an hour can be run in a minute against any Graph server; only the ages of
+`[retention]` are in days.
 """
 
 import os
@@ -168,6 +169,10 @@ class DispatchSettings(_Table):
     """First back-off after a passing failure; doubles, with full jitter."""
     retry_cap_seconds: PositiveFloat = 600
     """Longest back-off."""
+    retry_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Retries in a minute, as a share of the first tries, for all operations of an app's capability together."""
+    retries_per_minute: PositiveInt = 10
+    """Retries that these get besides, so that there are some also when little is tried."""
     misconfigured_seconds: PositiveFloat = 30
     """How long an operation waits after a worker that lacks something, such as a token, had to give it back."""
 
@@ -179,6 +184,23 @@ class PartnerSettings(_Table):
     """How many turns the partner has for one of an ordinary one's."""
     at_most: PositiveInt | None = None
     """How many of the partner's operations may be out at once; without it, as many as there are slots."""
+
+
+class RetentionSettings(_Table):
+    """`[retention]`: for how many days something is kept. Decisions are kept for ever."""
+
+    finished_days: PositiveFloat = 30
+    """Operations that succeeded, expired or were cancelled, with their stories."""
+    failed_days: PositiveFloat = 90
+    """Operations that failed, with their stories."""
+    pages_days: PositiveFloat = 1
+    """Pages of a list whose sync ended half-way; a retry after that reads it from the beginning."""
+    key_days: PositiveFloat = 90
+    """Idempotency keys. One whose operation is gone is answered with an error, not with a second operation."""
+    changes_days: PositiveFloat = 365
+    """The differences that template syncs found."""
+    rest_seconds: PositiveFloat = 0.5
+    """Pause between two of the small transactions that delete."""
 
 
 class WorkerSettings(_Table):
@@ -217,6 +239,7 @@ class Settings(_Table):
     dispatch: DispatchSettings = DispatchSettings()
     workers: WorkerSettings = WorkerSettings()
     partners: dict[str, PartnerSettings] = {}
+    retention: RetentionSettings = RetentionSettings()
     template_sync: TemplateSyncSettings = TemplateSyncSettings()
 
     @classmethod

@@ -29,7 +29,9 @@ class QueueStatus:
     """Since the oldest unfinished operation was accepted."""
     succeeded: int
     failed: int
-    """Of the last hour."""
+    cancelled: int
+    expired: int
+    """Of the last hour, like the three before."""
     workers: int | None
     slots: int | None
     pause: Pause | None
@@ -141,6 +143,8 @@ def _queues(
             oldest_age=now - oldest[name] if name in oldest else None,
             succeeded=finished.get((name, State.SUCCEEDED), 0),
             failed=finished.get((name, State.FAILED), 0),
+            cancelled=finished.get((name, State.CANCELLED), 0),
+            expired=finished.get((name, State.EXPIRED), 0),
             workers=slots[name][0] if slots else None,
             slots=slots[name][1] if slots else None,
             pause=next((pause for pause in pauses if pause.covers_queue(name)), None),
@@ -171,6 +175,8 @@ def _queue_json(queue: QueueStatus) -> dict[str, Any]:
         "oldest_age_seconds": queue.oldest_age.total_seconds() if queue.oldest_age else None,
         "succeeded_last_hour": queue.succeeded,
         "failed_last_hour": queue.failed,
+        "cancelled_last_hour": queue.cancelled,
+        "expired_last_hour": queue.expired,
         "workers": queue.workers,
         "slots": queue.slots,
         "paused": pause_json(queue.pause) if queue.pause else None,

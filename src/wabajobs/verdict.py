@@ -1,4 +1,4 @@
-"""Any exception → Hold or Failed: the whole retry policy, in one place.
+"""Any exception → the outcome of its attempt: the whole retry policy, in one place.
 
 Being held by a limit, a breaker or a pause is no failure and spends no attempt. A passing failure of Meta's
 is tried again with full jitter; what Meta will never accept is not tried again at all.
@@ -10,25 +10,33 @@ from typing import Any
 
 from wabajobs.errors import (
     ConfigurationError,
+    DeadlinePassed,
     GateUnavailable,
     GraphError,
     Held,
     LimitReached,
     NarrowLimitReached,
     NumberLimitReached,
+    StopAsked,
     Transient,
     UnknownGraphError,
     WabajobsError,
 )
-from wabajobs.outcome import Failed, Hold
+from wabajobs.outcome import Cancelled, Expired, Failed, Hold
 from wabajobs.settings import DispatchSettings
 
 _UNKNOWN_TRIES = 3
 
 
-def of(error: Exception, *, attempts: int, now: datetime, settings: DispatchSettings) -> Hold | Failed:
+def of(
+    error: Exception, *, attempts: int, now: datetime, settings: DispatchSettings
+) -> Hold | Failed | Cancelled | Expired:
     """Return what becomes of an operation whose attempt number `attempts` (from 1) ended in `error`."""
     match error:
+        case StopAsked():
+            return Cancelled(error.reason, error.by)
+        case DeadlinePassed():
+            return Expired(str(error))
         case Held():
             return Hold(
                 reason=error.reason,

@@ -14,8 +14,9 @@ from wabajobs.attempt import Bench
 from wabajobs.clock import Clock, SystemClock
 from wabajobs.controls import Controls
 from wabajobs.errors import ConfigurationError
-from wabajobs.gate import Gate
+from wabajobs.gate import Gate, RetryBudget
 from wabajobs.graph import Credentials, GraphClient
+from wabajobs.interventions import Interventions
 from wabajobs.kinds import Catalogue, catalogue
 from wabajobs.leases import Leases
 from wabajobs.ledger import Database, Ledger
@@ -52,6 +53,13 @@ class House:
         return Gate(redis, settings=self.settings.gate, apps=self.settings.apps)
 
     @cached_property
+    def retry_budget(self) -> RetryBudget:
+        """The retry budget."""
+        redis = self._redis(self.settings.gate.redis_timeout_seconds)
+        rules = self.settings.dispatch
+        return RetryBudget(redis, share=rules.retry_share, per_minute=rules.retries_per_minute)
+
+    @cached_property
     def graph(self) -> GraphClient:
         """The Graph client."""
         return GraphClient(
@@ -86,6 +94,11 @@ class House:
         """The switches."""
         return Controls(ledger=self.ledger, gate=self.gate, bell=self.decision_bell, clock=self.clock)
 
+    @cached_property
+    def interventions(self) -> Interventions:
+        """What people do with operations."""
+        return Interventions(ledger=self.ledger, bell=self.work_bell, clock=self.clock)
+
     def bench(self, queue: str) -> Bench:
         """Return what the attempts of a worker process work with."""
         return Bench(
@@ -102,6 +115,7 @@ class House:
             settings=self.settings,
             clock=self.clock,
             worker=f"{queue}@{socket.gethostname()}:{os.getpid()}",
+            retry_budget=self.retry_budget,
         )
 
     def close(self) -> None:

@@ -94,9 +94,15 @@ class Book:
     def accept_one(self, request: NewOperation) -> Operation:
         return self.accept(request)[0]
 
+    def wake(self) -> None:
+        """Let what is due queue again, retries too."""
+        operations, now = self.ledger.operations, self.clock.now()
+        operations.wake(now=now)
+        operations.let_retry([one.id for one in operations.due_retries(now=now)], now=now)
+
     def ready(self, at_most: int = 100, *, kind: str = KIND) -> list[Operation]:
         """Return what could be released, line by line."""
-        self.ledger.operations.wake(now=self.clock.now())
+        self.wake()
         lines = self.ledger.operations.lines([kind])
         heads = self.ledger.operations.heads(dict.fromkeys(lines, at_most))
         return [operation for line in lines for operation in heads[line]][:at_most]

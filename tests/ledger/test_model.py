@@ -22,10 +22,10 @@ from tests.ledger.conftest import LEASE, WORKER, Book, a_pause, a_request, a_syn
 from wabajobs.capability import ServiceClass
 from wabajobs.decisions import Pause
 from wabajobs.errors import IdempotencyConflict, LeaseLost
-from wabajobs.ledger import Ledger, NewOperation
+from wabajobs.ledger import Cancelling, Ledger, NewOperation, Retrying
 from wabajobs.ledger.tables import Base
-from wabajobs.operation import Operation, State
-from wabajobs.outcome import Done, Failed, Hold
+from wabajobs.operation import RETRIABLE, Operation, State
+from wabajobs.outcome import Cancelled, Done, Expired, Failed, Hold
 
 PARTNERS, WABAS, KEYS = ("acme", "bolt"), ("10001", "10002", "10003"), (None, None, "k1", "k2")
 SCOPES = ("partner:bolt", "waba:10001", "capability:uploads", "all")
@@ -46,8 +46,10 @@ class Account:
     lane: str | None
     rank: int
     due: datetime
-    accepted: datetime
+    placed: datetime
     turn: int
+    deadline: datetime | None
+    life: timedelta | None
     coalesces: bool
     joinable: bool
     state: State = State.WAITING
@@ -56,6 +58,8 @@ class Account:
     callers: int = 1
     checkpoint: dict[str, Any] | None = None
     leased_until: datetime | None = None
+    blocked: bool = False
+    stops: bool = False
 
     def covered(self, pause: Pause) -> bool:
         name = pause.scope.name
@@ -63,10 +67,19 @@ class Account:
 
     def order(self) -> tuple[object, ...]:
         """Where it stands among those that could be released."""
-        return self.rank, self.partner, self.turn, self.accepted, self.id
+        return self.rank, self.partner, self.turn, self.placed, self.id
 
     def shown(self) -> tuple[object, ...]:
-        return self.state, self.attempts, self.fence, self.callers, self.checkpoint, self.rank, self.due
+        return (
+            self.state,
+            self.attempts,
+            self.fence,
+            self.callers,
+            self.checkpoint,
+            self.rank,
+            self.due,
+            self.deadline,
+        )
 
 
 def as_shown(operation: Operation) -> tuple[object, ...]:
@@ -78,6 +91,7 @@ def as_shown(operation: Operation) -> tuple[object, ...]:
         operation.checkpoint,
         operation.service_class.rank,
         operation.due_at,
+        operation.deadline_at,
     )
 
 
@@ -114,13 +128,29 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
             sync=st.booleans(),
             key=st.sampled_from(KEYS),
             service_class=st.sampled_from(ServiceClass),
+            life=st.sampled_from([None, None, None, 10, 40]),
+            ordered=st.booleans(),
         )
         def accept(
-            self, partner: str, waba: str, sync: bool, key: str | None, service_class: ServiceClass
+            self,
+            partner: str,
+            waba: str,
+            sync: bool,
+            key: str | None,
+            service_class: ServiceClass,
+            life: int | None,
+            ordered: bool,
         ) -> None:
             make = a_sync if sync else a_request
+            more = {} if sync else {"lane": f"object:{waba}" if ordered else None}
             request = make(
-                waba=waba, partner=partner, key=key, service_class=service_class, payload={"sync": sync}
+                waba=waba,
+                partner=partner,
+                key=key,
+                service_class=service_class,
+                payload={"sync": sync},
+                expires_after=timedelta(seconds=life) if life else None,
+                **more,
             )
             self._accept(request, same=(waba, sync))
 
@@ -142,6 +172,8 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
                     account.callers += 1
                     account.rank = min(account.rank, request.service_class.rank)
                     account.checkpoint = None
+                    account.deadline = request.deadline(self.book.clock.now())
+                    account.life = None
                     return account
             account = Account(
                 id=request.id,
@@ -150,8 +182,16 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
                 lane=request.lane,
                 rank=request.service_class.rank,
                 due=self.book.clock.now(),
-                accepted=self.book.clock.now(),
-                turn=self._turn(request),
+                placed=self.book.clock.now(),
+                turn=self._turn(
+                    coalesces=request.coalesces,
+                    rank=request.service_class.rank,
+                    partner=request.partner,
+                    waba=str(request.waba),
+                ),
+                deadline=request.deadline(self.book.clock.now()),
+                life=request.expires_after,
+                blocked=self._is_taken(request.lane),
                 coalesces=request.coalesces,
                 joinable=request.coalesces,
             )
@@ -189,25 +229,30 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
                     one.state = State.WAITING
 
         def _ready(self, account: Account) -> bool:
-            return account.state is State.WAITING and account.leased_until is None and self._goes(account)
+            return account.state is State.WAITING and account.leased_until is None and not account.blocked
 
-        def _goes(self, account: Account) -> bool:
-            """Whether it is the first of its lane that is not finished."""
-            of_lane = (
-                one
-                for one in self.memory.accounts.values()
-                if one.lane == account.lane and not one.state.finished
-            )
-            return account.lane is None or next(of_lane) is account
+        def _of_lane(self, lane: str | None) -> list[Account]:
+            """Return what is not finished of a lane."""
+            theirs = (one for one in self.memory.accounts.values() if lane and one.lane == lane)
+            return [one for one in theirs if not one.state.finished]
 
-        def _turn(self, request: NewOperation) -> int:
-            if request.coalesces:
+        def _is_taken(self, lane: str | None) -> bool:
+            return bool(self._of_lane(lane))
+
+        def _finish(self, account: Account, state: State) -> None:
+            """End an operation; the first that waits in its lane goes, if nothing else of it does."""
+            account.state, account.leased_until = state, None
+            account.joinable = account.blocked = False
+            left = self._of_lane(account.lane)
+            if left and all(one.blocked for one in left):
+                min(left, key=lambda one: one.id).blocked = False
+
+        def _turn(self, *, coalesces: bool, rank: int, partner: str, waba: str) -> int:
+            if coalesces:
                 return 0
             ready = list(filter(self._ready, self.memory.accounts.values()))
-            line = (request.service_class.rank, request.partner)
-            head = min((one.turn for one in ready if (one.rank, one.partner) == line), default=0)
-            flow = (request.partner, request.waba)
-            last = max((one.turn for one in ready if (one.partner, one.waba) == flow), default=-1)
+            head = min((one.turn for one in ready if (one.rank, one.partner) == (rank, partner)), default=0)
+            last = max((one.turn for one in ready if (one.partner, one.waba) == (partner, waba)), default=-1)
             return max(head, last + 1)
 
         @precondition(lambda self: self.memory.messages)
@@ -228,10 +273,15 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
             account = self.memory.accounts[message.id]
             ours = account.fence == message.fence and account.state in OPEN and account.leased_until is not None
             paused = any(account.covered(pause) for pause in self.memory.pauses.values())
+            late = self._is_overdue(account)
 
             begun = self.book.begin(message.id, message.fence, pauses=list(self.memory.pauses.values()))
 
-            assert isinstance(begun, Operation) == (ours and not paused)
+            assert isinstance(begun, Operation) == (ours and not paused and not late)
+            assert isinstance(begun, Cancelled) == (account.state is State.CANCELLED and not (ours and paused))
+            if ours and late and not paused:
+                assert isinstance(begun, Expired)
+                self._finish(account, State.EXPIRED)
             if ours and paused:
                 account.state, account.leased_until = State.WAITING, None
             if isinstance(begun, Operation):
@@ -285,15 +335,19 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
                 with pytest.raises(LeaseLost):
                     self.book.record(attempt, outcome)
                 return
-            self.book.record(attempt, outcome)
             account = self.memory.accounts[attempt.id]
+            asked = account.stops and ending in ("held", "retry", "paused")
+            assert (self.book.record(attempt, outcome).state is State.CANCELLED) == asked
+            if asked:
+                self._finish(account, State.CANCELLED)
+                return
             account.leased_until = None
             account.attempts -= ending in ("held", "paused")
             match ending:
                 case "done":
-                    account.state = State.SUCCEEDED
+                    self._finish(account, State.SUCCEEDED)
                 case "failed":
-                    account.state = State.FAILED
+                    self._finish(account, State.FAILED)
                 case "paused":
                     account.state, account.due = State.WAITING, now
                     self._pending_again(account)
@@ -345,11 +399,76 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
             assert len(self.book.reclaim(max_attempts=MAX_ATTEMPTS)) == len(gone)
             for one in sorted(gone, key=lambda one: one.leased_until or now):
                 one.leased_until = None
-                if one.state is State.RUNNING and one.attempts >= MAX_ATTEMPTS:
-                    one.state = State.FAILED
+                if one.state is State.RUNNING and one.stops:
+                    self._finish(one, State.CANCELLED)
+                elif one.state is State.RUNNING and one.attempts >= MAX_ATTEMPTS:
+                    self._finish(one, State.FAILED)
                 elif one.state is State.RUNNING:
                     one.state, one.due = State.WAITING, now
                     self._pending_again(one)
+
+        def _is_overdue(self, account: Account) -> bool:
+            return account.deadline is not None and account.deadline <= self.book.clock.now()
+
+        @rule()
+        def expire(self) -> None:
+            overdue = [
+                one
+                for one in self.memory.accounts.values()
+                if self._is_overdue(one) and one.state in OPEN and one.leased_until is None
+            ]
+
+            expired = self.book.ledger.operations.expire(now=self.book.clock.now())
+
+            assert {one.id for one in expired} == {one.id for one in overdue}
+            for one in overdue:
+                self._finish(one, State.EXPIRED)
+
+        @rule(data=st.data(), force=st.booleans())
+        def cancel(self, data: st.DataObject, force: bool) -> None:
+            account = data.draw(st.sampled_from(list(self.memory.accounts.values())))
+            before, shared = account.state, account.callers > 1 and not account.stops
+
+            answer = self.book.ledger.operations.cancel(
+                [account.id], reason="a test", actor="anna", force=force, now=self.book.clock.now()
+            )[account.id]
+
+            if before.finished:
+                assert answer == (Cancelling.CANCELLED if before is State.CANCELLED else Cancelling.FINISHED)
+            elif shared and not force:
+                assert answer is Cancelling.SHARED
+            elif before is State.RUNNING:
+                assert answer is Cancelling.STOPPING
+                account.stops = True
+            else:
+                assert answer is Cancelling.CANCELLED
+                self._finish(account, State.CANCELLED)
+
+        @precondition(lambda self: any(one.state in RETRIABLE for one in self.memory.accounts.values()))
+        @rule(data=st.data())
+        def retry(self, data: st.DataObject) -> None:
+            dead = [one for one in self.memory.accounts.values() if one.state in RETRIABLE]
+            account = data.draw(st.sampled_from(dead))
+            now = self.book.clock.now()
+            pending = any(one.joinable and one.lane == account.lane for one in self.memory.accounts.values())
+
+            answer = self.book.ledger.operations.retry([account.id], reason="a test", actor="anna", now=now)
+
+            if account.coalesces and pending:
+                assert answer == {account.id: Retrying.SUPERSEDED}
+                return
+            assert answer == {account.id: Retrying.RETRIED}
+            account.turn = self._turn(
+                coalesces=account.coalesces, rank=account.rank, partner=account.partner, waba=account.waba
+            )
+            account.blocked = self._is_taken(account.lane)
+            account.state, account.attempts, account.stops = State.WAITING, 0, False
+            account.due = account.placed = now
+            account.joinable = account.coalesces
+            renewed = self.book.ledger.operations.get(account.id).deadline_at
+            assert (renewed is None) == (account.deadline is None)
+            assert renewed is None or renewed - now >= (account.life or timedelta(0))
+            account.deadline = renewed
 
         @rule(scope=st.sampled_from(SCOPES))
         def pause(self, scope: str) -> None:
@@ -397,6 +516,7 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
             for _ in range(len(self.memory.accounts) * 2 + 2):
                 self.book.pass_time(31)
                 self.book.reclaim(max_attempts=MAX_ATTEMPTS)
+                self.book.ledger.operations.expire(now=self.book.clock.now())
                 for released in self.book.release():
                     begun = self.book.begin(released.id, released.fence, worker=WORKER)
                     assert isinstance(begun, Operation)

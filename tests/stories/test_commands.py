@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,29 @@ def _sentence(done: subprocess.CompletedProcess[str]) -> str:
         ("breakers release number:123 --reason why", "nobody holds the breaker of number:123; held are: none"),
         (f"ops show {NO_ID}", f"there is no operation '{NO_ID}'"),
         (f"ops wait {NO_ID}", f"there is no operation '{NO_ID}'"),
+        ("enqueue template_sync --partner acme --waba 1234567 --expires-after soon", "'soon' is no span of time"),
+        ("enqueue template_sync --partner acme --waba 1234567 --expires-after 999d", "1 to 31536000 seconds"),
+        (f"ops cancel {NO_ID} --reason why", f"there is no operation '{NO_ID}'"),
+        (f"ops cancel {NO_ID}", "Missing option '--reason'"),
+        (f"ops cancel {NO_ID} --reason x", "say why"),
+        ("ops cancel --reason why", "say which: ID..., or at least one of --kind"),
+        (f"ops cancel {NO_ID} --partner acme --reason why", "by their ids, or by what they have in common"),
+        ("ops cancel --state failed --reason why", "'failed' is not one of"),
+        (f"ops retry {NO_ID}", f"there is no operation '{NO_ID}'"),
+        ("ops retry", "say which: ID..., or at least one of --kind"),
+        ("ops retry --state running", "'running' is not one of"),
+        ("ops retry --since yesterday", "'yesterday' is no span of time"),
+        ("ops dead --since 0d", "'0d' is no span of time"),
+        ("partners set acme --reason why", "say what: --weight, --at-most or --no-cap"),
+        ("partners set acme --weight 3", "Missing option '--reason'"),
+        ("partners set acme --weight 3 --reason x", "say why"),
+        ("partners set a/b --weight 3 --reason why", "partner 'a/b' is no partner id"),
+        ("partners set acme --weight 0 --reason why", "a weight is more than 0 and at most 1000"),
+        ("partners set acme --weight nan --reason why", "a weight is more than 0 and at most 1000"),
+        ("partners set acme --at-most 0 --reason why", "0 is not in the range"),
+        ("partners set acme --at-most 3 --no-cap --reason why", "contradict each other"),
+        ("partners unset acme --reason why", "nothing is set for partner 'acme'; set are: none"),
+        ("db prune --older-than ever", "'ever' is no span of time"),
         ("ops list --state gone", "'gone' is not one of"),
         ("ops list --limit 0", "0 is not in the range"),
         ("frobnicate", "No such command 'frobnicate'"),
@@ -230,6 +254,64 @@ def test_list_filters_by_everything_that_it_offers(on_sqlite: FleetOn, typed: Ty
     said = typed(fleet, "ops", "list")
     assert all(id_ in said.stdout for id_ in ids.values())
     assert typed(fleet, "ops", "list", "--partner", "nobody").stdout == "No operations.\n"
+
+
+def test_an_operation_that_cannot_be_cancelled_or_retried_says_why(alone: Fleet, typed: Typed) -> None:
+    waba = alone.simulator.world.waba_ids[0]
+    (shared,) = alone.sync(waba)
+    alone.sync(waba)
+
+    cancel, retry = ("ops", "cancel", shared.id, "--reason", "they have left"), ("ops", "retry", shared.id)
+    assert "is shared by 2 requests" in _sentence(typed(alone, *cancel))
+    assert f"operation {shared.id} is waiting: it goes on by itself" in _sentence(typed(alone, *retry))
+    assert typed(alone, *cancel, "--force").stdout == f"{shared.id} is cancelled.\n"
+    assert typed(alone, *cancel).returncode == 0, "once more is no error"
+    newer = alone.sync(waba)
+    assert f"operation {shared.id} is superseded" in _sentence(typed(alone, *retry))
+    typed(alone, "ops", "cancel", newer[0].id, "--reason", "so that the other goes")
+    assert typed(alone, *retry).stdout == f"{shared.id} is waiting.\n"
+
+
+def test_a_partners_share_is_kept_with_who_when_and_why(on_sqlite: FleetOn, typed: Typed) -> None:
+    fleet = on_sqlite(partners={"bolt": {"weight": 2.0, "at_most": 5}})
+    assert [one["partner"] for one in answer(typed(fleet, "partners", "show", "--json"))] == ["bolt"]
+
+    as_anna, as_ben = ("--actor", "anna", "--json"), ("--actor", "ben", "--json")
+    first = typed(fleet, "partners", "set", "bolt", "--weight", "3", "--reason", "onboarding", *as_anna)
+    second = typed(fleet, "partners", "set", "bolt", "--no-cap", "--reason", "relaxed", *as_ben)
+    third = typed(fleet, "partners", "unset", "bolt", "--reason", "over", *as_anna)
+
+    shares = [answer(one) for one in (first, second, third)]
+    assert [(one["weight"], one["at_most"], one["by"]) for one in shares] == [
+        (3.0, 5, "anna"),
+        (3.0, None, "ben"),
+        (2.0, 5, "config"),
+    ]
+    shown = answer(typed(fleet, "partners", "show", "bolt", "--json"))
+    assert [(one["by"], one["reason"], one["taken_back"]) for one in shown["history"]] == [
+        ("anna", "onboarding", False),
+        ("ben", "relaxed", False),
+        ("anna", "over", True),
+    ]
+    said = typed(fleet, "partners", "show", "bolt").stdout
+    assert "bolt: weight 2, at most 5 at once, set by config (from the configuration)" in said
+    assert "weight 3, no cap, by ben (relaxed)" in said
+
+
+def test_pruning_counts_before_it_deletes(alone: Fleet, typed: Typed) -> None:
+    (operation,) = alone.sync(alone.simulator.world.waba_ids[0])
+    typed(alone, "ops", "cancel", operation.id, "--reason", "they have left")
+
+    kept = {"dry_run": False, "operations": 0, "pages": 0, "keys": 0, "changes": 0}
+    assert answer(typed(alone, "db", "prune", "--json")) == kept
+    until(
+        lambda: alone.house.clock.now() > operation.created_at + timedelta(seconds=1.1), what="a second is over"
+    )
+    prune = ("db", "prune", "--older-than", "1s", "--json")
+    assert answer(typed(alone, *prune, "--dry-run")) == kept | {"dry_run": True, "operations": 1}
+    assert alone.client.get(operation.id).state == "cancelled"
+    assert answer(typed(alone, *prune)) == kept | {"operations": 1}
+    assert f"there is no operation {operation.id!r}" in _sentence(typed(alone, "ops", "show", operation.id))
 
 
 def test_the_same_idempotency_key_gives_the_same_operation(alone: Fleet, typed: Typed) -> None:

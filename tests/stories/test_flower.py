@@ -122,6 +122,30 @@ def test_flower_shows_a_held_operation_as_held_and_then_as_done(on_sqlite: Fleet
     _comes_to(url, operation, "SUCCESS")
 
 
+def test_flower_shows_what_nobody_wants_any_more_as_revoked(on_sqlite: FleetOn) -> None:
+    slow = {"wabas": 2, "templates": 990, "latency": 0.3}
+    fleet = on_sqlite(knobs=slow, gate={"pacing": False}, **SHORT_PAGES)
+    waba, other = fleet.simulator.world.waba_ids
+    url = open_flower(fleet)
+    fleet.start("dispatcher", "worker")
+    fleet.ready()
+    (unwanted,), (late,) = fleet.sync(waba), fleet.sync(other, expires_after=2)
+    _comes_to(url, unwanted, "STARTED")
+
+    fleet.command("ops", "cancel", unwanted.id, "--reason", "they have left", "--actor", "anna")
+
+    cancelled, expired = _comes_to(url, unwanted, "REVOKED"), _comes_to(url, late, "REVOKED")
+    assert "cancelled by anna: they have left" in str(cancelled["exception"])
+    assert "its deadline passed" in str(expired["exception"])
+    assert "Traceback" not in fleet.log("worker")
+    assert _found(url, "state:REVOKED") == {unwanted.id, late.id}
+
+    # It goes again, and its end is shown.
+    fleet.simulator.faults.add(FaultRule(path=waba, code=100, message="Nothing of the kind"))
+    fleet.command("ops", "retry", unwanted.id)
+    _comes_to(url, unwanted, "FAILURE")
+
+
 def test_a_stale_second_delivery_changes_nothing(on_sqlite: FleetOn) -> None:
     fleet = on_sqlite(knobs={"wabas": 2})
     good, bad = fleet.simulator.world.waba_ids

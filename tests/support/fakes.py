@@ -1,13 +1,14 @@
 """Stand-ins with a memory: a gate, a Graph and a presence that do as a test says and remember what was asked."""
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
 from typing import Any
 
+from wabajobs.capability import Capability
 from wabajobs.errors import GraphError, HeavyPage, NotReady
 from wabajobs.gate import Because, Call, Change, Outcome, Permit, Report, Wait
 from wabajobs.graph import Exchange, GraphRequest, Usage
@@ -150,6 +151,23 @@ class FakePresence:
             ]
             for queue in queues
         }
+
+
+@dataclass
+class FakeRetryBudget:
+    """Grants so many retries; remembers the first tries that it was told of."""
+
+    left: int = 1_000_000
+    rule: str = "10 a minute and 10% of the first tries"
+    tries: Counter[tuple[str, Capability]] = field(default_factory=Counter)
+
+    def note(self, tries: Mapping[tuple[str, Capability], int]) -> None:
+        self.tries.update(tries)
+
+    def take(self, app: str, capability: Capability, wanted: int) -> int:
+        granted = min(self.left, wanted)
+        self.left -= granted
+        return granted
 
 
 @dataclass

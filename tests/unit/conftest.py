@@ -58,14 +58,22 @@ class Bay:
     def pass_time(self, seconds: float) -> None:
         self.clock.advance(timedelta(seconds=seconds))
 
-    def accept(self, kind: str = "template_sync", *, partner: str = "acme", waba: str = WABA) -> Operation:
-        request = Request(kind=kind, partner=partner, waba=waba)
+    def accept(
+        self, kind: str = "template_sync", *, partner: str = "acme", waba: str = WABA, **more: Any
+    ) -> Operation:
+        request = Request(kind=kind, partner=partner, waba=waba, **more)
         new = checked(request, kinds=self.kinds, settings=self.settings)
         return self.ledger.operations.accept([new], now=self.clock.now())[0].operation
 
+    def wake(self) -> None:
+        """Let what is due queue again, retries too."""
+        operations, now = self.ledger.operations, self.clock.now()
+        operations.wake(now=now)
+        operations.let_retry([one.id for one in operations.due_retries(now=now)], now=now)
+
     def release(self, kind: str = "template_sync") -> Operation:
         """Release the next operation."""
-        self.ledger.operations.wake(now=self.clock.now())
+        self.wake()
         [line] = self.ledger.operations.lines([kind])
         due = self.ledger.operations.heads({line: 1})[line]
         [released] = self.ledger.operations.release(due, now=self.clock.now(), lease=LEASE)

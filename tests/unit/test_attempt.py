@@ -1,9 +1,9 @@
 """One attempt, with a real ledger: how it ends, what it leaves behind, and where the next one goes on."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pytest
@@ -27,7 +27,7 @@ from wabajobs.graph import Exchange, GraphRequest
 from wabajobs.kinds import Catalogue, Kind, Step, Work
 from wabajobs.ledger import Database
 from wabajobs.operation import State
-from wabajobs.outcome import Done, Failed, Hold, NotBegun
+from wabajobs.outcome import Cancelled, Done, Expired, Failed, Hold, NotBegun
 
 
 @pytest.fixture(autouse=True)
@@ -410,3 +410,92 @@ def test_eight_attempts_at_once_each_end_by_themselves(bay: Bay) -> None:
 
     assert {bay.get(one).state for one in released} == {State.SUCCEEDED}
     assert [len(bay.mirrored(waba)) for waba in wabas] == [120] * 8
+
+
+# ── ends before the time ─────────────────────────────────────────────────────────────────────────────────
+
+
+def _while_the_first_page_is_read(bay: Bay, happens: Callable[[], object]) -> None:
+    """Let something happen while the first call is under way."""
+    exchange = bay.graph.exchange
+
+    def once(request: GraphRequest) -> Exchange:
+        bay.graph.exchange = exchange  # type: ignore[method-assign]
+        happens()
+        return exchange(request)
+
+    bay.graph.exchange = once  # type: ignore[method-assign]
+
+
+def test_who_is_cancelled_under_way_makes_no_further_call(bay: Bay) -> None:
+    bay.graph.lists[WABA] = templates(350)
+    operation = bay.accept()
+    cancel = {"reason": "they have left", "actor": "anna"}
+    now = bay.clock.now()
+    _while_the_first_page_is_read(
+        bay,
+        lambda: bay.ledger.operations.cancel([operation.id], now=now, **cancel),  # type: ignore[arg-type]
+    )
+
+    outcome = bay.perform()
+
+    assert outcome == Cancelled("they have left", "anna")
+    assert len(bay.graph.requests) == 1, "the call that was under way has ended first"
+    assert bay.gate.outcomes == [Outcome.OK, Outcome.UNUSED]
+    assert bay.get(operation).state is State.CANCELLED
+
+
+def test_who_is_overtaken_by_his_deadline_makes_no_further_call(bay: Bay) -> None:
+    bay.graph.lists[WABA] = templates(350)
+    operation = bay.accept(expires_after=60)
+    _while_the_first_page_is_read(bay, lambda: bay.pass_time(60))
+
+    outcome = bay.perform()
+
+    assert isinstance(outcome, Expired)
+    assert "while it was under way" in str(outcome)
+    assert len(bay.graph.requests) == 1
+    assert bay.get(operation).state is State.EXPIRED
+
+
+def test_a_message_that_comes_after_the_deadline_makes_no_call(bay: Bay) -> None:
+    operation = bay.accept(expires_after=10)
+    released = bay.release()
+    bay.pass_time(10)
+
+    assert isinstance(bay.perform(released), Expired)
+    assert bay.graph.requests == []
+    assert bay.get(operation).state is State.EXPIRED
+
+
+def test_while_nobody_can_say_whether_it_is_cancelled_the_lease_decides(
+    bay: Bay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bay.accept()
+
+    def away(_operation_id: str) -> None:
+        raise LedgerUnavailable("away")
+
+    monkeypatch.setattr(bay.ledger.operations, "stop_asked", away)
+
+    assert isinstance(bay.perform(), Done)
+
+
+def test_a_retry_that_goes_well_is_told_to_the_budget(bay: Bay) -> None:
+    bay.accept()
+    bay.graph.surprises.append(Transient("unwell", code=2))
+    told: list[object] = []
+
+    class Budget:
+        def give_back(self, app: str, capability: Capability) -> None:
+            told.append((app, capability))
+            raise GateUnavailable("away, which is no harm")
+
+    bench = replace(bay.bench, retry_budget=Budget())  # type: ignore[arg-type]
+    first = bay.release()
+    attempt.perform(first.id, first.fence, bench=bench)
+    bay.pass_time(600)
+    second = bay.release()
+
+    assert isinstance(attempt.perform(second.id, second.fence, bench=bench), Done)
+    assert told == [("10001", Capability.TEMPLATE_READS)]

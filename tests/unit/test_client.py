@@ -240,3 +240,53 @@ class TestInTheHubsSession:
                 heard.append((before, pubsub.get_message(timeout=5) is not None))
 
         assert heard == [(None, True), (None, True)]
+
+
+def test_the_hub_cancels_what_it_wants_no_more_with_redis_away(client: Client, ledger: Ledger) -> None:
+    operation = client.enqueue("template_sync", partner="acme", waba=WABA)
+
+    cancelled = client.cancel(operation.id, reason="the customer has left")
+    again = client.cancel(operation.id, reason="said twice")
+
+    assert cancelled == again == ledger.operations.get(operation.id)
+    assert (cancelled.state, cancelled.as_json()["stop"]["by"]) == (State.CANCELLED, "hub")
+    assert client.wait(operation.id) == cancelled
+
+
+def test_what_others_wait_for_too_is_not_cancelled_unless_that_is_meant(client: Client) -> None:
+    operation = client.enqueue("template_sync", partner="acme", waba=WABA)
+    client.enqueue("template_sync", partner="acme", waba=WABA)
+
+    with pytest.raises(InvalidRequest, match=r"shared by 2 requests.*force=True"):
+        client.cancel(operation.id, reason="the customer has left")
+    assert client.get(operation.id).state is State.WAITING
+    assert client.cancel(operation.id, reason="we mean it", force=True).state is State.CANCELLED
+
+
+def test_a_cancellation_needs_a_reason_and_an_operation(client: Client) -> None:
+    operation = client.enqueue("template_sync", partner="acme", waba=WABA)
+
+    with pytest.raises(InvalidRequest, match="say why"):
+        client.cancel(operation.id, reason=" ")
+    with pytest.raises(NotFound):
+        client.cancel("7", reason="the customer has left")
+
+
+def test_a_running_operation_says_that_it_is_to_stop(client: Client, bay: Bay) -> None:
+    accepted = bay.accept()
+    released = bay.release()
+    bay.ledger.operations.begin(
+        released.id, released.fence, worker="w", now=bay.clock.now(), lease=timedelta(seconds=15)
+    )
+    with Client(some_settings(database_url=str(bay.ledger.database.url))) as hub:
+        stopping = hub.cancel(accepted.id, reason="the customer has left", actor="anna")
+
+    assert stopping.state is State.RUNNING
+    assert stopping.stop is not None and stopping.stop["by"] == "anna"
+
+
+def test_a_deadline_comes_with_the_request(client: Client) -> None:
+    operation = client.enqueue("template_sync", partner="acme", waba=WABA, expires_after=90)
+
+    assert operation.deadline_at == operation.created_at + timedelta(seconds=90)
+    assert operation.as_json()["deadline_at"] == operation.deadline_at.isoformat()

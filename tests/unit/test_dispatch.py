@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.support.fakes import FakeBroker, FakeGate, FakePresence, a_wait
+from tests.support.fakes import FakeBroker, FakeGate, FakePresence, FakeRetryBudget, a_wait
 from tests.unit.conftest import APP, WABA, Bay
 from wabajobs import dispatch
 from wabajobs.capability import Capability, ServiceClass
@@ -15,10 +15,13 @@ from wabajobs.dispatch import Dispatcher
 from wabajobs.errors import LedgerUnavailable, NotReady
 from wabajobs.gate import Call, Wait
 from wabajobs.kinds import Catalogue, catalogue
-from wabajobs.ledger import NewOperation
-from wabajobs.operation import Operation
+from wabajobs.ledger import RETRY_BUDGET, NewOperation
+from wabajobs.operation import Operation, State
+from wabajobs.outcome import Hold
 from wabajobs.partners import Partners
-from wabajobs.settings import DispatchSettings
+from wabajobs.retention import Pruner
+from wabajobs.retries import Retries
+from wabajobs.settings import DispatchSettings, RetentionSettings
 
 KIND = "template_sync"
 SYNC = catalogue()[KIND]
@@ -32,6 +35,7 @@ class Yard:
     presence: FakePresence = field(default_factory=lambda: FakePresence({KIND: [4]}))
     gate: FakeGate = field(default_factory=FakeGate)
     broker: FakeBroker = field(default_factory=FakeBroker)
+    retry_budget: FakeRetryBudget = field(default_factory=FakeRetryBudget)
     settings: DispatchSettings = field(default_factory=DispatchSettings)
 
     def __post_init__(self) -> None:
@@ -48,6 +52,8 @@ class Yard:
             clock=self.bay.clock,
             settings=self.settings,
             partners=Partners(self.bay.ledger, {}),
+            retries=Retries(self.bay.ledger, self.retry_budget, self.settings),
+            pruner=Pruner(self.bay.ledger, RetentionSettings(), clock=self.bay.clock),
             monotonic=lambda: 0.0,
         )
 
@@ -327,3 +333,116 @@ def test_an_outage_while_it_resigns_ends_it_all_the_same(yard: Yard, monkeypatch
     monkeypatch.setattr(yard.bay.ledger.leaderships, "resign", away)
 
     Loop(yard, turns=1).run()
+
+
+# ── deadlines and retries ────────────────────────────────────────────────────────────────────────────────
+
+
+def _held_for_a_retry(yard: Yard, number: int) -> list[Operation]:
+    """Make operations that have failed once, for a passing reason, and whose back-off is over."""
+    yard.presence.slots[KIND] = [number]
+    yard.accept(number)
+    yard.dispatcher.release_due()
+    now = yard.bay.clock.now()
+    again = Hold(reason="code 2; try 1 of 6", by="retry", until=now + timedelta(seconds=5), spends_attempt=True)
+    tried = [yard.begin(one) for one in yard.broker.sent]
+    for one in tried:
+        yard.bay.ledger.operations.record(one, again, worker="w", now=now)
+    yard.broker.sent.clear()
+    yard.bay.pass_time(5)
+    return tried
+
+
+def test_retries_go_as_far_as_their_budget_and_the_others_say_what_they_wait_for(yard: Yard) -> None:
+    tried = _held_for_a_retry(yard, 5)
+    yard.retry_budget.left = 2
+
+    yard.dispatcher.release_due()
+
+    assert len(yard.broker.sent) == 2
+    sent = {one.id for one in yard.broker.sent}
+    [held, *others] = [yard.bay.get(one) for one in tried if one.id not in sent]
+    assert len(others) == 2
+    assert (held.state, held.attempts) == (State.HELD, 1)
+    assert held.hold is not None and held.hold.until is not None
+    assert held.hold.by == RETRY_BUDGET
+    assert held.hold.reason == (
+        "the retries of template_reads in app 10001 are used up (10 a minute and 10% of the first tries, for all"
+        " operations together); it waits for room since: code 2; try 1 of 6"
+    )
+    assert held.hold.until > yard.bay.clock.now()
+    assert yard.retry_budget.left == 0
+
+
+def test_who_waits_for_room_goes_as_soon_as_there_is_some(yard: Yard) -> None:
+    tried = _held_for_a_retry(yard, 5)
+    yard.retry_budget.left = 0
+    yard.dispatcher.release_due()
+    yard.bay.pass_time(1)
+
+    for _ in range(5):
+        yard.retry_budget.left = 1
+        yard.dispatcher.look_after()
+        yard.dispatcher.release_due()
+
+    assert sorted(one.id for one in yard.broker.sent) == sorted(one.id for one in tried)
+
+
+def test_who_waits_for_room_again_and_again_has_one_event_and_spends_nothing(yard: Yard) -> None:
+    [operation] = _held_for_a_retry(yard, 1)
+    yard.retry_budget.left = 0
+    for _ in range(5):
+        yard.dispatcher.release_due()
+        yard.bay.pass_time(600)
+    waits = yard.bay.get(operation)
+    yard.retry_budget.left = 1
+
+    yard.dispatcher.release_due()
+
+    assert (waits.attempts, waits.hold is not None and waits.hold.by) == (1, RETRY_BUDGET)
+    assert [one.id for one in yard.broker.sent] == [operation.id]
+    names = [one.name for one in yard.bay.ledger.operations.story(operation.id)]
+    assert names == ["accepted", "released", "begun", "held", "held", "due", "released"]
+
+
+def test_first_tries_are_told_to_the_retry_budget_and_retries_are_not(yard: Yard) -> None:
+    _held_for_a_retry(yard, 3)
+    yard.dispatcher.release_due()
+
+    yard.dispatcher.look_after()
+
+    assert yard.retry_budget.tries == {(APP, Capability.TEMPLATE_READS): 3}
+
+
+def test_what_else_is_held_needs_no_retry_budget(yard: Yard) -> None:
+    yard.retry_budget.left = 0
+    yard.accept(1)
+    yard.dispatcher.release_due()
+    running = yard.begin(yard.broker.sent.pop())
+    hold = Hold(reason="spent", by="budget", until=yard.bay.clock.now())
+    yard.bay.ledger.operations.record(running, hold, worker="w", now=yard.bay.clock.now())
+
+    yard.dispatcher.release_due()
+
+    assert [one.id for one in yard.broker.sent] == [running.id]
+
+
+def test_looking_after_ends_what_has_passed_its_deadline(yard: Yard) -> None:
+    yard.accept(3, expires_after=timedelta(seconds=10))
+    yard.bay.pass_time(10)
+
+    yard.dispatcher.look_after()
+
+    assert {one.state for one in yard.bay.ledger.operations.find()} == {State.EXPIRED}
+
+
+def test_looking_after_deletes_what_is_old(yard: Yard) -> None:
+    yard.accept(2)
+    operations, now = yard.bay.ledger.operations, yard.bay.clock.now()
+    old, young = (one.id for one in operations.find())
+    operations.cancel([old], reason="a test", actor="anna", now=now)
+    yard.bay.pass_time(31 * 86_400)
+
+    yard.dispatcher.look_after()
+
+    assert [one.id for one in operations.find()] == [young]

@@ -1,5 +1,7 @@
 """A request is refused at the edge with a sentence that names the field and what to do, or not at all."""
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -137,3 +139,20 @@ def test_without_any_app_the_configuration_is_named() -> None:
 def test_the_same_request_has_the_same_fingerprint_whatever_its_class() -> None:
     assert check(service_class="interactive").fingerprint == check(partner="bolt").fingerprint
     assert check().fingerprint != check(waba="55555").fingerprint
+
+
+def test_an_operation_expires_as_its_kind_says_or_as_the_caller_does() -> None:
+    kinds = Catalogue([replace(REGISTER, expires_after=timedelta(minutes=10))])
+    request = Request(kind="register", partner="acme", payload={"number": "1", "pin": "123456"})
+
+    by_kind = checked(request, kinds=kinds, settings=some_settings())
+    by_caller = checked(replace(request, expires_after=1.5), kinds=kinds, settings=some_settings())
+
+    assert (by_kind.expires_after, by_caller.expires_after) == (timedelta(minutes=10), timedelta(seconds=1.5))
+    assert check().expires_after is None
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5, -1, float("nan"), float("inf"), 31_536_001, True, "60", [60]])
+def test_a_time_in_which_nothing_can_expire_is_refused(seconds: Any) -> None:
+    with pytest.raises(InvalidRequest, match=r"expires_after .* is no time .*: 1 to 31536000 seconds"):
+        check(expires_after=seconds)

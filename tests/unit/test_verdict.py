@@ -9,6 +9,7 @@ from wabajobs.clock import HandClock
 from wabajobs.errors import (
     AppLimitReached,
     Blocked,
+    DeadlinePassed,
     Forbidden,
     GateUnavailable,
     HeavyPage,
@@ -19,6 +20,7 @@ from wabajobs.errors import (
     NarrowLimitReached,
     NotFound,
     NumberLimitReached,
+    StopAsked,
     SyncError,
     Transient,
     Unauthorized,
@@ -26,14 +28,14 @@ from wabajobs.errors import (
     WabaLimitReached,
     WrongState,
 )
-from wabajobs.outcome import Failed, Hold
+from wabajobs.outcome import Cancelled, Expired, Failed, Hold
 from wabajobs.settings import DispatchSettings
 
 NOW = HandClock().now()
 SETTINGS = DispatchSettings(retry_seconds=5, retry_cap_seconds=60, max_attempts=6)
 
 
-def of(error: Exception, attempts: int = 1) -> Hold | Failed:
+def of(error: Exception, attempts: int = 1) -> Hold | Failed | Cancelled | Expired:
     return verdict.of(error, attempts=attempts, now=NOW, settings=SETTINGS)
 
 
@@ -154,3 +156,8 @@ def test_a_fault_of_ours_fails_at_once_with_its_first_line() -> None:
     assert of(ValueError("no\nDETAIL: pin 739182")) == Failed(
         "internal error: ValueError: no", {"type": "internal"}
     )
+
+
+def test_who_is_to_stop_is_cancelled_and_who_is_late_expires() -> None:
+    assert of(StopAsked("they have left", "anna")) == Cancelled("they have left", "anna")
+    assert of(DeadlinePassed("its deadline passed")) == Expired("its deadline passed")

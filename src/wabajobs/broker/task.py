@@ -1,7 +1,8 @@
 """The one Celery task body: an attempt, and its outcome in Celery's words.
 
 Celery's state machine decides what Flower shows. A finished operation returns, a failed one raises, a held one
-raises `Retry` with its sentence: that is the only ending which a later attempt of the same id may override.
+raises `Retry` with its sentence: that is the only ending which a later attempt of the same id may override. One
+that was cancelled or has expired is *revoked*.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from celery import Celery, Task
 from celery.exceptions import Ignore, Retry
 
 from wabajobs.attempt import Bench, perform
-from wabajobs.outcome import Done, Failed, Hold, NotBegun, Outcome
+from wabajobs.outcome import Cancelled, Done, Expired, Failed, Hold, NotBegun, Outcome
 
 
 class OperationFailed(Exception):
@@ -27,7 +28,10 @@ def register(app: Celery, kind: str, bench: Bench, *, slot_is_free: Callable[[],
     @app.task(name=kind, bind=True, throws=(OperationFailed,), shared=False)
     def attempt(self: Task, fence: int, **_searchable: str) -> str:
         try:
-            return in_celerys_words(perform(self.request.id, fence, bench=bench))
+            outcome = perform(self.request.id, fence, bench=bench)
+            if isinstance(outcome, Cancelled | Expired):
+                _tell_flower(self, outcome)
+            return in_celerys_words(outcome)
         finally:
             slot_is_free()
 
@@ -39,7 +43,15 @@ def in_celerys_words(outcome: Outcome) -> str:
             return str(outcome)
         case Failed():
             raise OperationFailed(str(outcome))
+        case Cancelled() | Expired():
+            raise Ignore(str(outcome))  # Celery has no exception for it: `_tell_flower` has said it
         case NotBegun(settled=True):
             raise Ignore(str(outcome))  # a second delivery must not change what is shown
         case Hold() | NotBegun():
             raise Retry(str(outcome), exc=OperationHeld(str(outcome)))
+
+
+def _tell_flower(task: Task, outcome: Cancelled | Expired) -> None:
+    """Send the event that Celery sends for a task that is revoked, with our sentence in it."""
+    expired = isinstance(outcome, Expired)
+    task.send_event("task-revoked", terminated=True, signum=None, expired=expired, exception=str(outcome))

@@ -81,8 +81,14 @@ def _queue_row(queue: QueueStatus) -> tuple[str, ...]:
         str(queue.failed),
         unknown if queue.workers is None else str(queue.workers),
         unknown if queue.slots is None else str(queue.slots),
-        "paused" if queue.pause else "",
+        _remarks(queue),
     )
+
+
+def _remarks(queue: QueueStatus) -> str:
+    ended = {"cancelled": queue.cancelled, "expired": queue.expired}
+    told = ["paused"] if queue.pause else []
+    return ", ".join(told + [f"{number} {word}/h" for word, number in ended.items() if number])
 
 
 def _budgets(now: Status) -> Table:

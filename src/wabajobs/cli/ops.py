@@ -11,13 +11,14 @@ from rich.text import Text
 
 from wabajobs.capability import ServiceClass
 from wabajobs.cli.house import house
-from wabajobs.cli.say import Span, answer, as_json, out, short
+from wabajobs.cli.interventions import COMMANDS as INTERVENTIONS
+from wabajobs.cli.say import Span, answer, as_json, facts, out, short
 from wabajobs.client import Client
 from wabajobs.errors import NotReady
 from wabajobs.gate import Call
-from wabajobs.ledger import Story
 from wabajobs.operation import Operation, State
 from wabajobs.settings import Settings
+from wabajobs.story import Move, moves, shortened, summary
 from wabajobs.wiring import House
 
 
@@ -28,6 +29,7 @@ from wabajobs.wiring import House
 @click.option("--app", help="Id of the Meta app; may be left out when only one is configured.")
 @click.option("--set", "fields", metavar="FIELD=VALUE", multiple=True, help="A field of the payload.")
 @click.option("--key", help="Idempotency key: the same key gives the same operation.")
+@click.option("--expires-after", type=Span(), help="After which it is of no use any more: 90s, 30m, 2h, 1d.")
 @click.option(
     "--class", "service_class", type=click.Choice([str(one) for one in ServiceClass]), help="Class of service."
 )
@@ -40,6 +42,7 @@ def enqueue(
     app: str | None,
     fields: tuple[str, ...],
     key: str | None,
+    expires_after: timedelta | None,
     service_class: str | None,
     as_json: bool,
 ) -> None:
@@ -57,6 +60,7 @@ def enqueue(
             payload=_payload(fields),
             service_class=service_class,
             key=key,
+            expires_after=expires_after.total_seconds() if expires_after else None,
         )
 
     def plain() -> None:
@@ -88,7 +92,7 @@ def _value(text: str) -> Any:
 
 @click.group()
 def ops() -> None:
-    """Look at operations."""
+    """Look at operations, cancel them, let them go again."""
 
 
 @ops.command("list")
@@ -132,21 +136,39 @@ def _table(found: list[Operation]) -> None:
 
 @ops.command()
 @click.argument("operation_id", metavar="ID")
+@click.option("--all", "whole", is_flag=True, help="Tell every move, however many there are.")
 @as_json
-def show(operation_id: str, *, as_json: bool) -> None:
+def show(operation_id: str, *, whole: bool, as_json: bool) -> None:
     """Tell an operation's story."""
     with house() as open_house:
-        pauses = open_house.ledger.decisions.pauses(now=open_house.clock.now())
+        now = open_house.clock.now()
+        pauses = open_house.ledger.decisions.pauses(now=now)
         operation = open_house.ledger.operations.get(operation_id).under(pauses)
         story = open_house.ledger.operations.story(operation_id)
         waits_for = _waits_for(operation, open_house)
-    facts = operation.as_json() | {
+    told = moves(story)
+    value = operation.as_json() | {
         "waits_for": waits_for,
         "events": [
-            {"at": one.at.isoformat(), "event": one.name, "by": one.actor, "detail": one.detail} for one in story
+            {
+                "at": one.at.isoformat(),
+                "event": one.name,
+                "by": one.actor,
+                "lease": one.attempt,
+                "detail": one.detail,
+                "sentence": move.sentence,
+            }
+            for one, move in zip(story, told, strict=True)
         ],
     }
-    answer(facts, as_json=as_json, plain=lambda: _tell(operation, story, waits_for))
+
+    def plain() -> None:
+        _tell(operation, waits_for)
+        click.echo(summary(operation, story, now=now) + "\n")
+        for move in told if whole else shortened(told):
+            _tell_move(move, left_out=len(told) - len(shortened(told)) + 1)
+
+    answer(value, as_json=as_json, plain=plain)
 
 
 def _waits_for(operation: Operation, open_house: House) -> str | None:
@@ -163,7 +185,7 @@ def _waits_for(operation: Operation, open_house: House) -> str | None:
     return "its turn at a worker" if workers else f"a worker: none is alive for {operation.kind}"
 
 
-def _tell(operation: Operation, story: list[Story], waits_for: str | None) -> None:
+def _tell(operation: Operation, waits_for: str | None) -> None:
     whom = f"WABA {operation.waba} of {operation.partner}" if operation.waba else operation.partner
     click.echo(f"{operation.kind} for {whom} (app {operation.app}, {operation.service_class})")
     click.echo(f"{operation.id} is {operation.state}", nl=False)
@@ -175,17 +197,20 @@ def _tell(operation: Operation, story: list[Story], waits_for: str | None) -> No
             click.echo(f"Notice: {operation.hold.notice}")
     elif waits_for:
         click.echo(f"It waits for: {waits_for}.")
+    if operation.stop and not operation.state.finished:
+        click.echo(f"It is to stop before its next call: {operation.stop['by']} ({operation.stop['reason']}).")
+    if operation.deadline_at and not operation.state.finished:
+        click.echo(f"It expires at {operation.deadline_at:%Y-%m-%d %H:%M:%S} UTC.")
     if operation.error:
         click.echo(f"Error: {operation.error.get('message')}")
-    click.echo()
-    for one in story:
-        after = short(one.at - operation.created_at)
-        detail = f"  {_brief(one.detail)}" if one.detail else ""
-        click.echo(f"{one.at:%Y-%m-%d %H:%M:%S} UTC  +{after:<8} {one.name:<10} {one.actor}{detail}")
 
 
-def _brief(detail: dict[str, Any]) -> str:
-    return ", ".join(f"{name}: {value}" for name, value in detail.items() if value is not None)
+def _tell_move(move: Move | None, *, left_out: int) -> None:
+    if move is None:
+        click.echo(f"{'':23}  {'':10}  … {left_out} moves are left out; --all tells them …")
+        return
+    after = f"+{short(move.after)}" if move.after.total_seconds() >= 0.5 else ""
+    click.echo(f"{move.at:%Y-%m-%d %H:%M:%S} UTC  {after:<10}  {move.sentence}")
 
 
 @ops.command()
@@ -199,10 +224,14 @@ def wait(operation_ids: tuple[str, ...], *, timeout: timedelta | None, as_json: 
 
     def plain() -> None:
         for one in finished:
-            click.echo(f"{one.id} {one.state}: {_brief(one.result or one.error or {})}")
+            click.echo(f"{one.id} {one.state}: {facts(one.result or one.error or {})}")
 
     answer([one.as_json() for one in finished], as_json=as_json, plain=plain)
     sys.exit(0 if all(one.state is State.SUCCEEDED for one in finished) else 1)
+
+
+for command in INTERVENTIONS:
+    ops.add_command(command)
 
 
 COMMANDS = (enqueue, ops)

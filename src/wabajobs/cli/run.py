@@ -19,6 +19,8 @@ from wabajobs.cli.site import SimulatorOptions, Site
 from wabajobs.dispatch import Dispatcher
 from wabajobs.machine import Event, Happened, Supervisor
 from wabajobs.partners import Partners
+from wabajobs.retention import Pruner
+from wabajobs.retries import Retries
 from wabajobs.settings import RUNNING_FILE, Settings
 
 _FLOWERS_COLUMNS = "name,uuid,state,kwargs,result,received,started,runtime,worker"
@@ -44,6 +46,8 @@ def dispatcher() -> None:
             clock=open_house.clock,
             settings=settings.dispatch,
             partners=Partners(open_house.ledger, settings.partners),
+            retries=Retries(open_house.ledger, open_house.retry_budget, settings.dispatch),
+            pruner=Pruner(open_house.ledger, settings.retention, clock=open_house.clock),
         )
         dispatch.run(
             one,

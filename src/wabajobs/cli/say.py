@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -44,6 +44,11 @@ def short(span: timedelta | None) -> str:
     if hours < 48:
         return f"{hours} h {minutes % 60:02} min"
     return f"{days} d {hours % 24} h"
+
+
+def facts(detail: Mapping[str, Any]) -> str:
+    """Return facts in one line, but for those of which there is nothing to tell."""
+    return ", ".join(f"{name}: {value}" for name, value in detail.items() if value is not None)
 
 
 class Span(click.ParamType):  # type: ignore[type-arg]

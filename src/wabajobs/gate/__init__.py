@@ -16,6 +16,7 @@ from wabajobs.gate.calls import (
     WindowReading,
 )
 from wabajobs.gate.gate import AppLimits, Gate
+from wabajobs.gate.retry_budget import RetryBudget
 
 __all__ = [
     "AppLimits",
@@ -30,6 +31,7 @@ __all__ = [
     "Permit",
     "Quota",
     "Report",
+    "RetryBudget",
     "Spender",
     "Wait",
     "WindowReading",

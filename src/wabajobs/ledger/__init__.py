@@ -2,14 +2,21 @@
 
 from wabajobs.ledger.accepting import Accepted
 from wabajobs.ledger.attempts import Ending
+from wabajobs.ledger.cancelling import Cancelling
 from wabajobs.ledger.database import Database
+from wabajobs.ledger.dead import Dead
 from wabajobs.ledger.decisions import DISPATCHER, DecisionRecords, Leaderships
+from wabajobs.ledger.expiring import why as why_expired
 from wabajobs.ledger.history import Story
 from wabajobs.ledger.lines import Line
 from wabajobs.ledger.operations import Operations
 from wabajobs.ledger.request import NewOperation
-from wabajobs.ledger.shares import Share, Shares
+from wabajobs.ledger.retention import Ages, Retention
+from wabajobs.ledger.retrying import Retrying
+from wabajobs.ledger.selection import Selection
+from wabajobs.ledger.shares import Setting, Share, Shares
 from wabajobs.ledger.templates import Change, TemplateList, TemplateMirror
+from wabajobs.ledger.waking import RETRY_BUDGET, DueRetry
 
 
 class Ledger:
@@ -23,19 +30,30 @@ class Ledger:
         self.leaderships = Leaderships(database)
         self.shares = Shares(database)
         self.templates = TemplateMirror(database)
+        self.retention = Retention(database)
 
 
 __all__ = [
     "DISPATCHER",
+    "RETRY_BUDGET",
     "Accepted",
+    "Ages",
+    "Cancelling",
     "Change",
     "Database",
+    "Dead",
+    "DueRetry",
     "Ending",
     "Ledger",
     "Line",
     "NewOperation",
+    "Retention",
+    "Retrying",
+    "Selection",
+    "Setting",
     "Share",
     "Story",
     "TemplateList",
     "TemplateMirror",
+    "why_expired",
 ]

@@ -14,7 +14,7 @@ from sqlalchemy import (
     update,
 )
 
-from wabajobs.errors import IdempotencyConflict, LedgerUnavailable
+from wabajobs.errors import IdempotencyConflict, LedgerUnavailable, NotFound
 from wabajobs.ledger import lanes, order
 from wabajobs.ledger.conditions import OPEN
 from wabajobs.ledger.database import upsert
@@ -87,14 +87,14 @@ def _claim_keys(connection: Connection, requests: Sequence[NewOperation], now: d
 
 
 def refuse_conflicts(connection: Connection, requests: Sequence[NewOperation]) -> None:
-    """Raise `IdempotencyConflict` before anything is written."""
+    """Raise `IdempotencyConflict`, or `NotFound`, before anything is written."""
     used: dict[tuple[str, str], NewOperation] = {}
     for request in requests:
         if request.key is not None:
             first = used.setdefault((request.partner, request.key), request)
             _require_same(request, operation_id=first.id, fingerprint=first.fingerprint)
-            if known := connection.execute(_request_of_key(request)).first():
-                _require_same(request, operation_id=known.operation_id, fingerprint=known.fingerprint)
+            if connection.execute(_request_of_key(request)).first():
+                _of_key(connection, request)
 
 
 def _request_of_key(request: NewOperation) -> Select[str, str]:
@@ -115,7 +115,13 @@ def _of_key(connection: Connection, request: NewOperation) -> Operation:
     known = connection.execute(_request_of_key(request)).one()
     _require_same(request, operation_id=known.operation_id, fingerprint=known.fingerprint)
     query = select_operations().where(OperationRow.id == known.operation_id)
-    return as_operation(connection.execute(query).mappings().one())
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        raise NotFound(
+            f"idempotency key {request.key!r} of partner {request.partner!r} was used for operation"
+            f" {known.operation_id}, which has finished and is no longer kept; use a new key to run it once more"
+        )
+    return as_operation(row)
 
 
 def _join(connection: Connection, request: NewOperation, now: datetime) -> Operation | None:

@@ -5,28 +5,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Integer, and_, bindparam, delete, exists, func, select, update
+from sqlalchemy import Connection, Integer, and_, bindparam, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
 from wabajobs.capability import Capability
 from wabajobs.decisions import Pause
 from wabajobs.errors import LeaseLost
-from wabajobs.ledger import lanes
+from wabajobs.ledger import expiring, lanes
 from wabajobs.ledger.conditions import LEASES, OPEN, held_by, named
 from wabajobs.ledger.decisions import live_pauses
+from wabajobs.ledger.ending import NO_HOLD, final
 from wabajobs.ledger.history import tell
 from wabajobs.ledger.rows import as_operation, select_operations
-from wabajobs.ledger.tables import OperationRow, StagedPageRow, UtcDateTime
+from wabajobs.ledger.tables import OperationRow, UtcDateTime
 from wabajobs.operation import Operation, State, hold_of
-from wabajobs.outcome import Done, Failed, Hold, NotBegun
-
-_NO_HOLD: Final[dict[str, Any]] = {
-    "hold_reason": None,
-    "hold_by": None,
-    "hold_until": None,
-    "hold_notice": None,
-}
+from wabajobs.outcome import Cancelled, Done, End, Expired, Failed, Hold, NotBegun, Unbegun
 
 
 @dataclass(frozen=True)
@@ -34,7 +28,7 @@ class Ending:
     """An attempt that is over: the operation as it was begun, and what came of it."""
 
     operation: Operation
-    outcome: Done | Hold | Failed
+    outcome: End
 
 
 def begin_all(
@@ -45,17 +39,18 @@ def begin_all(
     pauses: Collection[Pause] | None,
     now: datetime,
     lease: timedelta,
-) -> list[Operation | NotBegun]:
+) -> list[Operation | Unbegun]:
     """Let the holders of leases (id, fence) start; without `pauses`, those that this transaction sees count."""
     if pauses is None:
         pauses = live_pauses(connection, now)
-    answers: dict[tuple[str, int], Operation | NotBegun] = {}
+    answers: dict[tuple[str, int], Operation | Unbegun] = {}
     if pauses:
         for one in leases:
             if pause := _pause_over(connection, one[0], pauses):
                 answers[one] = _give_back(connection, one, pause, worker=worker, now=now)
     to_begin = [one for one in leases if one not in answers]
-    begun = connection.execute(_BEGIN, {"until": now + lease, "by": worker, **named(to_begin)}).mappings()
+    begin = {"until": now + lease, "by": worker, "now": now, **named(to_begin)}
+    begun = connection.execute(_BEGIN, begin).mappings()
     answers |= {(row["id"], row["fence"]): as_operation(row) for row in begun}
     tell(
         connection,
@@ -64,17 +59,25 @@ def begin_all(
         "begun",
         [(id_, None, fence) for (id_, fence), one in answers.items() if isinstance(one, Operation)],
     )
-    return [answers[one] if one in answers else _why_not(connection, *one) for one in leases]
+    return [answers[one] if one in answers else _why_not(connection, *one, now) for one in leases]
 
 
 def end_all(
     connection: Connection, endings: Sequence[Ending], *, worker: str, now: datetime
-) -> list[LeaseLost | None]:
-    """Write down how attempts ended, and end their leases; `LeaseLost` for those who no longer had theirs."""
+) -> list[End | LeaseLost]:
+    """Write down how attempts ended, and end their leases; `LeaseLost` for those who no longer had theirs.
+
+    Returns what was written: an attempt that ends in a hold while somebody wants to cancel it is cancelled.
+    """
     lanes.lock(connection, {one.operation.lane for one in endings if one.operation.lane})
     leases = [(one.operation.id, one.operation.fence) for one in endings]
-    held = set(connection.scalars(RUNNING_AMONG, named(leases)))
-    kept = [one for one in endings if one.operation.id in held]
+    running = connection.execute(_RUNNING_NOW, named(leases))
+    stops = {(row.id, row.fence): row.stop for row in running}
+    kept = [
+        Ending(one.operation, _as_asked(one.outcome, stops[lease]))
+        for one, lease in zip(endings, leases, strict=True)
+        if lease in stops
+    ]
     if kept:
         told = [(one, _ending(one.outcome, now)) for one in kept]
         connection.execute(_END, [{"whom": one.operation.id, **values} for one, (_, _, values) in told])
@@ -84,7 +87,12 @@ def end_all(
             ]
             tell(connection, now, worker, name, whom)
         _clear_up(connection, kept)
-    return [None if id_ in held else _lost(id_, fence) for id_, fence in leases]
+    written = {(one.operation.id, one.operation.fence): one.outcome for one in kept}
+    return [written.get(lease) or _lost(*lease) for lease in leases]
+
+
+def _as_asked(outcome: End, stop: dict[str, Any] | None) -> End:
+    return Cancelled(stop["reason"], stop["by"]) if stop and isinstance(outcome, Hold) else outcome
 
 
 def _clear_up(connection: Connection, kept: Sequence[Ending]) -> None:
@@ -93,9 +101,6 @@ def _clear_up(connection: Connection, kept: Sequence[Ending]) -> None:
     for one in kept:
         if isinstance(one.outcome, Hold) and one.operation.lane:
             let_join_again(connection, one.operation.id)
-    failed = [one.operation.id for one in finished if isinstance(one.outcome, Failed)]
-    if failed:
-        connection.execute(delete(StagedPageRow).where(StagedPageRow.operation_id.in_(failed)))
 
 
 def write_checkpoint(
@@ -141,19 +146,32 @@ def _pause_over(connection: Connection, operation_id: str, pauses: Collection[Pa
     return as_operation(row).pause_among(pauses) if row else None
 
 
-def _why_not(connection: Connection, operation_id: str, fence: int) -> NotBegun:
+def _why_not(connection: Connection, operation_id: str, fence: int, now: datetime) -> Unbegun:
     row = connection.execute(_ONE, {"whom": operation_id}).mappings().one_or_none()
     if row is None:
         return NotBegun("not begun: the ledger knows no such operation", settled=True)
     operation = as_operation(row)
     if operation.state.finished:
-        return NotBegun(f"not begun: already {operation.state}", settled=True)
+        return _ended(operation)
     if operation.state is State.RUNNING:
         return NotBegun("not begun: another worker has it", settled=True)
+    if operation.fence == fence and row["leased_until"] and operation.is_overdue(now):
+        return Expired(expiring.why(operation))
     return NotBegun(f"not begun: lease {fence} is over, the ledger releases it again", settled=False)
 
 
-def _ending(outcome: Done | Hold | Failed, now: datetime) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
+def _ended(operation: Operation) -> Unbegun:
+    error = operation.error or {}
+    match operation.state:
+        case State.CANCELLED:
+            return Cancelled(error["reason"], error["by"])
+        case State.EXPIRED:
+            return Expired(error["message"])
+        case state:
+            return NotBegun(f"not begun: already {state}", settled=True)
+
+
+def _ending(outcome: End, now: datetime) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
     """Return an outcome's event, the event's detail, and what `_END` writes into the row."""
     values: dict[str, Any] = {
         "state": State.WAITING,
@@ -162,14 +180,14 @@ def _ending(outcome: Done | Hold | Failed, now: datetime) -> tuple[str, dict[str
         "result": None,
         "error": None,
         "finished": None,
-        **_NO_HOLD,
+        **NO_HOLD,
     }
     match outcome:
         case Done(result):
             return "succeeded", result, values | {"state": State.SUCCEEDED, "result": result, "finished": now}
-        case Failed(reason, error):
-            error = {"message": reason, **error}
-            return "failed", error, values | {"state": State.FAILED, "error": error, "finished": now}
+        case Failed() | Cancelled() | Expired():
+            state, error = final(outcome)
+            return str(state), error, values | {"state": state, "error": error, "finished": now}
         case Hold():
             values["refund"] = 0 if outcome.spends_attempt else 1
             if outcome.by == "pause":
@@ -219,22 +237,28 @@ RUNNING_AMONG: Final = (
 )
 
 
+_RUNNING_NOW: Final = RUNNING_AMONG.add_columns(OperationRow.fence, OperationRow.stop)
+
+
+_IN_TIME: Final = or_(OperationRow.deadline_at.is_(None), OperationRow.deadline_at > bindparam("now"))
+
+
 _BEGIN: Final = (
     update(OperationRow)
-    .where(_LEASED)
+    .where(_LEASED, _IN_TIME)
     .values(
         state=State.RUNNING,
         attempts=OperationRow.attempts + 1,
         leased_until=bindparam("until"),
         worker=bindparam("by"),
         coalesce_key=None,  # from here on, a new request is a new operation
-        **_NO_HOLD,
+        **NO_HOLD,
     )
     .returning(*OperationRow.__table__.columns)
 )
 
 
-_GIVE_BACK: Final = update(OperationRow).where(_LEASED).values(leased_until=None, state=State.WAITING, **_NO_HOLD)
+_GIVE_BACK: Final = update(OperationRow).where(_LEASED).values(leased_until=None, state=State.WAITING, **NO_HOLD)
 
 
 _END: Final = (

@@ -4,6 +4,8 @@
                 ^  ^                   │                   │  └───record──> held ──┐
                 │  └───── reclaim ─────┴───── reclaim ─────┘                       │
                 └───────────────────────────── wake ───────────────────────────────┘
+    waiting | held ──cancel | expire──> cancelled | expired
+    failed | cancelled | expired ──retry──> waiting
 
 Every move after `release` is fenced: it names the lease's number, and changes nothing when a newer lease has
 been given (`LeaseLost`). Moments come in from the caller, so that a test can move time by hand.
@@ -19,19 +21,24 @@ from sqlalchemy import Connection, and_, bindparam, case, func, literal, select,
 from wabajobs.capability import Capability
 from wabajobs.decisions import Pause
 from wabajobs.errors import LeaseLost, NotFound
-from wabajobs.ledger import attempts, lines, reclaiming
+from wabajobs.ledger import attempts, cancelling, expiring, lines, reclaiming, retrying, selection, waking
 from wabajobs.ledger.accepting import Accepted, accept_all, refuse_conflicts
 from wabajobs.ledger.attempts import Ending, holding
+from wabajobs.ledger.cancelling import Cancelling
 from wabajobs.ledger.conditions import LEASES, OPEN, any_covers, in_state, named
 from wabajobs.ledger.database import Database
+from wabajobs.ledger.dead import Dead, dead
 from wabajobs.ledger.history import Story, tell
 from wabajobs.ledger.lines import Line
 from wabajobs.ledger.reclaiming import Reclaimed
 from wabajobs.ledger.request import NewOperation
+from wabajobs.ledger.retrying import Retrying
 from wabajobs.ledger.rows import as_operation, select_operations
+from wabajobs.ledger.selection import Selection
 from wabajobs.ledger.tables import READY, EventRow, OperationRow
-from wabajobs.operation import Operation, State
-from wabajobs.outcome import Done, Failed, Hold, NotBegun
+from wabajobs.ledger.waking import DueRetry
+from wabajobs.operation import FINISHED, Operation, State
+from wabajobs.outcome import End, Expired, Hold, Unbegun
 
 
 class Operations:
@@ -101,14 +108,27 @@ class Operations:
     def next_wake(self) -> datetime | None:
         """Return when the first of the held operations is due again."""
         with self._database.read() as connection:
-            return connection.scalar(_NEXT_WAKE)
+            return waking.next_wake(connection)
 
     def wake(self, *, now: datetime) -> int:
-        """Let held operations queue again whose time has come, the first thousand; return how many."""
+        """Let held operations queue again whose time has come, but for retries; return how many."""
         with self._database.write() as connection:
-            awake = connection.scalars(_WAKE, {"now": now}).all()
-            tell(connection, now, "dispatcher", "due", [(id_, None, None) for id_ in awake])
-            return len(awake)
+            return waking.wake(connection, now=now)
+
+    def due_retries(self, *, now: datetime) -> list[DueRetry]:
+        """Return retries whose back-off is over, the first thousand."""
+        with self._database.read() as connection:
+            return waking.due_retries(connection, now=now)
+
+    def let_retry(self, ids: Collection[str], *, now: datetime) -> int:
+        """Let due retries queue again; return how many still could."""
+        with self._database.write() as connection:
+            return waking.let_retry(connection, ids, now=now)
+
+    def postpone(self, holds: Mapping[str, Hold], *, now: datetime) -> None:
+        """Hold due retries on, each for its reason."""
+        with self._database.write() as connection:
+            waking.postpone(connection, holds, now=now)
 
     def take_back(self, released: Iterable[Operation], *, now: datetime, why: str) -> None:
         """Undo a release whose message could not be published. A message that went out after all is stale."""
@@ -150,7 +170,7 @@ class Operations:
         now: datetime,
         lease: timedelta,
         pauses: Collection[Pause] | None = None,
-    ) -> Operation | NotBegun:
+    ) -> Operation | Unbegun:
         """Let the holder of the lease start; anybody else, and a paused operation, is told why not.
 
         Without `pauses`, those of the ledger count, as they are in this very transaction.
@@ -165,10 +185,15 @@ class Operations:
         now: datetime,
         lease: timedelta,
         pauses: Collection[Pause] | None = None,
-    ) -> list[Operation | NotBegun]:
+    ) -> list[Operation | Unbegun]:
         """Do so for several leases `(id, fence)` of one worker, in one transaction."""
         with self._database.write() as connection:
-            return attempts.begin_all(connection, leases, worker=worker, pauses=pauses, now=now, lease=lease)
+            answers = attempts.begin_all(connection, leases, worker=worker, pauses=pauses, now=now, lease=lease)
+        late = [lease for lease, answer in zip(leases, answers, strict=True) if isinstance(answer, Expired)]
+        if late:  # in a transaction of its own: lanes are locked before rows
+            with self._database.write() as connection:
+                expiring.expire_leased(connection, late, now=now, actor=worker)
+        return answers
 
     # ── under way ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -190,14 +215,20 @@ class Operations:
         with self._database.write() as connection:
             attempts.write_checkpoint(connection, operation_id, fence, checkpoint, capability=capability)
 
-    def record(self, operation: Operation, outcome: Done | Hold | Failed, *, worker: str, now: datetime) -> None:
-        """Write down how the attempt ended, and end its lease. Raises `LeaseLost`."""
-        for lost in self.record_all([Ending(operation, outcome)], worker=worker, now=now):
-            if lost:
-                raise lost
+    def stop_asked(self, operation_id: str) -> dict[str, Any] | None:
+        """Return who wants a running operation cancelled, and why; None when nobody does."""
+        with self._database.read() as connection:
+            return connection.scalar(_STOP, {"whom": operation_id})
 
-    def record_all(self, endings: Sequence[Ending], *, worker: str, now: datetime) -> list[LeaseLost | None]:
-        """Do so for several attempts of one worker, in one transaction; return what `record` would raise."""
+    def record(self, operation: Operation, outcome: End, *, worker: str, now: datetime) -> End:
+        """Write down how the attempt ended, end its lease, and return what was written. Raises `LeaseLost`."""
+        [written] = self.record_all([Ending(operation, outcome)], worker=worker, now=now)
+        if isinstance(written, LeaseLost):
+            raise written
+        return written
+
+    def record_all(self, endings: Sequence[Ending], *, worker: str, now: datetime) -> list[End | LeaseLost]:
+        """Do so for several attempts of one worker, in one transaction; `LeaseLost` is an answer, too."""
         with self._database.write() as connection:
             return attempts.end_all(connection, endings, worker=worker, now=now)
 
@@ -211,6 +242,38 @@ class Operations:
         """
         with self._database.write() as connection:
             return reclaiming.reclaim(connection, now=now, max_attempts=max_attempts)
+
+    def expire(self, *, now: datetime, at_most: int = 200) -> list[Operation]:
+        """End what waits or is held past its deadline; return what has ended."""
+        with self._database.read() as connection:  # mostly there is nothing, and then nobody need wait for us
+            if not expiring.any_overdue(connection, now=now):
+                return []
+        with self._database.write() as connection:
+            return expiring.expire(connection, now=now, at_most=at_most)
+
+    # ── people ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def cancel(
+        self, ids: Collection[str], *, reason: str, actor: str, now: datetime, force: bool = False
+    ) -> dict[str, Cancelling]:
+        """Cancel operations, those of several callers only by `force`; return what came of it for each."""
+        with self._database.write() as connection:
+            return cancelling.cancel(connection, ids, reason=reason, actor=actor, force=force, now=now)
+
+    def retry(self, ids: Collection[str], *, reason: str, actor: str, now: datetime) -> dict[str, Retrying]:
+        """Let what has failed, expired or been cancelled go again; return what came of it for each there is."""
+        with self._database.write() as connection:
+            return retrying.retry(connection, ids, reason=reason, actor=actor, now=now)
+
+    def count(self, chosen: Selection) -> dict[tuple[str, str, State], int]:
+        """Return how many of each (kind, partner, state) a selection holds."""
+        with self._database.read() as connection:
+            return selection.count(connection, chosen)
+
+    def ids(self, chosen: Selection, *, before: str | None = None, at_most: int = 100) -> list[str]:
+        """Return the ids of the newest of a selection, of those before the id `before`."""
+        with self._database.read() as connection:
+            return selection.ids(connection, chosen, before=before, at_most=at_most)
 
     # ── looking ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -276,11 +339,16 @@ class Operations:
         """Return (kind, state, how many) of what has finished since."""
         query = (
             select(OperationRow.kind, OperationRow.state, func.count())
-            .where(OperationRow.finished_at >= since)
+            .where(OperationRow.state.in_(sorted(FINISHED)), OperationRow.finished_at >= since)
             .group_by(OperationRow.kind, OperationRow.state)
         )
         with self._database.read() as connection:
             return [(kind, State(state), n) for kind, state, n in connection.execute(query)]
+
+    def dead(self, *, since: datetime) -> list[Dead]:
+        """Return what has failed or expired since, by kind, error and partner, the most frequent first."""
+        with self._database.read() as connection:
+            return dead(connection, since=since)
 
 
 _OUT: Final = (
@@ -306,22 +374,6 @@ _RENEW: Final = (
 )
 
 
-_HELD: Final = "state = 'held' AND leased_until IS NULL"
-_NEXT_WAKE: Final = select(func.min(OperationRow.due_at)).where(text(_HELD))
-
-
-_WAKE: Final = (
-    update(OperationRow)
-    .where(
-        OperationRow.id.in_(
-            select(OperationRow.id)
-            .where(text(_HELD), OperationRow.due_at <= bindparam("now"))
-            .order_by(OperationRow.due_at)
-            .limit(1000)
-            .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
-    )
-    .values(state=State.WAITING)
-    .returning(OperationRow.id)
+_STOP: Final = select(OperationRow.stop).where(
+    OperationRow.id == bindparam("whom"), OperationRow.state == State.RUNNING
 )

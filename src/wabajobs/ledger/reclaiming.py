@@ -4,14 +4,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from wabajobs.ledger import lanes
 from wabajobs.ledger.attempts import let_join_again
+from wabajobs.ledger.ending import end
 from wabajobs.ledger.history import tell
 from wabajobs.ledger.rows import as_operation, select_operations
-from wabajobs.ledger.tables import OperationRow, StagedPageRow
+from wabajobs.ledger.tables import OperationRow
 from wabajobs.operation import Operation, State
+from wabajobs.outcome import Cancelled, Failed
 
 _EXPIRED: Final = (
     select(OperationRow.id, OperationRow.lane)
@@ -70,27 +72,21 @@ def _unbegun(connection: Connection, operation: Operation, now: datetime) -> str
 
 
 def _running(connection: Connection, operation: Operation, worker: str, now: datetime, max_attempts: int) -> str:
+    if operation.stop:
+        cancelled = Cancelled(operation.stop["reason"], operation.stop["by"])
+        end(connection, [(operation, cancelled)], now=now, actor="dispatcher")
+        return f"{operation.kind} {operation.id}: its worker {worker} is gone; {cancelled}"
     if operation.attempts >= max_attempts:
         reason = f"its worker died {operation.attempts} times; look at the logs, then retry it"
-        values = {
-            "state": State.FAILED,
-            "error": {"message": reason, "last_worker": worker},
-            "finished_at": now,
-        }
-    else:
-        reason = f"its worker {worker} is gone; it goes on from its checkpoint"
-        values = {"state": State.WAITING, "due_at": now}
+        failed = Failed(reason, {"type": "WorkerDied", "last_worker": worker})
+        end(connection, [(operation, failed)], now=now, actor="dispatcher")
+        return f"{operation.kind} {operation.id}: {reason}"
+    reason = f"its worker {worker} is gone; it goes on from its checkpoint"
     connection.execute(
         update(OperationRow)
         .where(OperationRow.id == operation.id, OperationRow.fence == operation.fence)
-        .values(leased_until=None, **values)
+        .values(leased_until=None, state=State.WAITING, due_at=now)
     )
-    if operation.attempts >= max_attempts:
-        name = "failed"
-        connection.execute(delete(StagedPageRow).where(StagedPageRow.operation_id == operation.id))
-        lanes.let_next_go(connection, {operation.lane} if operation.lane else ())
-    else:
-        name = "reclaimed"
-        let_join_again(connection, operation.id)
-    tell(connection, now, "dispatcher", name, [(operation.id, {"why": reason}, operation.fence)])
+    let_join_again(connection, operation.id)
+    tell(connection, now, "dispatcher", "reclaimed", [(operation.id, {"why": reason}, operation.fence)])
     return f"{operation.kind} {operation.id}: {reason}"

@@ -50,4 +50,5 @@ def as_operation(row: RowMapping) -> Operation:
         callers=row["callers"],
         lane=row["lane"],
         deadline_at=row["deadline_at"],
+        stop=row["stop"],
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import RowMapping, func, insert, select
 
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.tables import ShareRow
@@ -22,6 +22,21 @@ class Share:
     actor: str
     reason: str
     created_at: datetime
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One entry of a partner's history."""
+
+    share: Share
+    taken_back: bool
+    """From then on the configuration alone decided."""
+
+    def __str__(self) -> str:
+        share = self.share
+        cap = f"at most {share.at_most} at once" if share.at_most else "no cap"
+        what = "as configured" if self.taken_back else f"weight {share.weight:g}, {cap}"
+        return f"{share.created_at:%Y-%m-%d %H:%M:%S} UTC  {what}, by {share.actor} ({share.reason})"
 
 
 class Shares:
@@ -50,7 +65,18 @@ class Shares:
         """Return what is in force."""
         with self._database.read() as connection:
             rows = connection.execute(_CURRENT).mappings().all()
-        return [Share(**{name: row[name] for name in _FIELDS}) for row in rows]
+        return [_as_share(row) for row in rows]
+
+    def history(self, partner: str) -> list[Setting]:
+        """Return all that was ever decided about a partner, oldest first."""
+        query = select(ShareRow.__table__).where(ShareRow.partner == partner).order_by(ShareRow.id)
+        with self._database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [Setting(_as_share(row), taken_back=row["unset"]) for row in rows]
+
+
+def _as_share(row: RowMapping) -> Share:
+    return Share(**{name: row[name] for name in _FIELDS})
 
 
 _FIELDS: Final = ("partner", "weight", "at_most", "actor", "reason", "created_at")

@@ -65,6 +65,8 @@ class Base(DeclarativeBase):
 
 READY: Final = "state = 'waiting' AND leased_until IS NULL AND blocked = false"
 """SQL of what a dispatcher may release. SQLite finds a partial index only by the very words it was made with."""
+WAITS_FOR_BUDGET: Final = "state = 'held' AND hold_by = 'retry_budget'"
+"""SQL of the retries whose time has come and for which there is no room."""
 _LINE: Final = "CAST(class_rank AS TEXT) || ':' || app || ':' || capability || ':' || partner"
 
 
@@ -123,7 +125,7 @@ class OperationRow(Base):
     deadline_at: Mapped[datetime | None]
     """From then on it is of no use: it expires."""
     stop: Mapped[dict[str, Any] | None]
-    """Who wants it cancelled, and why, while an attempt is still under way."""
+    """Who wants it cancelled (`by`), why (`reason`), since when (`at`); an attempt under way looks here."""
     finished_at: Mapped[datetime | None]
 
     __table_args__ = (
@@ -134,6 +136,8 @@ class OperationRow(Base):
         _index("ix_operations_turns", "kind", "partner", "waba", "turn", where=f"{READY} AND waba IS NOT NULL"),
         # What waits for a moment.
         _index("ix_operations_held", "due_at", where="state = 'held' AND leased_until IS NULL"),
+        # What waits for room to be tried again.
+        _index("ix_operations_retries", "app", "capability", "due_at", where=WAITS_FOR_BUDGET),
         _index("ix_operations_deadline", "deadline_at", where="deadline_at IS NOT NULL AND finished_at IS NULL"),
         # What is out, per queue, and whose lease has run out.
         _index("ix_operations_leased", "kind", "leased_until", where="leased_until IS NOT NULL"),
@@ -141,7 +145,7 @@ class OperationRow(Base):
         _index("ix_operations_lane", "lane", "blocked", "id", where="lane IS NOT NULL AND finished_at IS NULL"),
         # What is not finished, for the status; what is, for its last hour and for retention.
         _index("ix_operations_open", "kind", "state", "created_at", where="finished_at IS NULL"),
-        _index("ix_operations_finished", "finished_at", where="finished_at IS NOT NULL"),
+        _index("ix_operations_finished", "state", "finished_at", where="finished_at IS NOT NULL"),
         # An id begins with its moment: so these are lists by time, too.
         Index("ix_operations_partner", "partner", "id"),
         Index("ix_operations_waba", "waba", "id"),
@@ -159,6 +163,8 @@ class RequestRow(Base):
     fingerprint: Mapped[str] = mapped_column(String(64))
     """SHA-256 of kind, app, WABA and payload."""
     created_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_requests_created", "created_at"),)
 
 
 class EventRow(Base):
@@ -315,7 +321,10 @@ class TemplateChangeRow(Base):
     after: Mapped[dict[str, Any] | None]
     """The fields that differ, as they are; None when removed."""
 
-    __table_args__ = (Index("ix_template_changes_waba", "waba", "id"),)
+    __table_args__ = (
+        Index("ix_template_changes_waba", "waba", "id"),
+        Index("ix_template_changes_at", "at"),
+    )
 
 
 class StagedPageRow(Base):
