@@ -70,8 +70,9 @@ class Picker:
     def pick(self, pool: Pool, lines: Iterable[Line]) -> list[Operation]:
         """Return operations to be released, in order."""
         going = {line for line in lines if not self.rules.pass_by(line)}
+        round_ = self.turns.round(pool)
         for _ in range(_ROUNDS):
-            round_ = self.turns.among(pool, going)
+            round_.among(going)
             wanted = self._choose(pool, round_)
             if not wanted:
                 break
