@@ -57,6 +57,10 @@ class Account:
     checkpoint: dict[str, Any] | None = None
     leased_until: datetime | None = None
 
+    @property
+    def line(self) -> tuple[int, str]:
+        return self.rank, self.partner
+
     def covered(self, pause: Pause) -> bool:
         name = pause.scope.name
         return str(pause.scope) == "all" or name in (self.partner, self.waba)
@@ -151,10 +155,13 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
                 rank=request.service_class.rank,
                 due=self.book.clock.now(),
                 accepted=self.book.clock.now(),
-                turn=self._turn(request),
+                turn=0,
                 coalesces=request.coalesces,
                 joinable=request.coalesces,
             )
+            if not account.coalesces:
+                ready = list(filter(self._ready, self.memory.accounts.values()))
+                account.turn = self._turn(account, ready, self._head(account, ready))
             self.memory.accounts[account.id] = account
             return account
 
@@ -184,9 +191,17 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
             return released
 
         def _wake(self) -> None:
-            for one in self.memory.accounts.values():
-                if one.state is State.HELD and not one.leased_until and one.due <= self.book.clock.now():
-                    one.state = State.WAITING
+            now = self.book.clock.now()
+            held = (one for one in self.memory.accounts.values() if one.state is State.HELD)
+            awake = [one for one in held if not one.leased_until and one.due <= now]
+            ready = list(filter(self._ready, self.memory.accounts.values()))
+            head = {one.line: self._head(one, ready) for one in awake}
+            for one in sorted(awake, key=lambda one: (one.due, one.turn, one.accepted, one.id)):
+                if not one.coalesces:
+                    one.turn = self._turn(one, ready, head[one.line])
+                ready.append(one)
+            for one in awake:
+                one.state = State.WAITING
 
         def _ready(self, account: Account) -> bool:
             return account.state is State.WAITING and account.leased_until is None and self._goes(account)
@@ -200,15 +215,12 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
             )
             return account.lane is None or next(of_lane) is account
 
-        def _turn(self, request: NewOperation) -> int:
-            if request.coalesces:
-                return 0
-            ready = list(filter(self._ready, self.memory.accounts.values()))
-            line = (request.service_class.rank, request.partner)
-            head = min((one.turn for one in ready if (one.rank, one.partner) == line), default=0)
-            flow = (request.partner, request.waba)
-            last = max((one.turn for one in ready if (one.partner, one.waba) == flow), default=-1)
-            return max(head, last + 1)
+        def _head(self, account: Account, ready: list[Account]) -> int:
+            return min((one.turn for one in ready if one.line == account.line), default=-1)
+
+        def _turn(self, account: Account, ready: list[Account], head: int) -> int:
+            mine = (one.turn for one in ready if (one.line, one.waba) == (account.line, account.waba))
+            return max(head, *mine, -1) + 1
 
         @precondition(lambda self: self.memory.messages)
         @rule(data=st.data())

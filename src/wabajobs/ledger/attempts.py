@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Integer, and_, bindparam, delete, exists, func, select, update
+from sqlalchemy import Connection, Integer, and_, bindparam, case, delete, exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
@@ -13,7 +13,7 @@ from wabajobs.capability import Capability
 from wabajobs.decisions import Pause
 from wabajobs.errors import LeaseLost
 from wabajobs.ledger import lanes
-from wabajobs.ledger.conditions import LEASES, OPEN, held_by, named
+from wabajobs.ledger.conditions import LEASES, OPEN, held_by, locked, named
 from wabajobs.ledger.decisions import live_pauses
 from wabajobs.ledger.history import tell
 from wabajobs.ledger.rows import as_operation, select_operations
@@ -51,10 +51,10 @@ def begin_all(
         pauses = live_pauses(connection, now)
     answers: dict[tuple[str, int], Operation | NotBegun] = {}
     if pauses:
-        for one in leases:
+        for one in sorted(leases):
             if pause := _pause_over(connection, one[0], pauses):
                 answers[one] = _give_back(connection, one, pause, worker=worker, now=now)
-    to_begin = [one for one in leases if one not in answers]
+    to_begin = [one for one in dict.fromkeys(leases) if one not in answers]
     begun = connection.execute(_BEGIN, {"until": now + lease, "by": worker, **named(to_begin)}).mappings()
     answers |= {(row["id"], row["fence"]): as_operation(row) for row in begun}
     tell(
@@ -64,7 +64,8 @@ def begin_all(
         "begun",
         [(id_, None, fence) for (id_, fence), one in answers.items() if isinstance(one, Operation)],
     )
-    return [answers[one] if one in answers else _why_not(connection, *one) for one in leases]
+    # A message that came twice begins once, also when both copies came together.
+    return [answers.pop(one) if one in answers else _why_not(connection, *one) for one in leases]
 
 
 def end_all(
@@ -73,8 +74,8 @@ def end_all(
     """Write down how attempts ended, and end their leases; `LeaseLost` for those who no longer had theirs."""
     lanes.lock(connection, {one.operation.lane for one in endings if one.operation.lane})
     leases = [(one.operation.id, one.operation.fence) for one in endings]
-    held = set(connection.scalars(RUNNING_AMONG, named(leases)))
-    kept = [one for one in endings if one.operation.id in held]
+    held = {(row.id, row.fence) for row in connection.execute(_RUNNING_UNDER, named(leases))}
+    kept = [one for one, lease in zip(endings, leases, strict=True) if lease in held]
     if kept:
         told = [(one, _ending(one.outcome, now)) for one in kept]
         connection.execute(_END, [{"whom": one.operation.id, **values} for one, (_, _, values) in told])
@@ -84,7 +85,7 @@ def end_all(
             ]
             tell(connection, now, worker, name, whom)
         _clear_up(connection, kept)
-    return [None if id_ in held else _lost(id_, fence) for id_, fence in leases]
+    return [None if lease in held else _lost(*lease) for lease in leases]
 
 
 def _clear_up(connection: Connection, kept: Sequence[Ending]) -> None:
@@ -110,7 +111,12 @@ def write_checkpoint(
     moved = connection.execute(
         update(OperationRow)
         .where(*held_by(operation_id, fence))
-        .values(checkpoint=checkpoint, capability=str(capability))
+        .values(
+            checkpoint=checkpoint,
+            capability=str(capability),
+            # Rounds of one line mean nothing in another. What is under way goes on before what has not begun.
+            turn=case((OperationRow.capability != str(capability), 0), else_=OperationRow.turn),
+        )
     ).rowcount
     if not moved:
         raise _lost(operation_id, fence)
@@ -210,18 +216,13 @@ _ONE: Final = select_operations().where(OperationRow.id == bindparam("whom"))
 _LEASED: Final = and_(LEASES, OperationRow.state.in_(OPEN), OperationRow.leased_until.is_not(None))
 
 
-# Locked in the order of the ids: two transactions that lock some of the same rows do not wait for each other.
-RUNNING_AMONG: Final = (
-    select(OperationRow.id)
-    .where(LEASES, OperationRow.state == State.RUNNING)
-    .order_by(OperationRow.id)
-    .with_for_update()
-)
+RUNNING_AMONG: Final = locked(LEASES, OperationRow.state == State.RUNNING)
+_RUNNING_UNDER: Final = RUNNING_AMONG.add_columns(OperationRow.fence)
 
 
 _BEGIN: Final = (
     update(OperationRow)
-    .where(_LEASED)
+    .where(OperationRow.id.in_(locked(_LEASED).scalar_subquery()))
     .values(
         state=State.RUNNING,
         attempts=OperationRow.attempts + 1,

@@ -19,10 +19,10 @@ from sqlalchemy import Connection, and_, bindparam, case, func, literal, select,
 from wabajobs.capability import Capability
 from wabajobs.decisions import Pause
 from wabajobs.errors import LeaseLost, NotFound
-from wabajobs.ledger import attempts, lines, reclaiming
+from wabajobs.ledger import attempts, lines, order, reclaiming
 from wabajobs.ledger.accepting import Accepted, accept_all, refuse_conflicts
 from wabajobs.ledger.attempts import Ending, holding
-from wabajobs.ledger.conditions import LEASES, OPEN, any_covers, in_state, named
+from wabajobs.ledger.conditions import LEASES, OPEN, any_covers, in_state, locked, named
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.history import Story, tell
 from wabajobs.ledger.lines import Line
@@ -106,14 +106,17 @@ class Operations:
     def wake(self, *, now: datetime) -> int:
         """Let held operations queue again whose time has come, the first thousand; return how many."""
         with self._database.write() as connection:
-            awake = connection.scalars(_WAKE, {"now": now}).all()
+            due = connection.execute(_DUE, {"now": now}).all()
+            awake = [row.id for row in due]
+            order.queue_again(connection, [row.id for row in due if not row.blocked])
+            connection.execute(_WAKE, {"ids": awake})
             tell(connection, now, "dispatcher", "due", [(id_, None, None) for id_ in awake])
             return len(awake)
 
     def take_back(self, released: Iterable[Operation], *, now: datetime, why: str) -> None:
         """Undo a release whose message could not be published. A message that went out after all is stale."""
         with self._database.write() as connection:
-            for one in released:
+            for one in sorted(released, key=lambda one: one.id):
                 moved = connection.execute(
                     update(OperationRow)
                     .where(
@@ -132,10 +135,14 @@ class Operations:
             again = connection.execute(
                 update(OperationRow)
                 .where(
-                    OperationRow.state == State.HELD,
-                    OperationRow.hold_by.in_(held_by),
-                    OperationRow.leased_until.is_(None),
-                    OperationRow.due_at > now,
+                    OperationRow.id.in_(
+                        locked(
+                            OperationRow.state == State.HELD,
+                            OperationRow.hold_by.in_(held_by),
+                            OperationRow.leased_until.is_(None),
+                            OperationRow.due_at > now,
+                        ).scalar_subquery()
+                    )
                 )
                 .values(due_at=now)
             )
@@ -292,7 +299,7 @@ _OUT: Final = (
 
 _RELEASE: Final = (
     update(OperationRow)
-    .where(LEASES, text(READY))
+    .where(OperationRow.id.in_(locked(LEASES, text(READY)).scalar_subquery()))
     .values(fence=OperationRow.fence + 1, leased_until=bindparam("until"), worker=None)
     .returning(OperationRow.id, OperationRow.fence)
 )
@@ -310,18 +317,13 @@ _HELD: Final = "state = 'held' AND leased_until IS NULL"
 _NEXT_WAKE: Final = select(func.min(OperationRow.due_at)).where(text(_HELD))
 
 
+_DUE: Final = (
+    select(OperationRow.id, OperationRow.blocked)
+    .where(text(_HELD), OperationRow.due_at <= bindparam("now"))
+    .order_by(OperationRow.due_at, OperationRow.turn, OperationRow.place, OperationRow.id)
+    .limit(1000)
+    .with_for_update(skip_locked=True)
+)
 _WAKE: Final = (
-    update(OperationRow)
-    .where(
-        OperationRow.id.in_(
-            select(OperationRow.id)
-            .where(text(_HELD), OperationRow.due_at <= bindparam("now"))
-            .order_by(OperationRow.due_at)
-            .limit(1000)
-            .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
-    )
-    .values(state=State.WAITING)
-    .returning(OperationRow.id)
+    update(OperationRow).where(OperationRow.id.in_(bindparam("ids", expanding=True))).values(state=State.WAITING)
 )

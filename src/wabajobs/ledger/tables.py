@@ -66,6 +66,7 @@ class Base(DeclarativeBase):
 READY: Final = "state = 'waiting' AND leased_until IS NULL AND blocked = false"
 """SQL of what a dispatcher may release. SQLite finds a partial index only by the very words it was made with."""
 _LINE: Final = "CAST(class_rank AS TEXT) || ':' || app || ':' || capability || ':' || partner"
+_IN_LANE: Final = "lane IS NOT NULL AND finished_at IS NULL"
 
 
 def _index(name: str, *columns: str, where: str) -> Index:
@@ -91,7 +92,8 @@ class OperationRow(Base):
     line: Mapped[str] = mapped_column(String(160), Computed(_LINE, persisted=True))
     """Where it queues: class, app, capability and partner. Nothing coarser can be shut or served alone."""
     turn: Mapped[int] = mapped_column(default=0, server_default=text("0"))
-    """Its round in the line: a WABA's second waiting operation comes in the round after its first."""
+    """Its round in the line: a WABA's second waiting operation comes in the round after its first. While it is
+    blocked, its number in the lane."""
     place: Mapped[float] = mapped_column(Float(53), default=0, server_default=text("0"))
     """Order within the round; the smallest first."""
 
@@ -131,14 +133,21 @@ class OperationRow(Base):
         _index("ix_operations_ready", "kind", "line", "turn", "place", "id", where=READY),
         # The last round that a WABA has a place in. Without statistics, as after a sudden flood, PostgreSQL would
         # read a whole queue through this index to find a line: by its condition it cannot.
-        _index("ix_operations_turns", "kind", "partner", "waba", "turn", where=f"{READY} AND waba IS NOT NULL"),
+        _index("ix_operations_turns", "kind", "line", "waba", "turn", where=f"{READY} AND waba IS NOT NULL"),
         # What waits for a moment.
         _index("ix_operations_held", "due_at", where="state = 'held' AND leased_until IS NULL"),
         _index("ix_operations_deadline", "deadline_at", where="deadline_at IS NOT NULL AND finished_at IS NULL"),
         # What is out, per queue, and whose lease has run out.
         _index("ix_operations_leased", "kind", "leased_until", where="leased_until IS NOT NULL"),
         # Who is next in a lane.
-        _index("ix_operations_lane", "lane", "blocked", "id", where="lane IS NOT NULL AND finished_at IS NULL"),
+        _index(
+            "ix_operations_lane",
+            "lane",
+            "blocked",
+            "turn",
+            "id",
+            where="lane IS NOT NULL AND finished_at IS NULL",
+        ),
         # What is not finished, for the status; what is, for its last hour and for retention.
         _index("ix_operations_open", "kind", "state", "created_at", where="finished_at IS NULL"),
         _index("ix_operations_finished", "finished_at", where="finished_at IS NOT NULL"),
