@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -120,6 +121,21 @@ def test_flower_shows_a_held_operation_as_held_and_then_as_done(on_sqlite: Fleet
     fleet.command("resume", "queue", "template_sync")
     fleet.finished([operation])
     _comes_to(url, operation, "SUCCESS")
+
+
+def test_what_happened_just_before_a_worker_stopped_arrives_completely_and_in_order(on_sqlite: FleetOn) -> None:
+    fleet = on_sqlite(knobs={"wabas": 24})
+    url = open_flower(fleet)
+    fleet.start("dispatcher", "worker")
+    fleet.ready()
+    operations = fleet.finished(fleet.sync(*fleet.simulator.world.waba_ids))
+
+    fleet.kill("worker", signal.SIGTERM)
+
+    for operation in operations:
+        shown = _comes_to(url, operation, "SUCCESS")
+        assert shown["received"] <= shown["started"] <= shown["succeeded"]
+        assert "templates 40" in shown["result"]
 
 
 def test_a_stale_second_delivery_changes_nothing(on_sqlite: FleetOn) -> None:
