@@ -238,8 +238,8 @@ def test_joining_releasing_beginning_and_ending_many_at_once_never_wait_for_each
     assert [one.state for one in book.all() if not one.state.finished] == []
 
 
-def test_ten_thousand_lanes_in_one_batch(book: Book) -> None:
-    requests = [a_sync(f"{100_000 + number}") for number in range(10_000)]
+def test_twenty_thousand_lanes_in_one_batch(book: Book) -> None:
+    requests = [a_sync(f"{100_000 + number}") for number in range(20_000)]
 
     accepted = book.ledger.operations.accept(requests, now=book.clock.now())
     again = book.ledger.operations.accept(
@@ -248,3 +248,20 @@ def test_ten_thousand_lanes_in_one_batch(book: Book) -> None:
 
     assert all(one.created for one in accepted)
     assert not any(one.created for one in again)
+
+
+def test_a_very_large_batch_and_small_ones_at_the_same_moment_keep_each_lane_in_order(book: Book) -> None:
+    lanes = [f"lane {number}" for number in range(600)]
+
+    def accept(thread: int) -> None:
+        if thread:
+            for lane in lanes[thread::40]:
+                book.accept_one(a_request(lane=lane))
+        else:
+            book.accept(*(a_request(lane=lane) for lane in lanes))
+
+    at_once(4, accept)
+
+    first = [one.lane for one in book.ready(1_000)]
+    assert sorted(first, key=str) == sorted(lanes), "one of each lane goes"
+    assert len(book.all()) == len(first) + len(blocked(book.ledger))

@@ -15,19 +15,27 @@ from wabajobs.ledger import order
 from wabajobs.ledger.database import each
 from wabajobs.ledger.tables import OperationRow
 
-_LOCKS: Final = text(
-    "SELECT pg_advisory_xact_lock(hashtextextended(value, 7246227))"
-    " FROM jsonb_array_elements_text(CAST(:lanes AS jsonb))"
+_MANY: Final = 500
+_ALL: Final = text("SELECT pg_advisory_xact_lock(7246227)")
+_SOME: Final = text(
+    "WITH others AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(7246227))"
+    " SELECT pg_advisory_xact_lock(hashtextextended(value, 7246227))"
+    " FROM others, jsonb_array_elements_text(CAST(:lanes AS jsonb))"
 )
 
 
 def lock(connection: Connection, lanes: Collection[str]) -> None:
     """Let nobody else join or leave these lanes until the transaction's end. SQLite has one writer anyhow.
 
-    To be called before any row of them is locked, so that two transactions cannot wait for each other.
+    To be called before any row of them is locked, so that two transactions cannot wait for each other. PostgreSQL
+    has room for some thousand locks in all: who wants very many locks all lanes at once, with one.
     """
-    if lanes and connection.dialect.name == "postgresql":
-        connection.execute(_LOCKS, {"lanes": json.dumps(sorted(lanes))})
+    if not lanes or connection.dialect.name != "postgresql":
+        return
+    if len(lanes) > _MANY:
+        connection.execute(_ALL)
+    else:
+        connection.execute(_SOME, {"lanes": json.dumps(sorted(lanes))})
 
 
 def taken(connection: Connection, lanes: Collection[str]) -> dict[str, int]:
