@@ -124,18 +124,27 @@ def test_flower_shows_a_held_operation_as_held_and_then_as_done(on_sqlite: Fleet
 
 
 def test_what_happened_just_before_a_worker_stopped_arrives_completely_and_in_order(on_sqlite: FleetOn) -> None:
-    fleet = on_sqlite(knobs={"wabas": 24})
+    fleet = on_sqlite(knobs={"wabas": 16, "templates": 100, "latency": 0.25}, **SHORT_PAGES)
     url = open_flower(fleet)
     fleet.start("dispatcher", "worker")
     fleet.ready()
-    operations = fleet.finished(fleet.sync(*fleet.simulator.world.waba_ids))
+    operations = fleet.sync(*fleet.simulator.world.waba_ids)
+    until(lambda: fleet.calls() >= 12, what="some are under way")
 
     fleet.kill("worker", signal.SIGTERM)
 
-    for operation in operations:
-        shown = _comes_to(url, operation, "SUCCESS")
-        assert shown["received"] <= shown["started"] <= shown["succeeded"]
-        assert "templates 40" in shown["result"]
+    gave_back = [one for one in operations if "shutting down" in _last_words(fleet, one)]
+    assert gave_back
+    for operation in gave_back:
+        shown = _comes_to(url, operation, "RETRY")
+        assert shown["received"] <= shown["started"] <= shown["retried"]
+        assert "shutting down" in str(shown["exception"])
+
+
+def _last_words(fleet: Fleet, operation: Operation) -> str:
+    """What the ledger says of the newest hold."""
+    told = fleet.house.ledger.operations.story(operation.id)
+    return next((str(one.detail) for one in reversed(told) if one.name == "held"), "")
 
 
 def test_a_stale_second_delivery_changes_nothing(on_sqlite: FleetOn) -> None:
