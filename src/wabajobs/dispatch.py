@@ -210,7 +210,8 @@ class Dispatcher:
             why = "the broker could not be reached"
             self._ledger.operations.take_back(unsent, now=self._clock.now(), why=why)
             events.tell("publish_failed", operations=len(unsent))
-        for queue, number in Counter(one.kind for one in released).items():
+        sent = Counter(one.kind for one in released) - Counter(one.kind for one in unsent)
+        for queue, number in sent.items():
             self._flow.released(queue, number)
         return len(released) - len(unsent)
 

@@ -65,16 +65,19 @@ class Picker:
     """Lines of which everything is picked."""
     _picked: dict[str, Operation] = field(default_factory=dict)
     _from: Counter[Line] = field(default_factory=Counter)
-    _held: set[str] = field(default_factory=set)
+    _held: set[tuple[Line, str]] = field(default_factory=set)
+    """Whose WABA's operations were held in this round."""
 
     def pick(self, pool: Pool, lines: Iterable[Line]) -> list[Operation]:
         """Return operations to be released, in order."""
         going = {line for line in lines if not self.rules.pass_by(line)}
+        round_ = self.turns.round(pool)
         for _ in range(_ROUNDS):
-            round_ = self.turns.among(pool, going)
+            round_.among(going)
             wanted = self._choose(pool, round_)
             if not wanted:
                 break
+            self._held.clear()
             fresh = self._fetch(wanted, round_)
             for line, refused, wait in self._refused(fresh):
                 self._refuse(line, refused, wait, round_, going)
@@ -101,7 +104,8 @@ class Picker:
         heads = self.ledger.operations.heads(ask, but=self.rules.paused_wabas)
         fresh = {}
         for line, operations in heads.items():
-            fresh[line] = [one for one in operations if one.id not in self._picked]
+            # No more than was asked for, though something that is picked has left its line meanwhile.
+            fresh[line] = [one for one in operations if one.id not in self._picked][: wanted[line]]
             for one in fresh[line]:
                 self._picked[one.id] = one
             self._from[line] += len(fresh[line])
@@ -140,8 +144,8 @@ class Picker:
             going.discard(line)  # it came just now: the next turn knows it
             return
         if operation.waba and wait.scope.endswith((f":{operation.waba}", f"/{operation.waba}")):
-            if operation.waba not in self._held:
-                self._held.add(operation.waba)
+            if (line, operation.waba) not in self._held:
+                self._held.add((line, operation.waba))
                 self._hold_waba(operation, wait)
             return
         going -= {other for other in going if _shares(other, line, wait)}

@@ -61,6 +61,10 @@ class Account:
     blocked: bool = False
     stops: bool = False
 
+    @property
+    def line(self) -> tuple[int, str]:
+        return self.rank, self.partner
+
     def covered(self, pause: Pause) -> bool:
         name = pause.scope.name
         return str(pause.scope) == "all" or name in (self.partner, self.waba)
@@ -183,18 +187,13 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
                 rank=request.service_class.rank,
                 due=self.book.clock.now(),
                 placed=self.book.clock.now(),
-                turn=self._turn(
-                    coalesces=request.coalesces,
-                    rank=request.service_class.rank,
-                    partner=request.partner,
-                    waba=str(request.waba),
-                ),
+                turn=0,
                 deadline=request.deadline(self.book.clock.now()),
                 life=request.expires_after,
-                blocked=self._is_taken(request.lane),
                 coalesces=request.coalesces,
                 joinable=request.coalesces,
             )
+            self._stand_in_line(account)
             self.memory.accounts[account.id] = account
             return account
 
@@ -224,9 +223,18 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
             return released
 
         def _wake(self) -> None:
-            for one in self.memory.accounts.values():
-                if one.state is State.HELD and not one.leased_until and one.due <= self.book.clock.now():
-                    one.state = State.WAITING
+            now = self.book.clock.now()
+            held = (one for one in self.memory.accounts.values() if one.state is State.HELD)
+            awake = [one for one in held if not one.leased_until and one.due <= now]
+            queueing = [one for one in awake if not one.blocked]
+            ready = list(filter(self._ready, self.memory.accounts.values()))
+            head = {one.line: self._head(one, ready) for one in queueing}
+            for one in sorted(queueing, key=lambda one: (one.due, one.turn, one.placed, one.id)):
+                if not one.coalesces:
+                    one.turn = self._turn(one, ready, head[one.line])
+                ready.append(one)
+            for one in awake:
+                one.state = State.WAITING
 
         def _ready(self, account: Account) -> bool:
             return account.state is State.WAITING and account.leased_until is None and not account.blocked
@@ -236,8 +244,18 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
             theirs = (one for one in self.memory.accounts.values() if lane and one.lane == lane)
             return [one for one in theirs if not one.state.finished]
 
-        def _is_taken(self, lane: str | None) -> bool:
-            return bool(self._of_lane(lane))
+        def _stand_in_line(self, account: Account) -> None:
+            """Queue at the end: of its lane if something is not finished there, else of its line."""
+            others = [one for one in self._of_lane(account.lane) if one is not account]
+            account.blocked = bool(others)
+            if others:
+                account.turn = max((one.turn for one in others if one.blocked), default=0) + 1
+            else:
+                self._queue_again(account)
+
+        def _queue_again(self, account: Account) -> None:
+            ready = [one for one in self.memory.accounts.values() if one is not account and self._ready(one)]
+            account.turn = 0 if account.coalesces else self._turn(account, ready, self._head(account, ready))
 
         def _finish(self, account: Account, state: State) -> None:
             """End an operation; the first that waits in its lane goes, if nothing else of it does."""
@@ -245,15 +263,16 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
             account.joinable = account.blocked = False
             left = self._of_lane(account.lane)
             if left and all(one.blocked for one in left):
-                min(left, key=lambda one: one.id).blocked = False
+                following = min(left, key=lambda one: (one.turn, one.id))
+                self._queue_again(following)
+                following.blocked = False
 
-        def _turn(self, *, coalesces: bool, rank: int, partner: str, waba: str) -> int:
-            if coalesces:
-                return 0
-            ready = list(filter(self._ready, self.memory.accounts.values()))
-            head = min((one.turn for one in ready if (one.rank, one.partner) == (rank, partner)), default=0)
-            last = max((one.turn for one in ready if (one.partner, one.waba) == (partner, waba)), default=-1)
-            return max(head, last + 1)
+        def _head(self, account: Account, ready: list[Account]) -> int:
+            return min((one.turn for one in ready if one.line == account.line), default=-1)
+
+        def _turn(self, account: Account, ready: list[Account], head: int) -> int:
+            mine = (one.turn for one in ready if (one.line, one.waba) == (account.line, account.waba))
+            return max(head, *mine, -1) + 1
 
         @precondition(lambda self: self.memory.messages)
         @rule(data=st.data())
@@ -458,10 +477,7 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
                 assert answer == {account.id: Retrying.SUPERSEDED}
                 return
             assert answer == {account.id: Retrying.RETRIED}
-            account.turn = self._turn(
-                coalesces=account.coalesces, rank=account.rank, partner=account.partner, waba=account.waba
-            )
-            account.blocked = self._is_taken(account.lane)
+            self._stand_in_line(account)
             account.state, account.attempts, account.stops = State.WAITING, 0, False
             account.due = account.placed = now
             account.joinable = account.coalesces

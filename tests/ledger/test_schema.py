@@ -1,18 +1,24 @@
 """The tables are made and moved by `db upgrade`; without them the ledger says what to do."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import resources
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, bindparam, inspect, text
 
 from tests.ledger.conftest import Book, a_request, at_once
 from tests.support.databases import PostgresServer
+from wabajobs.clock import HandClock
 from wabajobs.errors import ConfigurationError, LedgerUnavailable
 from wabajobs.ledger import Database, Ledger
-from wabajobs.ledger.tables import Base
+from wabajobs.ledger.tables import Base, UtcDateTime
+from wabajobs.operation import Operation, State
+from wabajobs.outcome import Done
 
 
 @pytest.fixture
@@ -153,3 +159,88 @@ def test_a_postgresql_database_that_cannot_hold_every_letter_is_refused(postgres
 
     assert database.revision() is None
     database.close()
+
+
+OLD = (
+    # id, state, lane, whether it is leased, and whether it has to wait from then on
+    ("a1", "succeeded", "lane a", False, False),
+    ("a2", "waiting", "lane a", False, False),
+    ("a3", "held", "lane a", False, True),
+    ("b1", "waiting", "lane b", False, True),
+    ("b2", "running", "lane b", True, False),
+    ("c1", "held", "lane c", False, True),
+    ("c2", "waiting", "lane c", True, False),  # released before the one that came before it
+    ("c3", "waiting", "lane c", False, True),
+    ("d1", "held", "lane d", False, False),
+    ("e1", "failed", None, False, False),
+    ("e2", "waiting", None, False, False),
+    ("e3", "held", None, False, False),
+    ("e4", "running", None, True, False),
+    ("e5", "cancelled", "lane a", False, False),
+    ("e6", "expired", "lane b", False, False),
+)
+
+
+def test_what_queued_before_there_were_lanes_goes_on_in_them_and_back(bare: Database) -> None:
+    _migrate(bare, command.upgrade, "0002")
+    with bare.write() as connection:
+        for id_, state, lane, leased, _ in OLD:
+            connection.execute(_INSERT, _old_row(id_, state, lane, leased))
+
+    _migrate(bare, command.upgrade, "0003")
+
+    with bare.read() as connection:
+        rows = connection.execute(text("SELECT id, blocked, line, turn FROM operations ORDER BY id")).all()
+    assert [(row.id, bool(row.blocked)) for row in rows] == [(one[0], one[-1]) for one in OLD]
+    assert {(row.line, row.turn) for row in rows} == {("2:10001:uploads:acme", 0)}
+    _migrate(bare, command.downgrade, "0002")
+    with bare.read() as connection:
+        assert not inspect(connection).has_table("shares")
+        assert connection.scalar(text("SELECT count(*) FROM operations")) == len(OLD)
+    bare.upgrade()
+    _goes_on(Book(Ledger(bare)))
+
+
+def _goes_on(book: Book) -> None:
+    """Whatever was there comes to its end, in every lane the first first."""
+    book.pass_time(60)
+    book.reclaim()
+    order = []
+    while released := book.release(kind="sync"):
+        for one in released:
+            begun = book.begin(one.id, one.fence)
+            assert isinstance(begun, Operation)
+            order.append(one.id)
+            book.record(begun, Done())
+    assert all(one.state.finished for one in book.all())
+    for earlier, later in (("a2", "a3"), ("b2", "b1"), ("c2", "c1"), ("c1", "c3")):
+        assert order.index(earlier) < order.index(later)
+
+
+def _migrate(database: Database, move: Callable[[Config, str], None], revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(resources.files("wabajobs.ledger") / "migrations"))
+    with database.write() as connection:
+        config.attributes["connection"] = connection
+        move(config, revision)
+
+
+def _old_row(id_: str, state: str, lane: str | None, leased: bool) -> dict[str, object]:
+    now = HandClock().now()
+    return {
+        "id": id_,
+        "state": state,
+        "lane": lane,
+        "now": now,
+        "leased": now if leased else None,
+        "finished": now if State(state).finished else None,
+        "worker": "w" if state == "running" else None,
+    }
+
+
+_INSERT = text(
+    "INSERT INTO operations (id, kind, state, partner, app, waba, class_rank, capability, payload, lane,"
+    " coalesces, callers, due_at, fence, leased_until, worker, attempts, created_at, finished_at)"
+    " VALUES (:id, 'sync', :state, 'acme', '10001', '102290129340398', 2, 'uploads', '{}', :lane,"
+    " false, 1, :now, 1, :leased, :worker, 0, :now, :finished)"
+).bindparams(*(bindparam(name, type_=UtcDateTime()) for name in ("now", "leased", "finished")))

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -144,6 +145,30 @@ def test_flower_shows_what_nobody_wants_any_more_as_revoked(on_sqlite: FleetOn) 
     fleet.simulator.faults.add(FaultRule(path=waba, code=100, message="Nothing of the kind"))
     fleet.command("ops", "retry", unwanted.id)
     _comes_to(url, unwanted, "FAILURE")
+
+
+def test_what_happened_just_before_a_worker_stopped_arrives_completely_and_in_order(on_sqlite: FleetOn) -> None:
+    fleet = on_sqlite(knobs={"wabas": 16, "templates": 100, "latency": 0.25}, **SHORT_PAGES)
+    url = open_flower(fleet)
+    fleet.start("dispatcher", "worker")
+    fleet.ready()
+    operations = fleet.sync(*fleet.simulator.world.waba_ids)
+    until(lambda: fleet.calls() >= 12, what="some are under way")
+
+    fleet.kill("worker", signal.SIGTERM)
+
+    gave_back = [one for one in operations if "shutting down" in _last_words(fleet, one)]
+    assert gave_back
+    for operation in gave_back:
+        shown = _comes_to(url, operation, "RETRY")
+        assert shown["received"] <= shown["started"] <= shown["retried"]
+        assert "shutting down" in str(shown["exception"])
+
+
+def _last_words(fleet: Fleet, operation: Operation) -> str:
+    """What the ledger says of the newest hold."""
+    told = fleet.house.ledger.operations.story(operation.id)
+    return next((str(one.detail) for one in reversed(told) if one.name == "held"), "")
 
 
 def test_a_stale_second_delivery_changes_nothing(on_sqlite: FleetOn) -> None:

@@ -20,6 +20,7 @@ from tests.support.witness import (
     pages_read_twice,
     story,
 )
+from wabajobs.ledger import DISPATCHER
 from wabajobs.ledger.tables import LeadershipRow
 from wabajobs.simulator.faults import FaultRule
 
@@ -166,3 +167,18 @@ def test_a_worker_that_lives_but_consumes_nothing_is_noticed_and_mends_itself(
     assert "not_consuming" in fleet.log("worker")
     troubles = answer(fleet.command("status", "--json"))["troubles"]
     assert any("template_sync lay unfetched" in trouble for trouble in troubles)
+
+
+def test_without_a_worker_nothing_leaves_the_ledger_and_the_status_says_so(on_sqlite: FleetOn) -> None:
+    fleet = on_sqlite(knobs={"wabas": 3})
+    fleet.start("dispatcher")
+    operations = fleet.sync(*fleet.simulator.world.waba_ids)
+    until(lambda: fleet.house.ledger.leaderships.holder(DISPATCHER, now=fleet.house.clock.now()), what="it leads")
+
+    said = "no worker is alive for template_sync: nothing of it is released"
+    assert said in answer(fleet.command("status", "--json"))["troubles"]
+    assert [story(fleet, one) for one in operations] == [["accepted"]] * 3
+
+    fleet.start("worker")
+    assert {one.state for one in fleet.finished(operations)} == {"succeeded"}
+    assert said not in answer(fleet.command("status", "--json"))["troubles"]

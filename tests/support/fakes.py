@@ -33,6 +33,8 @@ class FakeGate:
     """What `settle` raises next."""
     shut: Callable[[Call], Wait | None] = lambda call: None
     """What a forecast says."""
+    forecasts: list[list[Call]] = field(default_factory=list)
+    """What was asked together."""
     start_within: float = 60.0
     changes: tuple[Change, ...] = ()
     asked: list[Call] = field(default_factory=list)
@@ -62,6 +64,7 @@ class FakeGate:
         return self.changes
 
     def forecast(self, calls: Sequence[Call]) -> list[Wait | None]:
+        self.forecasts.append(list(calls))
         return [self.shut(call) for call in calls]
 
     @property

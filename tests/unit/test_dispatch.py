@@ -1,89 +1,23 @@
 """The dispatcher: just in time, no more than there are slots, one leader, and it outlives every outage."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
 
-from tests.support.fakes import FakeBroker, FakeGate, FakePresence, FakeRetryBudget, a_wait
-from tests.unit.conftest import APP, WABA, Bay
+from tests.support.fakes import a_wait
+from tests.unit.conftest import APP, Bay
+from tests.unit.yard import KIND, Yard
 from wabajobs import dispatch
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.decisions import Scope
-from wabajobs.dispatch import Dispatcher
 from wabajobs.errors import LedgerUnavailable, NotReady
 from wabajobs.gate import Call, Wait
-from wabajobs.kinds import Catalogue, catalogue
-from wabajobs.ledger import RETRY_BUDGET, NewOperation
+from wabajobs.ledger import RETRY_BUDGET
 from wabajobs.operation import Operation, State
 from wabajobs.outcome import Hold
-from wabajobs.partners import Partners
-from wabajobs.retention import Pruner
-from wabajobs.retries import Retries
-from wabajobs.settings import DispatchSettings, RetentionSettings
-
-KIND = "template_sync"
-SYNC = catalogue()[KIND]
-
-
-@dataclass
-class Yard:
-    """A dispatcher among fakes, on a real ledger."""
-
-    bay: Bay
-    presence: FakePresence = field(default_factory=lambda: FakePresence({KIND: [4]}))
-    gate: FakeGate = field(default_factory=FakeGate)
-    broker: FakeBroker = field(default_factory=FakeBroker)
-    retry_budget: FakeRetryBudget = field(default_factory=FakeRetryBudget)
-    settings: DispatchSettings = field(default_factory=DispatchSettings)
-
-    def __post_init__(self) -> None:
-        self.kinds = Catalogue([SYNC, replace(SYNC, name="onboarding", coalesces=False)])
-        self.dispatcher = self.another()
-
-    def another(self) -> Dispatcher:
-        return Dispatcher(
-            ledger=self.bay.ledger,
-            kinds=self.kinds,
-            gate=self.gate,
-            presence=self.presence,  # type: ignore[arg-type]
-            send=self.broker,
-            clock=self.bay.clock,
-            settings=self.settings,
-            partners=Partners(self.bay.ledger, {}),
-            retries=Retries(self.bay.ledger, self.retry_budget, self.settings),
-            pruner=Pruner(self.bay.ledger, RetentionSettings(), clock=self.bay.clock),
-            monotonic=lambda: 0.0,
-        )
-
-    def accept(self, number: int, *, kind: str = KIND, **changes: object) -> None:
-        facts = {
-            "kind": kind,
-            "partner": "acme",
-            "app": APP,
-            "waba": WABA,
-            "service_class": ServiceClass.STANDARD,
-            "capability": Capability.TEMPLATE_READS,
-            "payload": {},
-        }
-        requests = [NewOperation(**(facts | changes)) for _ in range(number)]  # type: ignore[arg-type]
-        self.bay.ledger.operations.accept(requests, now=self.bay.clock.now())
-
-    def out(self) -> int:
-        return sum(self.bay.ledger.operations.out().values())
-
-    def begin(self, released: Operation) -> Operation:
-        begun = self.bay.ledger.operations.begin(
-            released.id,
-            released.fence,
-            worker="w",
-            pauses=(),
-            now=self.bay.clock.now(),
-            lease=timedelta(seconds=15),
-        )
-        assert isinstance(begun, Operation)
-        return begun
+from wabajobs.settings import DispatchSettings
 
 
 @pytest.fixture

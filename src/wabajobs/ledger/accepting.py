@@ -1,6 +1,7 @@
 """Accepting: a request becomes one row, once per idempotency key, one pending row per lane."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -17,7 +18,7 @@ from sqlalchemy import (
 from wabajobs.errors import IdempotencyConflict, LedgerUnavailable, NotFound
 from wabajobs.ledger import lanes, order
 from wabajobs.ledger.conditions import OPEN
-from wabajobs.ledger.database import upsert
+from wabajobs.ledger.database import each, upsert
 from wabajobs.ledger.history import tell
 from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.rows import as_operation, select_operations
@@ -37,20 +38,18 @@ class Accepted:
 
 def accept_all(connection: Connection, requests: Sequence[NewOperation], now: datetime) -> list[Accepted]:
     """Write requests down, most of them in three statements; what meets something that is there, one by one."""
-    # Everybody locks keys and lanes in the same order; else two batches could wait for each other.
-    in_order = sorted(requests, key=lambda one: (one.lane or "", one.partner, one.key or ""))
-    claimed = _claim_keys(connection, [one for one in in_order if one.key is not None], now)
-    fresh = [one for one in in_order if one.key is None or one.id in claimed]
+    # Everybody locks keys, lanes and rows in one order each; else two batches could wait for each other.
+    claimed = _claim_keys(connection, requests, now)
+    fresh = [one for one in requests if one.key is None or one.id in claimed]
     lanes.lock(connection, {one.lane for one in fresh if one.lane})
     inserted = _insert(connection, fresh, now)
-    accepted: dict[str, Accepted] = {}
-    for request in in_order:
-        if request.id in inserted:
-            accepted[request.id] = Accepted(request.accepted(now), created=True)
-        elif request.key is None or request.id in claimed:
-            accepted[request.id] = _join_or_insert(connection, request, now)
+    accepted = {one.id: Accepted(one.accepted(now), created=True) for one in fresh if one.id in inserted}
+    joining = [one for one in fresh if one.id not in inserted]
+    _lock_pending(connection, {one.lane for one in joining if one.lane})
+    for request in joining:
+        accepted[request.id] = _join_or_insert(connection, request, now)
     # Last, those with a key that is known: it may stand for one of this very batch.
-    for request in in_order:
+    for request in requests:
         if request.id not in accepted:
             accepted[request.id] = Accepted(_of_key(connection, request), created=False)
     return [accepted[request.id] for request in requests]
@@ -70,7 +69,8 @@ def _claim_keys(connection: Connection, requests: Sequence[NewOperation], now: d
     """Take the idempotency keys that are free; return the ids of the requests that now hold theirs."""
     # ON CONFLICT, not an exception: inside the caller's own transaction on PostgreSQL a violated
     # constraint would have spoilt everything the caller has done so far.
-    if not requests:
+    with_key = [one for one in requests if one.key is not None]
+    if not with_key:
         return set()
     statement = upsert(connection, RequestRow).on_conflict_do_nothing().returning(RequestRow.operation_id)
     rows = [
@@ -81,7 +81,7 @@ def _claim_keys(connection: Connection, requests: Sequence[NewOperation], now: d
             "fingerprint": one.fingerprint,
             "created_at": now,
         }
-        for one in requests
+        for one in sorted(with_key, key=lambda one: (one.partner, one.key or ""))
     ]
     return set(connection.scalars(statement, rows))
 
@@ -122,6 +122,15 @@ def _of_key(connection: Connection, request: NewOperation) -> Operation:
             f" {known.operation_id}, which has finished and is no longer kept; use a new key to run it once more"
         )
     return as_operation(row)
+
+
+def _lock_pending(connection: Connection, lanes_: Collection[str]) -> None:
+    """Lock what is to be joined in the order of the ids, as all do who move several at once."""
+    if len(lanes_) > 1:
+        lane = each(connection, "lanes")
+        pending = select(OperationRow.id).where(OperationRow.coalesce_key.in_(select(lane.c.value)))
+        in_order = pending.order_by(OperationRow.id).with_for_update()
+        connection.execute(in_order, {"lanes": json.dumps(sorted(lanes_))}).all()
 
 
 def _join(connection: Connection, request: NewOperation, now: datetime) -> Operation | None:
@@ -176,16 +185,13 @@ def _insert(connection: Connection, requests: Sequence[NewOperation], now: datet
 
 
 def _rows_of(connection: Connection, requests: Sequence[NewOperation], now: datetime) -> list[dict[str, Any]]:
-    taken = lanes.taken(connection, {one.lane for one in requests if one.lane})
-    turns = order.turns(connection, requests)
+    numbers = lanes.numbers(connection, requests)
+    turns = numbers | order.turns(connection, [one for one in requests if one.id not in numbers])
     places = order.places(connection, requests, now)
-    rows = []
-    for request in requests:
-        row = _row_of(request, now) | {"turn": turns[request.id], "place": places[request.id]}
-        rows.append(row | {"blocked": request.lane in taken})
-        if request.lane:
-            taken.add(request.lane)
-    return rows
+    return [
+        _row_of(one, now) | {"turn": turns[one.id], "place": places[one.id], "blocked": one.id in numbers}
+        for one in requests
+    ]
 
 
 def _row_of(request: NewOperation, now: datetime) -> dict[str, Any]:

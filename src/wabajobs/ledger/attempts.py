@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Integer, and_, bindparam, exists, func, or_, select, update
+from sqlalchemy import Connection, Integer, and_, bindparam, case, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
@@ -13,7 +13,7 @@ from wabajobs.capability import Capability
 from wabajobs.decisions import Pause
 from wabajobs.errors import LeaseLost
 from wabajobs.ledger import expiring, lanes
-from wabajobs.ledger.conditions import LEASES, OPEN, held_by, named
+from wabajobs.ledger.conditions import LEASES, OPEN, held_by, locked, named
 from wabajobs.ledger.decisions import live_pauses
 from wabajobs.ledger.ending import NO_HOLD, final
 from wabajobs.ledger.history import tell
@@ -45,10 +45,10 @@ def begin_all(
         pauses = live_pauses(connection, now)
     answers: dict[tuple[str, int], Operation | Unbegun] = {}
     if pauses:
-        for one in leases:
+        for one in sorted(leases):
             if pause := _pause_over(connection, one[0], pauses):
                 answers[one] = _give_back(connection, one, pause, worker=worker, now=now)
-    to_begin = [one for one in leases if one not in answers]
+    to_begin = [one for one in dict.fromkeys(leases) if one not in answers]
     begin = {"until": now + lease, "by": worker, "now": now, **named(to_begin)}
     begun = connection.execute(_BEGIN, begin).mappings()
     answers |= {(row["id"], row["fence"]): as_operation(row) for row in begun}
@@ -59,7 +59,8 @@ def begin_all(
         "begun",
         [(id_, None, fence) for (id_, fence), one in answers.items() if isinstance(one, Operation)],
     )
-    return [answers[one] if one in answers else _why_not(connection, *one, now) for one in leases]
+    # A message that came twice begins once, also when both copies came together.
+    return [answers.pop(one) if one in answers else _why_not(connection, *one, now) for one in leases]
 
 
 def end_all(
@@ -115,7 +116,12 @@ def write_checkpoint(
     moved = connection.execute(
         update(OperationRow)
         .where(*held_by(operation_id, fence))
-        .values(checkpoint=checkpoint, capability=str(capability))
+        .values(
+            checkpoint=checkpoint,
+            capability=str(capability),
+            # Rounds of one line mean nothing in another. What is under way goes on before what has not begun.
+            turn=case((OperationRow.capability != str(capability), 0), else_=OperationRow.turn),
+        )
     ).rowcount
     if not moved:
         raise _lost(operation_id, fence)
@@ -228,15 +234,7 @@ _ONE: Final = select_operations().where(OperationRow.id == bindparam("whom"))
 _LEASED: Final = and_(LEASES, OperationRow.state.in_(OPEN), OperationRow.leased_until.is_not(None))
 
 
-# Locked in the order of the ids: two transactions that lock some of the same rows do not wait for each other.
-RUNNING_AMONG: Final = (
-    select(OperationRow.id)
-    .where(LEASES, OperationRow.state == State.RUNNING)
-    .order_by(OperationRow.id)
-    .with_for_update()
-)
-
-
+RUNNING_AMONG: Final = locked(LEASES, OperationRow.state == State.RUNNING)
 _RUNNING_NOW: Final = RUNNING_AMONG.add_columns(OperationRow.fence, OperationRow.stop)
 
 
@@ -245,7 +243,7 @@ _IN_TIME: Final = or_(OperationRow.deadline_at.is_(None), OperationRow.deadline_
 
 _BEGIN: Final = (
     update(OperationRow)
-    .where(_LEASED, _IN_TIME)
+    .where(OperationRow.id.in_(locked(_LEASED, _IN_TIME).scalar_subquery()))
     .values(
         state=State.RUNNING,
         attempts=OperationRow.attempts + 1,

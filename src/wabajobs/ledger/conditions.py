@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, bindparam, false, func, or_, true, tuple_
+from sqlalchemy import ColumnElement, Select, TextClause, and_, bindparam, false, func, or_, select, true, tuple_
 
 from wabajobs.decisions import Pause, Scope, ScopeType
 from wabajobs.ledger.tables import OperationRow
@@ -44,6 +44,14 @@ def in_state(state: State, pauses: Collection[Pause]) -> ColumnElement[bool]:
             return and_(OperationRow.state == state, ~covered)
         case _:
             return OperationRow.state == state
+
+
+def locked(*conditions: ColumnElement[bool] | TextClause) -> Select[str]:
+    """Select the ids of these operations, and lock them in their order.
+
+    So two transactions that lock some of the same rows do not wait for each other.
+    """
+    return select(OperationRow.id).where(*conditions).order_by(OperationRow.id).with_for_update()
 
 
 def held_by(operation_id: str, fence: int) -> tuple[ColumnElement[bool], ...]:

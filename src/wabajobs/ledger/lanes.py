@@ -1,56 +1,82 @@
 """Lanes: operations that touch the same thing, one after the other in the order in which they were accepted.
 
 Who is not first in its lane is `blocked`, and no dispatcher sees it. Who finishes lets the next one go, in the
-same transaction.
+same transaction. They are numbered as they come: an id tells when a client made it, by a clock that may be wrong.
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final
 
-from sqlalchemy import BindParameter, Connection, Update, and_, bindparam, exists, func, select, text, update
+from sqlalchemy import Connection, and_, exists, func, select, text, update
 from sqlalchemy.orm import aliased
 
+from wabajobs.ledger import order
 from wabajobs.ledger.database import each
+from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.tables import OperationRow
 
-_LOCKS: Final = text(
-    "SELECT pg_advisory_xact_lock(hashtextextended(value, 7246227))"
-    " FROM jsonb_array_elements_text(CAST(:lanes AS jsonb))"
+_MANY: Final = 500
+_ALL: Final = text("SELECT pg_advisory_xact_lock(7246227)")
+_SOME: Final = text(
+    "WITH others AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(7246227))"
+    " SELECT pg_advisory_xact_lock(hashtextextended(value, 7246227))"
+    " FROM others, jsonb_array_elements_text(CAST(:lanes AS jsonb))"
 )
 
 
 def lock(connection: Connection, lanes: Collection[str]) -> None:
     """Let nobody else join or leave these lanes until the transaction's end. SQLite has one writer anyhow.
 
-    To be called before any row of them is locked, so that two transactions cannot wait for each other.
+    To be called before any row of them is locked, so that two transactions cannot wait for each other. PostgreSQL
+    has room for some thousand locks in all: who wants very many locks all lanes at once, with one.
     """
-    if lanes and connection.dialect.name == "postgresql":
-        connection.execute(_LOCKS, {"lanes": json.dumps(sorted(lanes))})
+    if not lanes or connection.dialect.name != "postgresql":
+        return
+    if len(lanes) > _MANY:
+        connection.execute(_ALL)
+    else:
+        connection.execute(_SOME, {"lanes": json.dumps(sorted(lanes))})
 
 
-def taken(connection: Connection, lanes: Collection[str]) -> set[str]:
-    """Return those lanes in which something is not finished."""
+def numbers(connection: Connection, requests: Sequence[NewOperation]) -> dict[str, int]:
+    """Return the numbers in their lanes, by their ids, of those who have to wait there."""
+    taken = _taken(connection, {one.lane for one in requests if one.lane})
+    waiting: dict[str, int] = {}
+    for request in requests:
+        if request.lane in taken:
+            waiting[request.id] = taken[request.lane]
+        if request.lane:
+            taken[request.lane] = taken.get(request.lane, 0) + 1
+    return waiting
+
+
+def _taken(connection: Connection, lanes: Collection[str]) -> dict[str, int]:
+    """Return those lanes in which something is not finished, and the number of who comes next to each."""
     if not lanes:
-        return set()
+        return {}
     lane = each(connection, "lanes")
-    there = exists().where(OperationRow.lane == lane.c.value, OperationRow.finished_at.is_(None))
-    return set(connection.scalars(select(lane.c.value).where(there), {"lanes": json.dumps(sorted(lanes))}))
+    row = aliased(OperationRow)
+    of_lane = and_(row.lane == lane.c.value, row.finished_at.is_(None))
+    last = select(func.max(row.turn)).where(of_lane, row.blocked.is_(True)).scalar_subquery()
+    query = select(lane.c.value.label("lane"), (func.coalesce(last, 0) + 1).label("number")).where(
+        exists().where(of_lane)
+    )
+    found = connection.execute(query, {"lanes": json.dumps(sorted(lanes))})
+    return {row.lane: row.number for row in found}
 
 
 def let_next_go(connection: Connection, lanes: Collection[str]) -> None:
-    """Unblock the first that waits in each lane in which nothing goes any more."""
-    if lanes:
-        connection.execute(_LET_GO, [{"of": lane} for lane in sorted(lanes)])
-
-
-def _let_go() -> Update:
-    lane: BindParameter[str] = bindparam("of")
+    """Unblock the first that waits in each lane in which nothing goes any more; it queues as if it came now."""
+    if not lanes:
+        return
+    lane = each(connection, "lanes")
     row = aliased(OperationRow)
-    of_lane = and_(row.lane == lane, row.finished_at.is_(None))
-    first = select(func.min(row.id)).where(of_lane, row.blocked.is_(True)).scalar_subquery()
+    of_lane = and_(row.lane == lane.c.value, row.finished_at.is_(None))
+    in_order = select(row.id).where(of_lane, row.blocked.is_(True)).order_by(row.turn, row.id)
     nobody_goes = ~exists().where(of_lane, row.blocked.is_(False))
-    return update(OperationRow).where(OperationRow.id == first, nobody_goes).values(blocked=False)
-
-
-_LET_GO: Final = _let_go()
+    query = select(in_order.limit(1).scalar_subquery()).select_from(lane).where(nobody_goes)
+    found = connection.scalars(query, {"lanes": json.dumps(sorted(lanes))})
+    if following := [id_ for id_ in found if id_ is not None]:
+        order.queue_again(connection, following)
+        connection.execute(update(OperationRow).where(OperationRow.id.in_(following)).values(blocked=False))

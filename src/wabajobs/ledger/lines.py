@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Integer, Select, and_, bindparam, func, selec
 from sqlalchemy.orm import aliased
 
 from wabajobs.capability import Capability, ServiceClass
+from wabajobs.ledger.request import line_name
 from wabajobs.ledger.rows import as_operation, select_operations
 from wabajobs.ledger.tables import READY, OperationRow
 from wabajobs.operation import Operation
@@ -56,11 +57,8 @@ def of_waba(operation: Operation) -> Select[str]:
         select(OperationRow.id)
         .where(
             OperationRow.kind == operation.kind,
-            OperationRow.partner == operation.partner,
+            OperationRow.line == line_name(operation),
             OperationRow.waba == operation.waba,
-            OperationRow.class_rank == operation.service_class.rank,
-            OperationRow.capability == str(operation.capability),
-            OperationRow.app == operation.app,
             text(READY),
         )
         .order_by(OperationRow.turn)

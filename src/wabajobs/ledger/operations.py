@@ -25,7 +25,7 @@ from wabajobs.ledger import attempts, cancelling, expiring, lines, reclaiming, r
 from wabajobs.ledger.accepting import Accepted, accept_all, refuse_conflicts
 from wabajobs.ledger.attempts import Ending, holding
 from wabajobs.ledger.cancelling import Cancelling
-from wabajobs.ledger.conditions import LEASES, OPEN, any_covers, in_state, named
+from wabajobs.ledger.conditions import LEASES, OPEN, any_covers, in_state, locked, named
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.dead import Dead, dead
 from wabajobs.ledger.history import Story, tell
@@ -133,7 +133,7 @@ class Operations:
     def take_back(self, released: Iterable[Operation], *, now: datetime, why: str) -> None:
         """Undo a release whose message could not be published. A message that went out after all is stale."""
         with self._database.write() as connection:
-            for one in released:
+            for one in sorted(released, key=lambda one: one.id):
                 moved = connection.execute(
                     update(OperationRow)
                     .where(
@@ -152,10 +152,14 @@ class Operations:
             again = connection.execute(
                 update(OperationRow)
                 .where(
-                    OperationRow.state == State.HELD,
-                    OperationRow.hold_by.in_(held_by),
-                    OperationRow.leased_until.is_(None),
-                    OperationRow.due_at > now,
+                    OperationRow.id.in_(
+                        locked(
+                            OperationRow.state == State.HELD,
+                            OperationRow.hold_by.in_(held_by),
+                            OperationRow.leased_until.is_(None),
+                            OperationRow.due_at > now,
+                        ).scalar_subquery()
+                    )
                 )
                 .values(due_at=now)
             )
@@ -360,7 +364,7 @@ _OUT: Final = (
 
 _RELEASE: Final = (
     update(OperationRow)
-    .where(LEASES, text(READY))
+    .where(OperationRow.id.in_(locked(LEASES, text(READY)).scalar_subquery()))
     .values(fence=OperationRow.fence + 1, leased_until=bindparam("until"), worker=None)
     .returning(OperationRow.id, OperationRow.fence)
 )

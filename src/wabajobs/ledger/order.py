@@ -1,16 +1,17 @@
 """The order of a line: in rounds, so that WABAs take turns; within a round by age, or as the kind says.
 
-An operation's round is that of the line's head, or the one after the last in which its WABA has a place: so a
-WABA with thousands of operations comes once in each round, and one that comes with its first comes in this round.
+An operation's round is the one after that of the line's head, or after the last in which its WABA has a place: so
+a WABA with thousands of operations comes once in each round. Nobody joins the round that is under way: so it
+ends, though WABAs with one operation come, are served, and come again. Who was held or blocked queues anew.
 Source: Goyal, Vin, Cheng: Start-time fair queueing, 1997; each WABA is a flow, each operation of length one.
 """
 
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from sqlalchemy import Connection, bindparam, func, select, text
+from sqlalchemy import Connection, bindparam, func, select, text, update
 
 from wabajobs.ledger.database import each
 from wabajobs.ledger.request import NewOperation
@@ -18,21 +19,48 @@ from wabajobs.ledger.tables import READY, OperationRow, TemplateListRow
 from wabajobs.operation import Order
 
 
-def turns(connection: Connection, requests: Sequence[NewOperation]) -> dict[str, int]:
+class Queuing(Protocol):
+    """What decides in which round an operation comes."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def line(self) -> str: ...
+    @property
+    def waba(self) -> str | None: ...
+    @property
+    def coalesces(self) -> bool: ...
+
+
+def turns(connection: Connection, requests: Sequence[Queuing]) -> dict[str, int]:
     """Return the round of each request, by its id."""
     rounds = dict.fromkeys((one.id for one in requests), 0)
     # Who coalesces has one pending operation per WABA at most: every round is the first.
-    flows = [one for one in requests if not one.coalesces]
-    for kind, partner in {(one.kind, one.partner) for one in flows}:
-        theirs = [one for one in flows if (one.kind, one.partner) == (kind, partner)]
-        last = _last_turns(connection, kind, partner, {one.waba for one in theirs if one.waba})
-        heads = {line: _head_turn(connection, kind, line) for line in {one.line for one in theirs}}
+    flows: dict[tuple[str, str], list[Queuing]] = {}
+    for one in requests:
+        if not one.coalesces:
+            flows.setdefault((one.kind, one.line), []).append(one)
+    for (kind, line), theirs in flows.items():
+        last = _last_turns(connection, kind, line, {one.waba for one in theirs if one.waba})
+        first = _first_turn(connection, kind, line)
         for one in theirs:
-            after = last[one.waba] + 1 if one.waba in last else 0
-            rounds[one.id] = max(heads[one.line], after)
+            rounds[one.id] = max(first, last.get(one.waba or "", -1) + 1)
             if one.waba:
                 last[one.waba] = rounds[one.id]
     return rounds
+
+
+def queue_again(connection: Connection, ids: Sequence[str]) -> None:
+    """Give operations that are about to be ready again their rounds, in this order: they left the old ones."""
+    columns = (OperationRow.kind, OperationRow.line, OperationRow.waba, OperationRow.coalesces, OperationRow.turn)
+    query = select(OperationRow.id, *columns).where(OperationRow.id.in_(ids))
+    found: dict[str, Any] = {row.id: row for row in connection.execute(query)}
+    rounds = turns(connection, [found[id_] for id_ in ids])
+    moved = [{"whom": id_, "to": turn} for id_, turn in rounds.items() if turn != found[id_].turn]
+    if moved:
+        connection.execute(_MOVE, moved)
 
 
 def places(connection: Connection, requests: Sequence[NewOperation], now: datetime) -> dict[str, float]:
@@ -44,11 +72,12 @@ def places(connection: Connection, requests: Sequence[NewOperation], now: dateti
     return {one.id: fixed.get(one.order, read_at.get(one.waba or "", 0.0)) for one in requests}
 
 
-def _head_turn(connection: Connection, kind: str, line: str) -> int:
-    return connection.scalar(_HEAD_TURN, {"kind": kind, "line": line}) or 0
+def _first_turn(connection: Connection, kind: str, line: str) -> int:
+    head = connection.scalar(_HEAD_TURN, {"kind": kind, "line": line})
+    return 0 if head is None else head + 1
 
 
-def _last_turns(connection: Connection, kind: str, partner: str, wabas: set[str]) -> dict[str, int]:
+def _last_turns(connection: Connection, kind: str, line: str, wabas: set[str]) -> dict[str, int]:
     if not wabas:
         return {}
     waba = each(connection, "wabas")
@@ -56,13 +85,13 @@ def _last_turns(connection: Connection, kind: str, partner: str, wabas: set[str]
         select(func.max(OperationRow.turn))
         .where(
             OperationRow.kind == bindparam("kind"),
-            OperationRow.partner == bindparam("partner"),
+            OperationRow.line == bindparam("line"),
             OperationRow.waba == waba.c.value,
             text(READY),
         )
         .scalar_subquery()
     )
-    asked = {"kind": kind, "partner": partner, "wabas": json.dumps(sorted(wabas))}
+    asked = {"kind": kind, "line": line, "wabas": json.dumps(sorted(wabas))}
     found = connection.execute(select(waba.c.value, last), asked)
     return {name: turn for name, turn in found if turn is not None}
 
@@ -81,3 +110,4 @@ def _read_at(connection: Connection, wabas: set[str]) -> dict[str, float]:
 _HEAD_TURN: Final = select(func.min(OperationRow.turn)).where(
     OperationRow.kind == bindparam("kind"), OperationRow.line == bindparam("line"), text(READY)
 )
+_MOVE: Final = update(OperationRow).where(OperationRow.id == bindparam("whom")).values(turn=bindparam("to"))

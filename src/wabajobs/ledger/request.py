@@ -10,6 +10,11 @@ from wabajobs.capability import Capability, ServiceClass
 from wabajobs.operation import Operation, Order, State, new_id
 
 
+def line_name(one: "NewOperation | Operation") -> str:
+    """Return where an operation queues, as the database works it out for itself."""
+    return f"{one.service_class.rank}:{one.app}:{one.capability}:{one.partner}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class NewOperation:
     """A request that has been checked: what `accept` writes down."""
@@ -35,8 +40,8 @@ class NewOperation:
 
     @property
     def line(self) -> str:
-        """Where it queues; as the database works it out for itself."""
-        return f"{self.service_class.rank}:{self.app}:{self.capability}:{self.partner}"
+        """Where it queues."""
+        return line_name(self)
 
     @property
     def fingerprint(self) -> str:

@@ -73,8 +73,9 @@ def _superseded(connection: Connection, rows: Sequence[RowMapping]) -> list[RowM
 def _values(connection: Connection, rows: Sequence[RowMapping], now: datetime) -> list[dict[str, Any]]:
     """Return what `_AGAIN` writes: each goes to the end of its line, and of its lane if something goes there."""
     requests = [_as_request(row) for row in rows]
-    taken = lanes.taken(connection, {one.lane for one in requests if one.lane})
-    turns, places = order.turns(connection, requests), order.places(connection, requests, now)
+    numbers = lanes.numbers(connection, requests)
+    turns = numbers | order.turns(connection, [one for one in requests if one.id not in numbers])
+    places = order.places(connection, requests, now)
     values = []
     for row, request in zip(rows, requests, strict=True):
         deadline = row["deadline_at"]
@@ -83,14 +84,12 @@ def _values(connection: Connection, rows: Sequence[RowMapping], now: datetime) -
                 "whom": row["id"],
                 "its_turn": turns[request.id],
                 "its_place": places[request.id],
-                "is_blocked": request.lane in taken,
+                "is_blocked": request.id in numbers,
                 "its_key": request.lane if request.coalesces else None,
                 "its_deadline": deadline and now + (deadline - row["created_at"]),
                 "now": now,
             }
         )
-        if request.lane:
-            taken.add(request.lane)
     return values
 
 

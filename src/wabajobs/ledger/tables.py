@@ -68,6 +68,7 @@ READY: Final = "state = 'waiting' AND leased_until IS NULL AND blocked = false"
 WAITS_FOR_BUDGET: Final = "state = 'held' AND hold_by = 'retry_budget'"
 """SQL of the retries whose time has come and for which there is no room."""
 _LINE: Final = "CAST(class_rank AS TEXT) || ':' || app || ':' || capability || ':' || partner"
+_IN_LANE: Final = "lane IS NOT NULL AND finished_at IS NULL"
 
 
 def _index(name: str, *columns: str, where: str) -> Index:
@@ -93,7 +94,8 @@ class OperationRow(Base):
     line: Mapped[str] = mapped_column(String(160), Computed(_LINE, persisted=True))
     """Where it queues: class, app, capability and partner. Nothing coarser can be shut or served alone."""
     turn: Mapped[int] = mapped_column(default=0, server_default=text("0"))
-    """Its round in the line: a WABA's second waiting operation comes in the round after its first."""
+    """Its round in the line: a WABA's second waiting operation comes in the round after its first. While it is
+    blocked, its number in the lane."""
     place: Mapped[float] = mapped_column(Float(53), default=0, server_default=text("0"))
     """Order within the round; the smallest first."""
 
@@ -133,7 +135,7 @@ class OperationRow(Base):
         _index("ix_operations_ready", "kind", "line", "turn", "place", "id", where=READY),
         # The last round that a WABA has a place in. Without statistics, as after a sudden flood, PostgreSQL would
         # read a whole queue through this index to find a line: by its condition it cannot.
-        _index("ix_operations_turns", "kind", "partner", "waba", "turn", where=f"{READY} AND waba IS NOT NULL"),
+        _index("ix_operations_turns", "kind", "line", "waba", "turn", where=f"{READY} AND waba IS NOT NULL"),
         # What waits for a moment.
         _index("ix_operations_held", "due_at", where="state = 'held' AND leased_until IS NULL"),
         # What waits for room to be tried again.
@@ -142,7 +144,14 @@ class OperationRow(Base):
         # What is out, per queue, and whose lease has run out.
         _index("ix_operations_leased", "kind", "leased_until", where="leased_until IS NOT NULL"),
         # Who is next in a lane.
-        _index("ix_operations_lane", "lane", "blocked", "id", where="lane IS NOT NULL AND finished_at IS NULL"),
+        _index(
+            "ix_operations_lane",
+            "lane",
+            "blocked",
+            "turn",
+            "id",
+            where="lane IS NOT NULL AND finished_at IS NULL",
+        ),
         # What is not finished, for the status; what is, for its last hour and for retention.
         _index("ix_operations_open", "kind", "state", "created_at", where="finished_at IS NULL"),
         _index("ix_operations_finished", "state", "finished_at", where="finished_at IS NOT NULL"),

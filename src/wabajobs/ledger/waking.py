@@ -1,13 +1,14 @@
 """Waking: held operations whose time has come queue again. Retries are woken by who keeps their budget."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, func, select, text, update
+from sqlalchemy import Connection, Row, bindparam, func, select, text, update
 
 from wabajobs.capability import Capability
+from wabajobs.ledger import order
 from wabajobs.ledger.history import tell
 from wabajobs.ledger.tables import WAITS_FOR_BUDGET, OperationRow
 from wabajobs.operation import State
@@ -43,9 +44,7 @@ def next_wake(connection: Connection) -> datetime | None:
 
 def wake(connection: Connection, *, now: datetime) -> int:
     """Let those queue again whose time has come, the first thousand, but for retries; return how many."""
-    awake = connection.scalars(_WAKE, {"now": now}).all()
-    tell(connection, now, "dispatcher", "due", [(id_, None, None) for id_ in awake])
-    return len(awake)
+    return _let_queue(connection, connection.execute(_AWAKE, {"now": now}).all(), now=now)
 
 
 def due_retries(connection: Connection, *, now: datetime) -> list[DueRetry]:
@@ -64,9 +63,15 @@ def due_retries(connection: Connection, *, now: datetime) -> list[DueRetry]:
 
 def let_retry(connection: Connection, ids: Collection[str], *, now: datetime) -> int:
     """Let these retries queue again, as far as they are still held; return how many."""
-    awake = connection.scalars(_LET_RETRY, {"ids": list(ids)}).all()
-    tell(connection, now, "dispatcher", "due", [(id_, None, None) for id_ in awake])
-    return len(awake)
+    return _let_queue(connection, connection.execute(_LET_RETRY, {"ids": list(ids)}).all(), now=now)
+
+
+def _let_queue(connection: Connection, rows: Sequence[Row[str, bool]], *, now: datetime) -> int:
+    order.queue_again(connection, [row.id for row in rows if not row.blocked])
+    ids = [row.id for row in rows]
+    connection.execute(_QUEUE, {"ids": ids})
+    tell(connection, now, "dispatcher", "due", [(id_, None, None) for id_ in ids])
+    return len(ids)
 
 
 def postpone(connection: Connection, holds: Mapping[str, Hold], *, now: datetime) -> None:
@@ -107,36 +112,17 @@ _WAITING: Final = (
     .order_by(OperationRow.due_at)
     .limit(_OF_EACH)
 )
-_WAKE: Final = (
-    update(OperationRow)
-    .where(
-        OperationRow.id.in_(
-            select(OperationRow.id)
-            .where(*_DUE, ~_IS_RETRY)
-            .order_by(OperationRow.due_at)
-            .limit(_AT_MOST)
-            .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
-    )
-    .values(state=State.WAITING)
-    .returning(OperationRow.id)
-)
 _THESE: Final = OperationRow.id.in_(bindparam("ids", expanding=True))
-_LET_RETRY: Final = (
-    update(OperationRow)
-    .where(
-        OperationRow.id.in_(
-            select(OperationRow.id)
-            .where(text(_HELD), _IS_RETRY, _THESE)
-            .order_by(OperationRow.id)
-            .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
-    )
-    .values(state=State.WAITING)
-    .returning(OperationRow.id)
+_QUEUEING: Final = select(OperationRow.id, OperationRow.blocked).with_for_update(skip_locked=True)
+_AWAKE: Final = (
+    _QUEUEING.where(*_DUE, ~_IS_RETRY)
+    .order_by(OperationRow.due_at, OperationRow.turn, OperationRow.place, OperationRow.id)
+    .limit(_AT_MOST)
 )
+_LET_RETRY: Final = _QUEUEING.where(text(_HELD), _IS_RETRY, _THESE).order_by(
+    OperationRow.due_at, OperationRow.turn, OperationRow.place, OperationRow.id
+)
+_QUEUE: Final = update(OperationRow).where(_THESE).values(state=State.WAITING)
 _STILL_DUE: Final = (
     select(OperationRow.id, OperationRow.hold_by)
     .where(*_DUE, _THESE)

@@ -13,10 +13,10 @@ _READY = "state = 'waiting' AND leased_until IS NULL AND blocked = false"
 _LINE = "CAST(class_rank AS TEXT) || ':' || app || ':' || capability || ':' || partner"
 _NEW = {
     "ix_operations_ready": (["kind", "line", "turn", "place", "id"], _READY),
-    "ix_operations_turns": (["kind", "partner", "waba", "turn"], f"{_READY} AND waba IS NOT NULL"),
+    "ix_operations_turns": (["kind", "line", "waba", "turn"], f"{_READY} AND waba IS NOT NULL"),
     "ix_operations_held": (["due_at"], "state = 'held' AND leased_until IS NULL"),
     "ix_operations_deadline": (["deadline_at"], "deadline_at IS NOT NULL AND finished_at IS NULL"),
-    "ix_operations_lane": (["lane", "blocked", "id"], "lane IS NOT NULL AND finished_at IS NULL"),
+    "ix_operations_lane": (["lane", "blocked", "turn", "id"], "lane IS NOT NULL AND finished_at IS NULL"),
     "ix_operations_finished": (["finished_at"], "finished_at IS NOT NULL"),
     "ix_operations_partner": (["partner", "id"], None),
     "ix_operations_waba": (["waba", "id"], None),
@@ -50,9 +50,9 @@ def upgrade() -> None:
     op.add_column("events", sa.Column("attempt", sa.Integer(), nullable=True))
     _drop(_OLD)
     _create(_NEW)
-    # Whoever came second to a lane waits for the first from now on.
+    # Whoever came second to a lane waits for the first from now on; who is out already goes on in any case.
     op.execute(
-        "UPDATE operations SET blocked = true WHERE finished_at IS NULL AND state IN ('waiting', 'held')"
+        "UPDATE operations SET blocked = true WHERE state IN ('waiting', 'held') AND leased_until IS NULL"
         " AND EXISTS (SELECT 1 FROM operations AS other WHERE other.lane = operations.lane"
         " AND other.finished_at IS NULL AND (other.leased_until IS NOT NULL OR other.id < operations.id)"
         " AND other.id <> operations.id)"
