@@ -77,7 +77,7 @@ class GateSettings(_Table):
 
     window_seconds: PositiveFloat = 3600
     """Length of Meta's rolling window."""
-    window_buckets: Annotated[int, Field(ge=10, le=240)] = 120
+    window_buckets: Annotated[int, Field(ge=10, le=180)] = 120
     """Buckets a window is counted in; 120 use 99 % of the limit in under 1 KiB."""
     spread_seconds: Annotated[float, Field(ge=0)] = 5
     """How much later than its admission a call may reach Meta; windows are this much longer."""

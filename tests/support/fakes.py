@@ -47,9 +47,7 @@ class FakeGate:
         if isinstance(answer, Wait):
             return answer
         number = next(self._ids)
-        permit = Permit(
-            id=str(number), call=call, epochs={}, seq=number, start_before=time.monotonic() + self.start_within
-        )
+        permit = Permit(id=str(number), call=call, start_before=time.monotonic() + self.start_within)
         self.out[permit.id] = permit
         return permit
 
