@@ -1,6 +1,7 @@
 """The gate's functions in Redis, and Redis's troubles in plain words."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -55,6 +56,8 @@ class Scripts:
         """Read the functions; Redis learns them at their first use."""
         self._client = client
         self._pool: Any = client.connection_pool
+        self._idle: list[Any] = []
+        self._pid = os.getpid()
         self._library, self._source = _library()
         self._rules: dict[str, tuple[str, str]] = {}
 
@@ -75,12 +78,14 @@ class Scripts:
 
     def run_many(self, requests: Sequence[bytes]) -> list[Any]:
         """Send many in one round trip. Raises `GateUnavailable`."""
-        with in_plain_words():
+        try:
             answers = self._exchange(requests)
             for nth, answer in enumerate(answers):
                 if isinstance(answer, exceptions.ResponseError):
                     answers[nth] = self._once_more(requests[nth], answer)
             return answers
+        except exceptions.RedisError as error:
+            raise _unavailable(error) from error
 
     def _once_more(self, request: bytes, error: exceptions.ResponseError) -> Any:
         """Give Redis what it lacks - it is new, or has lost it - and ask again."""
@@ -104,15 +109,30 @@ class Scripts:
             raise error
 
     def _exchange(self, requests: Sequence[bytes]) -> list[Any]:
-        """Send requests and read an answer to each; one that Redis refused is the error itself."""
-        connection = self._pool.get_connection()
+        """Send requests and read an answer to each; one that Redis refused is the error itself.
+
+        The connections are kept: to take one from the client's pool, which looks whether it is still alive, takes as
+        long as all the rest. One that is not alive is opened anew by the retry.
+        """
+        connection = self._connection()
         try:
             answers: list[Any] = connection.retry.call_with_retry(
                 lambda: _answers(connection, requests), lambda _error: connection.disconnect()
             )
             return answers
+        except BaseException:
+            connection.disconnect()  # whatever it still had to say was for somebody who has gone
+            raise
         finally:
-            self._pool.release(connection)
+            self._idle.append(connection)
+
+    def _connection(self) -> Any:
+        if self._pid != os.getpid():
+            self._idle, self._pid = [], os.getpid()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._pool.get_connection()
 
 
 def _answers(connection: Any, requests: Sequence[bytes]) -> list[Any]:
@@ -138,7 +158,11 @@ def in_plain_words() -> Iterator[None]:
     try:
         yield
     except exceptions.RedisError as error:
-        raise GateUnavailable(f"the gate cannot be asked: {_cause(error)}; no call is made") from error
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: exceptions.RedisError) -> GateUnavailable:
+    return GateUnavailable(f"the gate cannot be asked: {_cause(error)}; no call is made")
 
 
 def _cause(error: Exception) -> str:

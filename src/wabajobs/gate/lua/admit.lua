@@ -10,6 +10,7 @@ local NEVER = 1 / 0
 -- One call is decided at a time, so one set of tables is enough.
 local looked, stood = {{}, {}, {}, {}, {}, {}}, {}
 local room = {{}, {}, {}, {}}
+local ready, buckets, marks = {}, {}, {} -- of windows that were charged at once
 
 local function refusal(kind, wait, scope, first, second, third)
   return {0, kind, wait == NEVER and -1 or wait, scope, first, second, third}
@@ -26,12 +27,22 @@ local function longest_pause(plan, now)
   return longest, holds
 end
 
-local function slowed_by(window, rules, now) -- each of Meta's limits on calls has a breaker
-  local breaker = stood[window.limit.breaker]
-  if breaker.due then
-    window.height = 1 -- a ceiling in doubt must not keep the probe back whose header may end the doubt
+local function judge_closely(window, key, limit, text, plan, rules, now)
+  local slow = 1
+  look(window, key, limit, text, rules, now)
+  if limit.breaker then -- each of Meta's limits on calls has one
+    local breaker = stood[limit.breaker]
+    slow = slowness(breaker, rules, now)
+    if breaker.due then
+      window.height = 1 -- a ceiling in doubt must not keep the probe back whose header may end the doubt
+    end
   end
-  return slowness(breaker, rules, now)
+  local wait, why = judge(window, plan.rank, plan.cost, rules, slow, now)
+  window.would_refuse = limit.shadow and wait ~= 0
+  if limit.shadow then
+    return 0
+  end
+  return wait, why
 end
 
 -- Looks at all that applies. Answers nothing if the call may be made, or the refusal that lasts longest.
@@ -74,15 +85,21 @@ local function refusal_of(rules, plan, found, id, now)
       end
     end
   end
-  local rank, cost = plan.rank, plan.cost
-  for nth, limit in ipairs(plan.limits) do
-    local window, at = looked[nth], 1 + breakers + nth
-    look(window, keys[at], limit, found[at], rules, now)
-    local wait, why = judge(window, rank, cost, rules, limit.breaker and slowed_by(window, rules, now) or 1, now)
-    window.would_refuse = limit.shadow and wait ~= 0
-    if wait ~= 0 and not limit.shadow and (wait or NEVER) > longest then
-      longest, because, scope = wait or NEVER, why, plan.scopes[plan.places[nth]]
-      first, second, third = window.sum, window.others, window.usable
+  local rank, cost, limits = plan.rank, plan.cost, plan.limits
+  for nth = 1, #limits do
+    local limit, at = limits[nth], 1 + breakers + nth
+    local text, swift = found[at], false
+    if text and (not limit.breaker or stood[limit.breaker].closed_at == 0) then
+      swift, buckets[nth], marks[nth] = charged_at_once(limit, text, rank, cost, rules, now)
+    end
+    ready[nth] = swift
+    if not swift then
+      local window = looked[nth]
+      local wait, why = judge_closely(window, keys[at], limit, text, plan, rules, now)
+      if wait ~= 0 and (wait or NEVER) > longest then
+        longest, because, scope = wait or NEVER, why, plan.scopes[plan.places[nth]]
+        first, second, third = window.sum, window.others, window.usable
+      end
     end
   end
   if longest > 0 then
@@ -90,31 +107,40 @@ local function refusal_of(rules, plan, found, id, now)
   end
 end
 
-local function note_spender(plan, window, cost) -- who used how much, in twelve parts of the window
-  local part = floor(window.bucket * window.limit.width * SPENT_PARTS / window.limit.length)
+local function note_spender(plan, bucket, cost) -- who used how much, in twelve parts of the window
+  local limit = plan.limits[1]
+  local part = floor(bucket * limit.width * SPENT_PARTS / limit.length)
   if plan.spent_part ~= part then
-    plan.spent_part, plan.spent_key = part, spent_key(plan.prefix, window.bucket * window.limit.width, window.limit.length)
+    plan.spent_part, plan.spent_key = part, spent_key(plan.prefix, bucket * limit.width, limit.length)
   end
   if call('HINCRBY', plan.spent_key, plan.spender, cost) == cost then
-    call('PEXPIRE', plan.spent_key, int(floor(2 * window.limit.length / 1000)))
+    call('PEXPIRE', plan.spent_key, int(floor(2 * limit.length / 1000)))
   end
 end
 
+local function charge_closely(window, nth, plan, rules, now)
+  if window.would_refuse then
+    window.trial = window.trial + plan.cost
+  end
+  charge(window, plan.rank, plan.cost, rules, now)
+  buckets[nth], marks[nth] = window.bucket, window.charged
+end
+
 local function grant(rules, plan, found, id, wire, now)
-  local ticket, limits, cost, probes = plan.ticket, plan.limits, plan.cost, 0
+  local ticket, limits, keys, breakers, probes = plan.ticket, plan.limits, plan.keys, #plan.breakers, 0
   for nth = 1, #limits do
-    local window, limit = looked[nth], limits[nth]
-    if window.would_refuse then
-      window.trial = window.trial + cost
+    if ready[nth] then
+      call('SETRANGE', keys[1 + breakers + nth], '0', ready[nth])
+    else
+      charge_closely(looked[nth], nth, plan, rules, now)
     end
-    charge(window, plan.rank, cost, rules, now)
-    ticket[3 + plan.places[nth]] = window.bucket
-    if limit.breaker then
-      ticket[1 + limit.breaker] = window.charged
+    ticket[3 + plan.places[nth]] = buckets[nth]
+    if limits[nth].breaker then
+      ticket[1 + limits[nth].breaker] = marks[nth]
     end
   end
   local epochs = 3 + #plan.scopes
-  for nth = 1, #plan.breakers do
+  for nth = 1, breakers do
     local breaker = stood[nth]
     ticket[epochs + nth] = breaker.epoch
     if breaker.due then
@@ -128,12 +154,12 @@ local function grant(rules, plan, found, id, wire, now)
     local beat = sub(found[1], 1, STATE_FROM + 7)
     call('SET', plan.state, beat .. pack('>d', now + rules.lease) .. id)
   end
-  note_spender(plan, looked[1], cost)
+  note_spender(plan, buckets[1], plan.cost)
   if now % 64 == 0 then -- lost calls leave the wire now and then
     call('ZREMRANGEBYSCORE', plan.wire, '-inf', floor((now - 2 * rules.lease) / 1000))
   end
   call('ZADD', plan.wire, floor(now / 1000), wire)
-  return pack(plan.ticket_format, spread(ticket, 1, epochs + #plan.breakers))
+  return pack(plan.ticket_format, spread(ticket, 1, epochs + breakers))
 end
 
 register('admit', function(keys, args)

@@ -16,7 +16,7 @@ end
 
 local function add_window(answer, window, rules, now)
   for rank = 0, 2 do
-    answer[#answer + 1] = usable_of(window.calls, share_of(window, rank, rules, now))
+    answer[#answer + 1] = usable_by(window, rank, rules, now)
   end
   answer[#answer + 1] = floor(window.height * 1000000)
   answer[#answer + 1] = recent_calls(window)

@@ -35,6 +35,7 @@ local function make_limit(kind, told, said, rules)
     width = width, n = n, grid = width * 1000 + n, unknown = said[1] == 0 and not told and kind == 'app',
     turn = length + rules.spread + width, -- in which the ring forgets all that it holds
     ttl = int(floor((2 * length + rules.spread + 2 * width + 60 * SECOND) / 1000)),
+    special = said[3] == 1 or said[1] == 0,
     breaker = (kind == 'app' and 1) or (kind == 'waba' and 2) or nil, -- each of Meta's limits on calls has one
   }
 end
@@ -58,24 +59,23 @@ end
 -- The share of a limit that is kept for higher classes: what they used of late and half as much again,
 -- within the bounds that the settings give.
 local function reserve_for(demand, bounds, calls)
-  return min(max(bounds[1], 1.5 * demand / max(1, calls)), max(bounds[1], bounds[2]))
+  local least, most = bounds[1], bounds[2]
+  local share = demand > 0 and 1.5 * demand / max(1, calls) or 0
+  return (share <= least or most <= least) and least or share < most and share or most
 end
 
-local function share_of(window, rank, rules, now)
-  local limit = window.limit
+local function share_of(limit, calls, rank, interactive, interactive_at, standard, standard_at, rules, now)
   if limit.plain then
     return 1
   end
   local share = 1
   if rank > 0 then
-    local demand = fade(window.interactive, now - window.interactive_at, limit.length)
-    share = share - reserve_for(demand, rules.reserves[1], window.calls)
+    share = share - reserve_for(fade(interactive, now - interactive_at, limit.length), rules.reserves[1], calls)
   end
   if rank > 1 then
-    local demand = fade(window.standard, now - window.standard_at, limit.length)
-    share = share - reserve_for(demand, rules.reserves[2], window.calls)
+    share = share - reserve_for(fade(standard, now - standard_at, limit.length), rules.reserves[2], calls)
   end
-  return share * (1 - rules.margin) * window.height
+  return share * (1 - rules.margin)
 end
 
 -- After a trip that the header had not foretold the limit is in doubt: the ceiling comes back along a cubic,
@@ -94,12 +94,57 @@ local function usable_of(calls, share) -- a small limit keeps at least one call
   if calls < 1 then
     return 0
   end
-  return max(1, floor(calls * share + 0.000001))
+  local usable = calls * share + 0.000001
+  return usable > 1 and usable - usable % 1 or 1
 end
 
 local function faded(others, read_at, length, now) -- held for one window, given back over the next
   local left = (read_at + 2 * length - now) / length
   return floor(others * max(0, min(1, left)))
+end
+
+-- The usual case of all that follows, in one go and without a table: time has not come to another bucket, nothing is
+-- in doubt, there is room, and the pace allows the call. Answers what is to be written for a call that is charged, the
+-- bucket and the mark; nothing where there is more to it, and `look` and `judge` are asked.
+local function charged_at_once(limit, text, rank, cost, rules, now)
+  local sum, head, head_calls, charged, level, paced_at, interactive, interactive_at, standard, standard_at, grid, others,
+    read_at, _, _, used_then = unpack_from(BOTH, text)
+  local bucket = (now - now % limit.width) / limit.width
+  if bucket ~= head or grid ~= limit.grid or used_then >= 0 or limit.special or now < paced_at then
+    return nil
+  end
+  if others > 0 then
+    others = faded(others, read_at, limit.length, now)
+  end
+  local calls = limit.calls
+  local usable = usable_of(calls,
+    share_of(limit, calls, rank, interactive, interactive_at, standard, standard_at, rules, now))
+  local free = usable - others
+  if sum + cost > free then
+    return nil
+  end
+  if rank == 0 then
+    interactive = fade(interactive, now - interactive_at, limit.length) + cost
+    interactive_at = now
+  elseif not limit.plain then
+    if rules.pacing then
+      local step = limit.turn / free
+      local burst = rules.burst / step
+      burst = burst > rules.burst_calls and burst or rules.burst_calls
+      level = level - (now - paced_at) / step
+      level = level > 0 and level or 0
+      if (level - (burst - 1)) * step > 0.01 then
+        return nil
+      end
+      level, paced_at = level + cost, now
+    end
+    if rank == 1 then
+      standard, standard_at = fade(standard, now - standard_at, limit.length) + cost, now
+    end
+  end
+  charged = (charged > 0 and charged or now) + cost
+  return pack(HOT, sum + cost, head, head_calls + cost, charged, level, paced_at, interactive, interactive_at, standard,
+    standard_at, grid), head, charged
 end
 
 local function calls_in(window, bucket) -- of those that have not been written over
@@ -207,9 +252,15 @@ local function refresh_due(window, cost, rules, now) -- until one call may read 
   return max(due, ring_wait(window, window.sum + cost - window.usable, now))
 end
 
+local function usable_by(window, rank, rules, now)
+  local share = share_of(window.limit, window.calls, rank, window.interactive, window.interactive_at, window.standard,
+    window.standard_at, rules, now)
+  return usable_of(window.calls, share * window.height)
+end
+
 -- How long the window refuses a call: 0 not at all, nil for ever. The second answer is what refuses.
 local function judge(window, rank, cost, rules, slow, now)
-  local usable = usable_of(window.calls, share_of(window, rank, rules, now))
+  local usable = usable_by(window, rank, rules, now)
   window.usable = usable
   if cost > usable then
     return nil, 'never'
