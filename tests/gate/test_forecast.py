@@ -12,7 +12,9 @@ _KINDS = (
 )
 
 
-def test_a_forecast_answers_as_admit_would_and_takes_nothing(door: Door) -> None:
+def test_a_forecast_answers_as_admit_would_and_takes_nothing(door_with) -> None:
+    door = door_with(calls=200)
+    door.learn()
     door.take(service_class=ServiceClass.BACKGROUND)
     permit = door.pass_(capability=Capability.UPLOADS)
     door.gate.settle(permit, Report(outcome=Outcome.CAPABILITY_LIMIT, code=613))

@@ -306,13 +306,15 @@ class Gate:
             raise ConfigurationError(f"app {app!r} is not configured (configured: {', '.join(self._apps)})")
         settings, limits = self._settings, self._apps[app]
         length = _microseconds(settings.window_seconds)
+        lent = min(settings.interactive_reserve, settings.margin / 2)
         quota_length = _microseconds(settings.registration_window_seconds)
         return json.dumps(
             {
                 "margin": settings.margin,
-                "reserves": [
-                    [settings.interactive_reserve, settings.reserve_most],
-                    [settings.standard_reserve, settings.reserve_most],
+                "highest": 1 - settings.margin + lent,
+                "reserves": [  # at least, at most, and while the class is idle
+                    [settings.interactive_reserve, settings.reserve_most, settings.interactive_reserve - lent],
+                    [settings.standard_reserve, settings.reserve_most, 0.0],
                 ],
                 "unknown": settings.unknown_limit,
                 "silence": _microseconds(settings.silence_seconds),

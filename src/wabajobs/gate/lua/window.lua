@@ -56,24 +56,29 @@ local function fade(amount, age, length)
   return amount > 0 and amount * exp(-12 * max(0, age) / length) or 0
 end
 
--- The share of a limit that is kept for higher classes: what they used of late and half as much again,
--- within the bounds that the settings give.
-local function reserve_for(demand, bounds, calls)
+-- The share of a limit that is kept for a higher class: what it used of late and half as much again, within the
+-- bounds that the settings give. A class that has not called for a sixth of the window keeps hardly anything back.
+local function reserve_for(demand, at, bounds, calls, length, now)
+  local age = now - at
+  if demand <= 0 or age > length / 6 then
+    return bounds[3]
+  end
   local least, most = bounds[1], bounds[2]
-  local share = demand > 0 and 1.5 * demand / max(1, calls) or 0
+  local share = 1.5 * fade(demand, age, length) / max(1, calls)
   return (share <= least or most <= least) and least or share < most and share or most
 end
 
+-- The share of a limit that a class may fill. Interactive calls may go into the margin: so they find room at once
+-- also after they have been idle, when nothing was kept for them.
 local function share_of(limit, calls, rank, interactive, interactive_at, standard, standard_at, rules, now)
   if limit.plain then
     return 1
+  elseif rank == 0 then
+    return rules.highest
   end
-  local share = 1
-  if rank > 0 then
-    share = share - reserve_for(fade(interactive, now - interactive_at, limit.length), rules.reserves[1], calls)
-  end
+  local share = 1 - reserve_for(interactive, interactive_at, rules.reserves[1], calls, limit.length, now)
   if rank > 1 then
-    share = share - reserve_for(fade(standard, now - standard_at, limit.length), rules.reserves[2], calls)
+    share = share - reserve_for(standard, standard_at, rules.reserves[2], calls, limit.length, now)
   end
   return share * (1 - rules.margin)
 end
