@@ -90,8 +90,8 @@ class GateSettings(_Table):
     template_creations: PositiveInt = 100
     """Templates that may be created in a WABA in a window."""
     interactive_reserve: Annotated[float, Field(ge=0, lt=0.5)] = 0.01
-    """Least share of a budget that is kept for `interactive` operations; more, as they use more. While there are none
-    it is taken out of the margin, half of that at most, and `background` may use the rest."""
+    """Least share of a budget that is kept for `interactive` operations; more, as they use more. While there are
+    none it is taken out of the margin, half of that at most, and `background` may use the rest."""
     standard_reserve: Annotated[float, Field(ge=0, lt=0.5)] = 0.01
     """The same for `standard` ones, and nothing while there are none: `background` may fill what both leave."""
     reserve_most: Annotated[float, Field(ge=0, lt=0.5)] = 0.2

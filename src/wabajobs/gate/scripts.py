@@ -111,8 +111,8 @@ class Scripts:
     def _exchange(self, requests: Sequence[bytes]) -> list[Any]:
         """Send requests and read an answer to each; one that Redis refused is the error itself.
 
-        The connections are kept: to take one from the client's pool, which looks whether it is still alive, takes as
-        long as all the rest. One that is not alive is opened anew by the retry.
+        The connections are kept: to take one from the client's pool, which looks whether it is still alive, takes
+        as long as all the rest. One that is not alive is opened anew by the retry.
         """
         connection = self._connection()
         try:
