@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, Literal, Protocol
@@ -21,7 +22,7 @@ from wabajobs.errors import (
     WabaLimitReached,
 )
 from wabajobs.gate import Call, Change, Outcome, Permit, Report, Wait
-from wabajobs.graph import Exchange, GraphRequest, cost
+from wabajobs.graph import Exchange, GraphRequest, cost, shown_activity
 from wabajobs.operation import Operation
 
 
@@ -34,6 +35,10 @@ class Gate(Protocol):
 
     def settle(self, permit: Permit, report: Report) -> tuple[Change, ...]:
         """Learn how it ended."""
+        ...
+
+    def note_activity(self, app: str, waba: str, *, active: bool) -> bool:
+        """Learn whether a WABA has a registered number."""
         ...
 
 
@@ -110,6 +115,9 @@ class PermittedGraph:
             self._settle(permit, Report(outcome=Outcome.FAILED))
             raise
         self._settle(permit, _report(exchange, self._call, seconds=time.monotonic() - began))
+        for waba, active in shown_activity(request, exchange):
+            with suppress(GateUnavailable):  # until it is shown again, Meta's headers correct the limit
+                self._gate.note_activity(self._operation.app, waba, active=active)
         return exchange
 
     def _admitted(self, calls: int) -> Permit:

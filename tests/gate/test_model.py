@@ -43,7 +43,7 @@ SETTINGS = GateSettings(
     pacing_burst_calls=3,
 )
 KEPT_FOR_PEOPLE, KEPT_FOR_STANDARD = 0.1, 0.2
-"""The second only while such calls have been made in the last sixth of the window; the first has no margin to go into."""
+"""The second only while such calls have been made in the last sixth of the window."""
 SPAN, LONG_SPAN = timedelta(seconds=61), timedelta(seconds=201)
 
 QUEUES, PARTNERS, WABAS = ("template_sync", "onboarding"), ("p1", "p2"), (None, "w1", "w2")

@@ -1,81 +1,12 @@
 """What a request costs: the simulator's own count is what the gate has charged."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import timedelta
-
 import pytest
 
-from tests.conftest import RunningRedis
-from tests.unit.test_operation import an_operation
-from wabajobs.capability import Capability, ServiceClass
-from wabajobs.decisions import Decisions
 from wabajobs.errors import AppLimitReached, GraphError, Held, InvalidCall, InvalidRequest
-from wabajobs.gate import Gate
-from wabajobs.graph import Credentials, GraphClient, GraphRequest, cost
-from wabajobs.permits import PermittedGraph
+from wabajobs.graph import GraphRequest, cost
 from wabajobs.secret import Secret
-from wabajobs.settings import AppSettings, GateSettings, GraphSettings, SecretSource
-from wabajobs.simulator import Simulator
 
-
-@dataclass
-class Way:
-    """The real way out: gate and client, before a simulator."""
-
-    graph: PermittedGraph
-    gate: Gate
-    simulator: Simulator
-
-    @property
-    def wabas(self) -> list[str]:
-        return list(self.simulator.world.waba_ids)
-
-    @property
-    def charged(self) -> int:
-        (window,) = self.gate.read(self.simulator.app.id).windows
-        return window.used
-
-    @property
-    def counted(self) -> int:
-        return self.simulator.judge.counted
-
-
-@pytest.fixture
-def way_to(own_redis: RunningRedis) -> Iterator[Callable[[Simulator], Way]]:
-    clients = []
-
-    def make(simulator: Simulator) -> Way:
-        app = simulator.app
-        client = GraphClient(
-            base_url=simulator.url,
-            version="v24.0",
-            settings=GraphSettings(),
-            credentials=lambda _: Credentials(token=Secret(app.token), app_secret=Secret(app.secret)),
-        )
-        clients.append(client)
-        gate = Gate(
-            own_redis.client,
-            settings=GateSettings(silence_seconds=1000, learning_share=0.01),
-            apps={app.id: AppSettings(token=SecretSource(env="NONE"), calls_per_window=100)},
-        )
-        gate.tell(Decisions(1, (), ()))
-        graph = PermittedGraph(
-            gate=gate,
-            client=client,
-            operation=an_operation(
-                app=app.id, waba=simulator.world.waba_ids[0], service_class=ServiceClass.INTERACTIVE
-            ),
-            capability=Capability.TEMPLATE_READS,
-            may_go_on=lambda: None,
-            short_wait=timedelta(0),
-        )
-        graph.get(simulator.world.waba_ids[0], fields="id")  # the gate learns how much is spent
-        return Way(graph, gate, simulator)
-
-    yield make
-    for client in clients:
-        client.close()
+WHATSAPP = {"messaging_product": "whatsapp"}
 
 
 def test_ids_cost_one_call_each_and_are_answered_by_id(way_to, simulate) -> None:
@@ -112,7 +43,7 @@ def test_a_batch_costs_one_call_for_each_request_in_it_also_for_those_that_fail(
             (
                 "POST",
                 f"{number}/whatsapp_business_profile",
-                {"messaging_product": "whatsapp", "about": "Hi & bye"},
+                {**WHATSAPP, "about": "Hi & bye"},
             ),
         ]
     )

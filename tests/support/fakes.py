@@ -37,6 +37,7 @@ class FakeGate:
     asked: list[Call] = field(default_factory=list)
     out: dict[str, Permit] = field(default_factory=dict)
     reports: list[Report] = field(default_factory=list)
+    activity: dict[str, bool] = field(default_factory=dict)
     _ids: "count[int]" = field(default_factory=count)
 
     def admit(self, call: Call) -> Permit | Wait:
@@ -57,6 +58,10 @@ class FakeGate:
         del self.out[permit.id]
         self.reports.append(report)
         return self.changes
+
+    def note_activity(self, app: str, waba: str, *, active: bool) -> bool:
+        self.activity[waba] = active
+        return True
 
     def forecast(self, calls: Sequence[Call]) -> list[Wait | None]:
         return [self.shut(call) for call in calls]
