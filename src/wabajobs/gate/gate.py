@@ -25,7 +25,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _POLL_SECONDS: Final = 0.02
 _GRACE_SECONDS: Final = 0.25
 """Added to the time in which a permit must be used, for a thread that was about to use it."""
-_BEGUN_MOST: Final = 8192
+_BEGUN_MOST: Final = 4096
 """Beginnings of requests that are kept."""
 _AT_ONCE: Final = 64
 """Calls that are foretold in one run of a function: Redis does nothing else meanwhile, half a millisecond."""
@@ -117,9 +117,7 @@ class Gate:
     def give_back(self, permits: Iterable[Permit]) -> None:
         """Settle permits that were not used, in one round trip. Raises `GateUnavailable`."""
         unused = Report(outcome=Outcome.UNUSED)
-        asked = [self._settlement(permit, unused) for permit in permits if not permit.unasked]
-        if asked:
-            self._scripts.run_many(asked)
+        self._scripts.run_many([self._settlement(permit, unused) for permit in permits if not permit.unasked])
 
     def forecast(self, calls: Sequence[Call]) -> list[Wait | None]:
         """Say what `admit` would answer to each call by itself now: a wait, or None. Nothing is charged.

@@ -78,7 +78,7 @@ def shape(call: Call) -> Shape:
     )
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def _shape(  # noqa: PLR0917 - keywords would make the cache twice as slow
     app: str,
     queue: str,

@@ -78,6 +78,8 @@ class Scripts:
 
     def run_many(self, requests: Sequence[bytes]) -> list[Any]:
         """Send many in one round trip. Raises `GateUnavailable`."""
+        if not requests:
+            return []
         try:
             answers = self._exchange(requests)
             for nth, answer in enumerate(answers):
