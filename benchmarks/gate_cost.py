@@ -116,10 +116,12 @@ def p11(arena: Arena) -> list[Finding]:
         base = took["EVALSHA return 1"]
         ratios = {name: support.ratios(values, base) for name, values in took.items()}
         trips = _round_trips(client, full)
+        usual, other = _call(), _call(partner="other")
         server = {
-            "admit": _server_microseconds(client, lambda: _admitted(full, _call())),
-            "usual admit": _server_microseconds(client, lambda: _admitted(plain, _call(partner="other"))),
+            "admit": _server_microseconds(client, lambda: _admitted(full, usual)),
+            "usual admit": _server_microseconds(client, lambda: _admitted(plain, other)),
             "settle": _server_settle(client, full),
+            "forecast of 64, each": _server_microseconds(client, lambda: full.forecast([usual] * 64), 50) / 64,
         }
     ratio = statistics.median(ratios["gate: admit"])
     rows = {
@@ -175,13 +177,14 @@ def _candidates(arena: Arena, client: redis.Redis, full: Gate, plain: Gate) -> d
     trivial = client.script_load("return 1")
     open_: list[Permit] = []
     answer = Report(outcome=Outcome.OK, app_percent=1, waba_percent=1)
-    denied = _call(cost=2 * 10**9)
+    # A step of an operation describes its calls once, and asks with that each time.
+    usual, two, denied = _call(), _call(partner="other", capability=Capability.PROFILE), _call(cost=2 * 10**9)
 
     def admit() -> None:
-        open_.append(_admitted(full, _call()))
+        open_.append(_admitted(full, usual))
 
     def settle() -> None:
-        full.settle(open_.pop() if open_ else _admitted(full, _call()), answer)
+        full.settle(open_.pop() if open_ else _admitted(full, usual), answer)
 
     def deny() -> None:
         assert isinstance(full.admit(denied), Wait)
@@ -194,7 +197,7 @@ def _candidates(arena: Arena, client: redis.Redis, full: Gate, plain: Gate) -> d
         "gate: admit": admit,
         "gate: settle": settle,
         "gate: refusal": deny,
-        "gate: admit, 2 windows": lambda: _admitted(plain, _call(partner="other", capability=Capability.PROFILE)),
+        "gate: admit, 2 windows": lambda: _admitted(plain, two),
         "limits sliding, 4 in turn": lambda: [sliding.hit(item, name) for name in "abcd"],
         "pybreaker, no-op call": lambda: guard(lambda: None),
     }

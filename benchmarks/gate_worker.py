@@ -111,6 +111,10 @@ class Noting:
             self.settled.append(now)
         return changes
 
+    def note_activity(self, app: str, waba: str, *, active: bool) -> bool:
+        """Tell."""
+        return self._gate.note_activity(app, waba, active=active)
+
 
 def call(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Call through the gate from `begin` to `end`: without a pause, or in `bursts` of [moment, number]."""

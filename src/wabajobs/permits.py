@@ -1,9 +1,11 @@
 """The one way out of the house: a Graph that asks the gate before each call and tells it afterwards."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from wabajobs import events
 from wabajobs.capability import Capability
@@ -20,7 +22,7 @@ from wabajobs.errors import (
     WabaLimitReached,
 )
 from wabajobs.gate import Call, Change, Outcome, Permit, Report, Wait
-from wabajobs.graph import Exchange, GraphRequest
+from wabajobs.graph import Exchange, GraphRequest, cost, shown_activity
 from wabajobs.operation import Operation
 
 
@@ -33,6 +35,10 @@ class Gate(Protocol):
 
     def settle(self, permit: Permit, report: Report) -> tuple[Change, ...]:
         """Learn how it ended."""
+        ...
+
+    def note_activity(self, app: str, waba: str, *, active: bool) -> bool:
+        """Learn whether a WABA has a registered number."""
         ...
 
 
@@ -69,12 +75,34 @@ class PermittedGraph:
 
     def get(self, path: str, **params: object) -> dict[str, Any]:
         """Read. Raises `Held` when no call may be made now, or the `GraphError` that Meta answered."""
-        return self._make(
-            GraphRequest(app=self._operation.app, path=path, params=params, waba=self._operation.waba)
-        )
+        return self._make(self._request(path=path, params=params)).result()
 
-    def _make(self, request: GraphRequest) -> dict[str, Any]:
-        permit = self._admitted()
+    def get_many(self, ids: Sequence[str], path: str = "", **params: object) -> dict[str, Any]:
+        """Read the same of several objects, at most 50, with one request; the answer is by id.
+
+        Meta counts a call for each, and so does the gate. One that fails takes the others along. Raises as `get`.
+        """
+        return self._make(self._request(path=path, params=params, ids=tuple(ids))).result() if ids else {}
+
+    def batch(
+        self, requests: Sequence[tuple[Literal["GET", "POST", "DELETE"], str, Mapping[str, object]]]
+    ) -> list[dict[str, Any] | GraphError]:
+        """Send requests (method, path, params), at most 50, as one; return the answer or the error of each.
+
+        Meta counts a call for each, and so does the gate. Raises as `get` where nothing came of the whole.
+        """
+        if not requests:
+            return []
+        parts = [self._request(method=method, path=path, params=params) for method, path, params in requests]
+        exchange = self._make(self._request(batch=parts))
+        exchange.result()
+        return [part.error or part.answer or {} for part in exchange.parts]
+
+    def _request(self, **said: Any) -> GraphRequest:
+        return GraphRequest(app=self._operation.app, waba=self._operation.waba, **said)
+
+    def _make(self, request: GraphRequest) -> Exchange:
+        permit = self._admitted(cost(request))
         began = time.monotonic()
         try:
             exchange = self._client.exchange(request)
@@ -87,15 +115,17 @@ class PermittedGraph:
             self._settle(permit, Report(outcome=Outcome.FAILED))
             raise
         self._settle(permit, _report(exchange, self._call, seconds=time.monotonic() - began))
-        if exchange.error is not None:
-            raise exchange.error
-        return exchange.answer or {}
+        for waba, active in shown_activity(request, exchange):
+            with suppress(GateUnavailable):  # until it is shown again, Meta's headers correct the limit
+                self._gate.note_activity(self._operation.app, waba, active=active)
+        return exchange
 
-    def _admitted(self) -> Permit:
+    def _admitted(self, calls: int) -> Permit:
         """Return a permit that is still good; sleep out a short wait, and raise `Held` for a longer one."""
+        call = self._call if calls == self._call.cost else replace(self._call, cost=calls)
         patience = time.monotonic() + self._short_wait
         while True:
-            answer = self._gate.admit(self._call)
+            answer = self._gate.admit(call)
             if isinstance(answer, Wait):
                 self._wait(answer, patience)
                 continue
@@ -140,9 +170,9 @@ class PermittedGraph:
 
 
 def _report(exchange: Exchange, call: Call, *, seconds: float) -> Report:
-    error = exchange.error
+    outcome, error = _worst([(_outcome(one.error, call), one.error) for one in exchange.parts or (exchange,)])
     return Report(
-        outcome=_outcome(error, call),
+        outcome=outcome,
         app_percent=exchange.usage.app_percent,
         waba_percent=exchange.usage.waba_percent,
         regain=exchange.usage.regain,
@@ -151,6 +181,15 @@ def _report(exchange: Exchange, call: Call, *, seconds: float) -> Report:
         subcode=error.subcode if error else None,
         fbtrace_id=error.fbtrace_id if error else None,
     )
+
+
+_LIMITS: Final = (Outcome.APP_LIMIT, Outcome.WABA_LIMIT, Outcome.NUMBER_LIMIT, Outcome.CAPABILITY_LIMIT)
+
+
+def _worst(outcomes: Sequence[tuple[Outcome, GraphError | None]]) -> tuple[Outcome, GraphError | None]:
+    """Return what the answers to one request say of Meta: a limit, if one was named, else the best news."""
+    by_outcome = dict(reversed(outcomes))
+    return next((each, by_outcome[each]) for each in (*_LIMITS, Outcome.OK, Outcome.FAILED) if each in by_outcome)
 
 
 def _outcome(error: GraphError | None, call: Call) -> Outcome:

@@ -78,12 +78,12 @@ class GateSettings(_Table):
 
     window_seconds: PositiveFloat = 3600
     """Length of Meta's rolling window."""
-    window_buckets: Annotated[int, Field(ge=10, le=240)] = 120
+    window_buckets: Annotated[int, Field(ge=10, le=180)] = 120
     """Buckets a window is counted in; 120 use 99 % of the limit in under 1 KiB."""
     spread_seconds: Annotated[float, Field(ge=0)] = 5
     """How much later than its admission a call may reach Meta; windows are this much longer."""
     margin: Annotated[float, Field(ge=0, lt=0.5)] = 0.02
-    """Share of a limit that is never used, for calls of others that the headers have not told yet."""
+    """Share of a limit that is left for calls of others that the headers have not told yet."""
     registrations: PositiveInt = 8
     """Registrations of a number in their window, and as many deregistrations; Meta locks it at the eleventh."""
     registration_window_seconds: PositiveFloat = 259_200
@@ -91,9 +91,10 @@ class GateSettings(_Table):
     template_creations: PositiveInt = 100
     """Templates that may be created in a WABA in a window."""
     interactive_reserve: Annotated[float, Field(ge=0, lt=0.5)] = 0.01
-    """Least share of a budget that is kept for `interactive` operations; more, as they use more."""
+    """Least share of a budget that is kept for `interactive` operations; more, as they use more. While there are
+    none it is taken out of the margin, half of that at most, and `background` may use the rest."""
     standard_reserve: Annotated[float, Field(ge=0, lt=0.5)] = 0.01
-    """The same for `standard` ones: `background` may fill what both leave."""
+    """The same for `standard` ones, and nothing while there are none: `background` may fill what both leave."""
     reserve_most: Annotated[float, Field(ge=0, lt=0.5)] = 0.2
     """Largest share that demand can have kept for one class."""
     pacing: bool = True

@@ -1,7 +1,8 @@
 """`forecast`: what `admit` would answer, for many calls at once, without taking anything."""
 
-from tests.gate.conftest import Door, a_call, contents, without_places
+from tests.gate.conftest import APP, Door, Limits, a_call, contents, gate_on, without_places
 from wabajobs.capability import Capability, ServiceClass
+from wabajobs.decisions import Decisions, Pause, Scope
 from wabajobs.gate import Because, Outcome, Permit, Report
 from wabajobs.gate.calls import Wait
 
@@ -12,7 +13,9 @@ _KINDS = (
 )
 
 
-def test_a_forecast_answers_as_admit_would_and_takes_nothing(door: Door) -> None:
+def test_a_forecast_answers_as_admit_would_and_takes_nothing(door_with) -> None:
+    door = door_with(calls=200)
+    door.learn()
     door.take(service_class=ServiceClass.BACKGROUND)
     permit = door.pass_(capability=Capability.UPLOADS)
     door.gate.settle(permit, Report(outcome=Outcome.CAPABILITY_LIMIT, code=613))
@@ -46,3 +49,24 @@ def test_a_forecast_of_a_gate_that_is_learning_waits_for_the_one_that_finds_out(
 
 def test_nothing_asked_is_nothing_answered(door: Door) -> None:
     assert door.gate.forecast([]) == []
+
+
+def test_hundreds_are_foretold_in_a_few_runs_of_a_function_each_as_if_it_were_alone(door: Door) -> None:
+    door.gate.settle(door.pass_(waba="w7"), Report(outcome=Outcome.WABA_LIMIT, code=80008))
+    calls = [a_call(waba=f"w{nth}", service_class=ServiceClass.INTERACTIVE) for nth in range(300)]
+    door.client.config_resetstat()
+
+    foretold = door.gate.forecast(calls)
+
+    assert door.client.info("commandstats")["cmdstat_fcall"]["calls"] == 5
+    assert [nth for nth, wait in enumerate(foretold) if wait] == [7]
+    assert foretold[7] == door.hold(waba="w7")
+
+
+def test_calls_of_several_apps_are_foretold_together(client, clock) -> None:
+    gate = gate_on(client, clock=clock, limits={APP: Limits(), "20002": Limits()})
+    gate.tell(Decisions(1, (Pause(1, Scope.of("app:20002"), "why", "who", clock.now()),), ()))
+
+    foretold = gate.forecast([a_call(), a_call(app="20002"), a_call(waba="w1")])
+
+    assert [wait and wait.because for wait in foretold] == [None, Because.PAUSE, None]

@@ -61,6 +61,15 @@ def test_a_late_answer_does_not_overwrite_a_newer_one(door: Door) -> None:
     assert others(door) == 703
 
 
+def test_the_order_of_calls_is_told_apart_to_the_last_digit_of_the_time(door: Door) -> None:
+    early, late = door.pass_(), door.pass_()
+    door.gate.settle(early, Report(outcome=Outcome.OK, app_percent=70))
+    door.gate.settle(late, Report(outcome=Outcome.OK, app_percent=90))
+    door.gate.settle(door.pass_(), Report(outcome=Outcome.OK))
+
+    assert others(door) == 903, "the later one's word, though they were admitted within a microsecond"
+
+
 def test_others_rise_at_once_and_fall_slowly(door: Door) -> None:
     door.call(app_percent=50)
     assert others(door) == 504

@@ -22,6 +22,7 @@ from wabajobs.capability import Capability, ServiceClass
 from wabajobs.clock import HandClock
 from wabajobs.decisions import Decisions, Limit, Override, Pause, Scope, Stand
 from wabajobs.gate import Because, Call, Outcome, Permit, Quota, Report, Wait
+from wabajobs.gate.keys import shape
 from wabajobs.settings import GateSettings
 
 LIMIT, PER_WABA, REGISTRATIONS = 12, 5, 2
@@ -41,7 +42,8 @@ SETTINGS = GateSettings(
     probe_lease_seconds=15,
     pacing_burst_calls=3,
 )
-CEILINGS = {ServiceClass.INTERACTIVE: 1.0, ServiceClass.STANDARD: 0.9, ServiceClass.BACKGROUND: 0.7}
+KEPT_FOR_PEOPLE, KEPT_FOR_STANDARD = 0.1, 0.2
+"""The second only while such calls have been made in the last sixth of the window."""
 SPAN, LONG_SPAN = timedelta(seconds=61), timedelta(seconds=201)
 
 QUEUES, PARTNERS, WABAS = ("template_sync", "onboarding"), ("p1", "p2"), (None, "w1", "w2")
@@ -61,11 +63,15 @@ class Log:
     """Of the app's breaker."""
     charged: dict[str, dict[str, tuple[datetime, int]]] = field(default_factory=dict)
     """For each window: permit, when it was charged (the window's time never runs backwards), and how much."""
+    standard_at: dict[str, datetime] = field(default_factory=dict)
+    """When a standard call was last charged in a window."""
     probing: dict[str, tuple[str, datetime]] = field(default_factory=dict)
 
     def charge(self, scope: str, permit: Permit, now: datetime) -> None:
         window = self.charged.setdefault(scope, {})
         window[permit.id] = (self._time_of(scope, now), permit.call.cost)
+        if permit.call.service_class is ServiceClass.STANDARD:
+            self.standard_at[scope] = now
 
     def _time_of(self, scope: str, now: datetime) -> datetime:
         return max([now, *(at for at, _ in self.charged.get(scope, {}).values())])
@@ -82,17 +88,25 @@ class Log:
             if permit.id in window and scope.startswith(only):
                 window[permit.id] = (window[permit.id][0], 0)
 
-    def budgets(self, call: Call) -> dict[str, tuple[int, float]]:
-        """The windows that a call is charged in, each with its limit and the ceiling of its class."""
-        ceiling = CEILINGS[call.service_class]
-        found = {call.app: (LIMIT, ceiling)}
+    def budgets(self, call: Call) -> dict[str, int]:
+        """The windows that a call is charged in, each with its limit."""
+        found = {call.app: LIMIT}
         if call.waba:
-            found[call.waba] = (PER_WABA, ceiling)
+            found[call.waba] = PER_WABA
         if call.partner == "p1" and self.partner_limit is not None:
-            found["p1"] = (self.partner_limit, ceiling)
+            found["p1"] = self.partner_limit
         if call.quota:
-            found[f"register {call.number}"] = (REGISTRATIONS, 1.0)
+            found[f"register {call.number}"] = REGISTRATIONS
         return found
+
+    def ceiling(self, scope: str, of: ServiceClass, now: datetime) -> float:
+        """The share of a window that a class may fill now."""
+        if scope.startswith("register") or of is ServiceClass.INTERACTIVE:
+            return 1.0
+        standard_at = self.standard_at.get(scope)
+        is_kept = standard_at is not None and now - standard_at <= timedelta(seconds=10)
+        kept = KEPT_FOR_STANDARD if of is ServiceClass.BACKGROUND and is_kept else 0.0
+        return 1.0 - KEPT_FOR_PEOPLE - kept
 
 
 class AnyOrderOfEvents(RuleBasedStateMachine):
@@ -166,8 +180,11 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         assert not self._is_paused(call), "passed a pause"
         stand = self.log.stand
         assert stand is None or stand.stand is Stand.CLOSED, "passed a breaker that is held open"
+        now = self.clock.now()
+        ceilings = {scope: self.log.ceiling(scope, call.service_class, now) for scope in self.log.budgets(call)}
         self._passed(answer)
-        for scope, (limit, ceiling) in self.log.budgets(call).items():
+        for scope, limit in self.log.budgets(call).items():
+            ceiling = ceilings[scope]
             assert self.log.spent(scope, self.clock.now()) <= max(1, int(limit * ceiling + 1e-6)), scope
 
     @precondition(lambda self: self.open)
@@ -215,7 +232,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         elif outcome in (Outcome.APP_LIMIT, Outcome.WABA_LIMIT):
             self.log.forget(permit, only="register")
         for change in changes:
-            assert change.scope in permit.epochs
+            assert change.scope in shape(permit.call).breakers
             if change.state == "closed":
                 assert change.scope in permit.probes
                 assert outcome is Outcome.OK
@@ -268,6 +285,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         self.client.flushall()
         self.log.told = False
         self.log.charged.clear()
+        self.log.standard_at.clear()
         self.log.probing.clear()
 
     @invariant()

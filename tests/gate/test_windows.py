@@ -23,16 +23,44 @@ def test_as_many_calls_pass_as_the_limit_has_and_no_more(door: Door) -> None:
 
 
 def test_people_may_use_what_robots_may_not(door: Door) -> None:
-    assert door.take(service_class=BACKGROUND) == 98
-    assert door.take(service_class=STANDARD) == 1
+    door.call_as(service_class=STANDARD)
+
+    assert door.take(service_class=BACKGROUND) == 96
+    assert door.take(service_class=STANDARD) == 2
     assert door.take() == 1
 
 
-def test_the_margin_is_never_used(door_with: Callable[..., Door]) -> None:
-    door = door_with(margin=0.02)
+def test_nothing_is_kept_for_classes_that_have_been_idle_for_a_sixth_of_the_window(
+    door_with: Callable[..., Door],
+) -> None:
+    door = door_with(calls=1000, margin=0.02)
     door.learn()
 
-    assert door.take() == 98
+    assert door.take(service_class=BACKGROUND) == 980
+    assert door.take(service_class=STANDARD) == 0
+
+
+def test_people_who_have_been_idle_find_room_in_the_margin_and_then_a_reserve(
+    door_with: Callable[..., Door],
+) -> None:
+    door = door_with(calls=1000, margin=0.02)
+    door.learn()
+    door.take(service_class=BACKGROUND)
+
+    assert door.take() == 10
+    assert door.gate.read(APP).windows[0].usable[BACKGROUND] == 965, "what they used, and half as much again"
+    door.later(101)
+    assert door.gate.read(APP).windows[0].usable[BACKGROUND] == 980, "they have gone"
+
+
+@pytest.mark.parametrize("service_class", ServiceClass)
+def test_at_least_half_of_the_margin_is_never_used(
+    door_with: Callable[..., Door], service_class: ServiceClass
+) -> None:
+    door = door_with(calls=1000, margin=0.02)
+    door.learn()
+
+    assert door.take(service_class=service_class) <= 990
 
 
 @pytest.mark.parametrize(("limit", "usable"), [(1, 1), (2, 1), (10, 9), (0, 0)])
@@ -132,7 +160,7 @@ def test_the_longest_of_all_waits_is_told(door_with: Callable[..., Door]) -> Non
     door.pass_(cost=5, waba="w1")
 
 
-@pytest.mark.parametrize("buckets", [10, 20, 60, 97, 120, 240])
+@pytest.mark.parametrize("buckets", [10, 20, 60, 97, 120, 180])
 @pytest.mark.parametrize("window", [1, 59.9, 600, 3600])
 def test_the_ring_is_at_least_as_long_as_the_window_and_the_spread(
     door_with: Callable[..., Door], buckets: int, window: float
@@ -203,7 +231,7 @@ def test_paced_calls_use_the_window_evenly_and_almost_all_of_it(door_with: Calla
 
     steady = [at for at in admitted if at >= 1200]
     assert len(steady) / 1800 >= 0.97 * 980 / 600
-    assert max(sum(at <= other < at + 601 for other in admitted) for at in admitted[::50]) <= 980
+    assert max(sum(at <= other < at + 601 for other in admitted) for at in admitted[::50]) <= 990
     assert max(sum(at <= other < at + 10 for other in steady) for at in steady) <= 10 + 2 * 16
 
 

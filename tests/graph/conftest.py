@@ -3,14 +3,22 @@
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
+from tests.conftest import RunningRedis
+from tests.unit.test_operation import an_operation
+from wabajobs.capability import Capability, ServiceClass
+from wabajobs.decisions import Decisions
+from wabajobs.gate import Gate
 from wabajobs.graph import Credentials, GraphClient
+from wabajobs.permits import PermittedGraph
 from wabajobs.secret import Secret
-from wabajobs.settings import GraphSettings
+from wabajobs.settings import AppSettings, GateSettings, GraphSettings, SecretSource
+from wabajobs.simulator import Simulator
 
 TOKEN = "EAAtoken0123456789"
 APP_SECRET = "c0ffee-app-secret"
@@ -99,3 +107,62 @@ def client_of(url: str, *, app_secret: str | None = APP_SECRET, read_seconds: fl
         settings=GraphSettings(connect_seconds=0.2, read_seconds=read_seconds),
         credentials=lambda app: credentials,
     )
+
+
+@dataclass
+class Way:
+    """The real way out: gate and client, before a simulator."""
+
+    graph: PermittedGraph
+    gate: Gate
+    simulator: Simulator
+
+    @property
+    def wabas(self) -> list[str]:
+        return list(self.simulator.world.waba_ids)
+
+    @property
+    def charged(self) -> int:
+        (window,) = self.gate.read(self.simulator.app.id).windows
+        return window.used
+
+    @property
+    def counted(self) -> int:
+        return self.simulator.judge.counted
+
+
+@pytest.fixture
+def way_to(own_redis: RunningRedis) -> Iterator[Callable[[Simulator], Way]]:
+    clients = []
+
+    def make(simulator: Simulator) -> Way:
+        app = simulator.app
+        client = GraphClient(
+            base_url=simulator.url,
+            version="v24.0",
+            settings=GraphSettings(),
+            credentials=lambda _: Credentials(token=Secret(app.token), app_secret=Secret(app.secret)),
+        )
+        clients.append(client)
+        gate = Gate(
+            own_redis.client,
+            settings=GateSettings(silence_seconds=1000, learning_share=0.01),
+            apps={app.id: AppSettings(token=SecretSource(env="NONE"), calls_per_window=100)},
+        )
+        gate.tell(Decisions(1, (), ()))
+        graph = PermittedGraph(
+            gate=gate,
+            client=client,
+            operation=an_operation(
+                app=app.id, waba=simulator.world.waba_ids[0], service_class=ServiceClass.INTERACTIVE
+            ),
+            capability=Capability.TEMPLATE_READS,
+            may_go_on=lambda: None,
+            short_wait=timedelta(0),
+        )
+        graph.get(simulator.world.waba_ids[0], fields="id")  # the gate learns how much is spent
+        return Way(graph, gate, simulator)
+
+    yield make
+    for client in clients:
+        client.close()

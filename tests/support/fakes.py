@@ -40,6 +40,7 @@ class FakeGate:
     asked: list[Call] = field(default_factory=list)
     out: dict[str, Permit] = field(default_factory=dict)
     reports: list[Report] = field(default_factory=list)
+    activity: dict[str, bool] = field(default_factory=dict)
     _ids: "count[int]" = field(default_factory=count)
 
     def admit(self, call: Call) -> Permit | Wait:
@@ -50,9 +51,7 @@ class FakeGate:
         if isinstance(answer, Wait):
             return answer
         number = next(self._ids)
-        permit = Permit(
-            id=str(number), call=call, epochs={}, seq=number, start_before=time.monotonic() + self.start_within
-        )
+        permit = Permit(id=str(number), call=call, start_before=time.monotonic() + self.start_within)
         self.out[permit.id] = permit
         return permit
 
@@ -62,6 +61,10 @@ class FakeGate:
         del self.out[permit.id]
         self.reports.append(report)
         return self.changes
+
+    def note_activity(self, app: str, waba: str, *, active: bool) -> bool:
+        self.activity[waba] = active
+        return True
 
     def forecast(self, calls: Sequence[Call]) -> list[Wait | None]:
         self.forecasts.append(list(calls))

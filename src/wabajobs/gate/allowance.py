@@ -35,4 +35,4 @@ class Allowance:
                 return None
             self._left -= call.cost
         start_before = now + self._start_within
-        return Permit(id=uuid.uuid4().hex, call=call, epochs={}, seq=0, start_before=start_before, unasked=True)
+        return Permit(id=uuid.uuid4().hex, call=call, start_before=start_before, unasked=True)

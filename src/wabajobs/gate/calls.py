@@ -57,16 +57,6 @@ class Call:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Charge:
-    """Where a call was charged in one of its windows."""
-
-    bucket: int
-    """The bucket that it fell into, for a refund."""
-    mark: int
-    """How much the window had been charged by then: what came later, Meta's header cannot know of."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Permit:
     """Leave to make one call, now. It must be settled, also when the call was not made after all.
 
@@ -77,14 +67,12 @@ class Permit:
 
     id: str
     call: Call
-    epochs: dict[str, int]
-    """Epoch of each breaker that was passed; an outcome with an old epoch cannot close a breaker."""
-    seq: int
-    """Order of admission within the app: a late answer must not overwrite what a newer one said."""
+    ticket: bytes = b""
+    """What the gate has noted for its settlement: where the call was charged, the order of its admission (a late
+    answer must not overwrite what a newer one said), and the epoch of each breaker (an outcome with an old one
+    cannot close it)."""
     probes: tuple[str, ...] = ()
     """The breakers that this call probes: it holds their half-open leases."""
-    charges: tuple[Charge | None, ...] = ()
-    """One for each budget that may apply, the app's first; nothing where none is set."""
     start_before: float
     """`time.monotonic()` of this process by which the call must have started."""
     unasked: bool = False

@@ -1,9 +1,9 @@
 """The gate: one question before each Graph call, one answer after it, each a single atomic step in Redis."""
 
 import json
+import os
 import random
 import time
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -11,14 +11,13 @@ from typing import Any, Final, Protocol
 
 import redis
 
-from wabajobs.capability import ServiceClass
 from wabajobs.clock import Clock
 from wabajobs.decisions import Decisions, Limit, Override, Pause, Scope, ScopeType
 from wabajobs.errors import ConfigurationError, GateUnavailable
 from wabajobs.gate import keys, replies
 from wabajobs.gate.allowance import Allowance
 from wabajobs.gate.calls import AppReading, Call, Change, Outcome, Permit, Quota, Report, Spender, Wait
-from wabajobs.gate.scripts import Scripts, in_plain_words
+from wabajobs.gate.scripts import Scripts, in_plain_words, packed
 from wabajobs.settings import GateSettings
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -26,8 +25,10 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _POLL_SECONDS: Final = 0.02
 _GRACE_SECONDS: Final = 0.25
 """Added to the time in which a permit must be used, for a thread that was about to use it."""
-_NOBODY: Final = "-"
-"""Whose permit a forecast asks for: an id that holds no lease."""
+_BEGUN_MOST: Final = 4096
+"""Beginnings of requests that are kept."""
+_AT_ONCE: Final = 64
+"""Calls that are foretold in one run of a function: Redis does nothing else meanwhile, half a millisecond."""
 
 
 class AppLimits(Protocol):
@@ -74,7 +75,8 @@ class Gate:
         self._allowance = Allowance(
             per_minute=settings.away_calls_per_minute, start_within_seconds=settings.start_within_seconds
         )
-        self._rules: dict[tuple[str, ServiceClass, bool], str] = {}
+        self._rules: dict[str, str] = {}
+        self._begun: dict[tuple[str, bytes], bytes] = {}
 
     def admit(self, call: Call) -> Permit | Wait:
         """Say whether this call may be made now. A refusal has charged nothing.
@@ -82,18 +84,17 @@ class Gate:
         Raises `GateUnavailable` when Redis cannot be asked: then the call must not be made.
         """
         start_before = time.monotonic() + self._settings.start_within_seconds
-        id = uuid.uuid4().hex
-        names, asked = self._question(id, call)
+        id, shape = _new_id(), keys.shape(call)
         try:
-            reply = self._scripts.run("admit", *asked)
+            reply = self._scripts.run(self._question(id, call, shape))
         except GateUnavailable:
             permit = self._allowance.permit(call)
             if permit is None:
                 raise
             return permit
-        if int(reply[0]) == 1:
-            return replies.permit_of(reply, id=id, call=call, names=names, start_before=start_before)
-        return replies.wait_of(reply, call=call, names=names)
+        if isinstance(reply, bytes):
+            return replies.permit_of(reply, id=id, call=call, shape=shape, start_before=start_before)
+        return replies.wait_of(reply, call=call)
 
     def admit_many(self, call: Call, count: int) -> list[Permit] | Wait:
         """Take leave for up to `count` such calls at once, as many as may be made now; or the wait for the first.
@@ -104,36 +105,36 @@ class Gate:
         if count < 1:
             raise ValueError("count must be at least 1")
         start_before = time.monotonic() + self._settings.start_within_seconds
-        ids = [uuid.uuid4().hex for _ in range(count)]
-        questions = [self._question(id, call) for id in ids]
-        replies_ = self._scripts.run_many("admit", [question for _, question in questions])
+        ids, shape = [_new_id() for _ in range(count)], keys.shape(call)
+        answers = self._scripts.run_many([self._question(id, call, shape) for id in ids])
         permits = [
-            replies.permit_of(reply, id=id, call=call, names=names, start_before=start_before)
-            for id, (names, _), reply in zip(ids, questions, replies_, strict=True)
-            if int(reply[0]) == 1
+            replies.permit_of(reply, id=id, call=call, shape=shape, start_before=start_before)
+            for id, reply in zip(ids, answers, strict=True)
+            if isinstance(reply, bytes)
         ]
-        return permits or replies.wait_of(replies_[0], call=call, names=questions[0][0])
+        return permits or replies.wait_of(answers[0], call=call)
 
     def give_back(self, permits: Iterable[Permit]) -> None:
         """Settle permits that were not used, in one round trip. Raises `GateUnavailable`."""
         unused = Report(outcome=Outcome.UNUSED)
-        self._scripts.run_many(
-            "settle", [self._settlement(permit, unused) for permit in permits if not permit.unasked]
-        )
+        self._scripts.run_many([self._settlement(permit, unused) for permit in permits if not permit.unasked])
 
     def forecast(self, calls: Sequence[Call]) -> list[Wait | None]:
         """Say what `admit` would answer to each call by itself now: a wait, or None. Nothing is charged.
 
         One round trip for all. Raises `GateUnavailable`.
         """
-        if not calls:
-            return []
-        questions = [self._question(_NOBODY, call, mode="forecast") for call in calls]
-        answers = self._scripts.run_many("admit", [question for _, question in questions])
-        return [
-            None if int(reply[0]) == 1 else replies.wait_of(reply, call=call, names=names)
-            for call, (names, _), reply in zip(calls, questions, answers, strict=True)
-        ]
+        answers: list[Wait | None] = [None] * len(calls)
+        of_app: dict[str, list[int]] = {}
+        for nth, call in enumerate(calls):
+            of_app.setdefault(call.app, []).append(nth)
+        chunks = [nths[i : i + _AT_ONCE] for nths in of_app.values() for i in range(0, len(nths), _AT_ONCE)]
+        asked = [self._forecast_question([calls[nth] for nth in chunk]) for chunk in chunks]
+        for chunk, told in zip(chunks, self._scripts.run_many(asked), strict=True):
+            for nth, reply in zip(chunk, told, strict=True):
+                if reply != 1:
+                    answers[nth] = replies.wait_of(reply, call=calls[nth])
+        return answers
 
     def settle(self, permit: Permit, report: Report) -> tuple[Change, ...]:
         """Tell how the call ended, and what Meta's headers said. Returns the breakers that changed.
@@ -142,8 +143,7 @@ class Gate:
         """
         if permit.unasked:
             return ()
-        reply = self._scripts.run("settle", *self._settlement(permit, report))
-        return replies.changes_of(reply, names=keys.names(permit.call))
+        return replies.changes_of(self._scripts.run(self._settlement(permit, report)))
 
     def tell(self, decisions: Decisions, *, instead: bool = False) -> bool:
         """Install what people have decided, for every app. False when a newer revision stands somewhere.
@@ -154,31 +154,27 @@ class Gate:
         """
         with in_plain_words():
             home = self._redis.info("server").get("run_id", "")
-        installed = [
-            self._scripts.run(
-                "tell",
-                (keys.told(app),),
-                (
-                    decisions.revision,
-                    _mirror(decisions, app),
-                    "instead" if instead else "",
-                    self._now(),
-                    _microseconds(self._settings.silence_seconds),
-                    home,
-                ),
-            )
-            for app in self._apps
-        ]
-        return all(int(answer) == 1 for answer in installed)
+        silence = self._silence()
+        stamp = os.urandom(16)
+        installed = self._scripts.run_many(
+            [
+                self._scripts.request(
+                    *("tell", keys.told(app), str(decisions.revision), _mirror(decisions, app)),
+                    *("instead" if instead else "", self._now(), silence, home, stamp),
+                )
+                for app in self._apps
+            ]
+        )
+        return all(answer == 1 for answer in installed)
 
     def told(self) -> int | None:
         """Return the lowest revision that an app was told; None when one of them has to be told again.
 
         Whoever asks regularly keeps the gate awake: one to which nobody speaks lets nothing pass.
         """
-        silence = _microseconds(self._settings.silence_seconds)
-        asked = [((keys.told(app),), (self._now(), silence)) for app in self._apps]
-        revisions = [replies.text(answer) for answer in self._scripts.run_many("told", asked)]
+        now, silence = self._now(), self._silence()
+        asked = [self._scripts.request("told", keys.told(app), now, silence) for app in self._apps]
+        revisions = self._scripts.run_many(asked)
         return min(map(int, revisions)) if revisions and all(revisions) else None
 
     def await_started(self, scope: Scope) -> int:
@@ -203,65 +199,69 @@ class Gate:
         with in_plain_words():
             tripped: Any = self._redis.zrange(keys.tripped(app), 0, -1)
         names = keys.of_app(app, wabas=wabas, budgets=budgets, broken=[replies.text(scope) for scope in tripped])
-        reply = self._scripts.run(
-            "read",
-            (keys.told(app), keys.wire(app), keys.inactive(app), *names.windows, *names.breaker_keys),
-            (
-                self._rules_for(app, ServiceClass.INTERACTIVE),
-                self._now(),
-                json.dumps(names.budgets),
-                json.dumps(names.breakers),
-            ),
-        )
+        asked = (self._now(), json.dumps(names.budgets), json.dumps(names.breakers))
+        reply = self._scripts.run(self._scripts.request("read", keys.told(app), self._rules_for(app), *asked))
         return replies.reading_of(reply, app=app, windows=names.budgets, breakers=names.breakers)
 
     def spenders(self, app: str) -> list[Spender]:
         """Return who used the app's budget in the window, by queue, partner and WABA, the largest first."""
         length = _microseconds(self._settings.window_seconds)
-        return replies.spenders_of(self._scripts.run("spenders", (keys.told(app),), (self._now(), length)))
+        asked = self._scripts.request("spenders", keys.told(app), self._now(), str(length))
+        return replies.spenders_of(self._scripts.run(asked))
 
-    def note_activity(self, app: str, waba: str, *, active: bool) -> None:
-        """Learn whether a WABA has a registered number, which is what gives it Meta's larger limit.
+    def note_activity(self, app: str, waba: str, *, active: bool) -> bool:
+        """Learn whether a WABA has a registered number, which gives it Meta's larger limit. True if that is news.
 
         A WABA of which nobody knows counts as active: Meta's headers correct that. Raises `GateUnavailable`.
         """
-        with in_plain_words():
-            if active:
-                self._redis.srem(keys.inactive(app), waba)
-            else:
-                self._redis.sadd(keys.inactive(app), waba)
+        asked = ("activity", keys.told(app), waba, "1" if active else "0", os.urandom(16))
+        return bool(self._scripts.run(self._scripts.request(*asked)))
 
-    def _question(
-        self, id: str, call: Call, *, mode: str = ""
-    ) -> tuple[keys.Names, tuple[Sequence[str], Sequence[str | int]]]:
-        """Write a call down as the script wants it: keys and arguments."""
-        names = keys.names(call)
-        asked = (
-            *(keys.told(call.app), keys.wire(call.app), keys.inactive(call.app)),
-            *(*names.windows, *names.breaker_keys),
-        )
-        rules = self._rules_for(call.app, call.service_class, reads=call.reads)
-        args: list[str | int] = [rules, self._now(), mode, _on_wire(id, call), id, call.waba or "", call.cost]
-        args += [_spender(call), len(names.budgets), *names.budgets, *names.decisions]
-        return names, (asked, args)
+    def _question(self, id: str, call: Call, shape: keys.Shape) -> bytes:
+        """Write a call down as `admit` reads it: most of it is the same for all calls of its shape."""
+        begun = self._begin("admit", 3, call, shape)
+        return begun + packed(self._now(), id, _on_wire(id, call, shape))
 
-    def _settlement(self, permit: Permit, report: Report) -> tuple[Sequence[str], Sequence[str | int]]:
-        """Write down how a call ended as the script wants it: keys and arguments."""
-        call = permit.call
-        names = keys.names(call)
+    def _forecast_question(self, calls: Sequence[Call]) -> bytes:
+        app = calls[0].app
+        shapes = [keys.shape(call).text for call in calls]
+        return self._scripts.request("forecast", keys.told(app), self._rules_for(app), self._now(), *shapes)
+
+    def _settlement(self, permit: Permit, report: Report) -> bytes:
+        """Write down how a call ended as `settle` reads it."""
+        call, id, outcome = permit.call, permit.id, report.outcome
+        shape = keys.shape(call)
         slow = report.seconds >= self._settings.slow_call_seconds
-        touched = (
-            *(keys.told(call.app), keys.wire(call.app), keys.tripped(call.app), keys.inactive(call.app)),
-            *(*names.windows, *names.breaker_keys),
+        went_well = outcome is Outcome.OK and not slow
+        return self._begin("settle", 11, call, shape) + packed(
+            self._now(),
+            id,
+            _on_wire(id, call, shape),
+            permit.ticket,
+            outcome,
+            "-1" if report.app_percent is None else str(report.app_percent),
+            "-1" if report.waba_percent is None or not call.waba else str(report.waba_percent),
+            "0" if report.regain is None else str(report.regain // _MICROSECOND),
+            "1" if slow else "0",
+            "0" if went_well else repr(random.random()),
+            "" if went_well else replies.evidence_of(report),
         )
-        rules = self._rules_for(call.app, call.service_class)
-        args: list[str | int] = [rules, self._now(), _on_wire(permit.id, call)]
-        args += [_lesson(permit, report, names, slow=slow), permit.id, call.waba or "", call.cost]
-        args += [_spender(call), len(names.budgets), *names.budgets]
-        return touched, args
 
-    def _now(self) -> str | int:
-        return "" if self._clock is None else (self._clock.now() - _EPOCH) // _MICROSECOND
+    def _begin(self, name: str, more: int, call: Call, shape: keys.Shape) -> bytes:
+        begun = self._begun.get((name, shape.text))
+        if begun is None:
+            if len(self._begun) >= _BEGUN_MOST:
+                self._begun.clear()
+            rules = self._rules_for(call.app)
+            begun = self._scripts.request(name, keys.told(call.app), rules, shape.text, more=more)
+            self._begun[name, shape.text] = begun
+        return begun
+
+    def _now(self) -> str:
+        return "" if self._clock is None else str((self._clock.now() - _EPOCH) // _MICROSECOND)
+
+    def _silence(self) -> str:
+        return str(_microseconds(self._settings.silence_seconds))
 
     def _on_wire_now(self, app: str, scope: Scope) -> dict[Any, float]:
         """Return the calls of `scope` on the wire, each with the millisecond of its admission."""
@@ -291,31 +291,32 @@ class Gate:
                 for score in self._redis.zmscore(keys.wire(app), list(members))
             )
 
-    def _rules_for(self, app: str, service_class: ServiceClass, *, reads: bool = False) -> str:
-        rules = self._rules.get((app, service_class, reads))
+    def _rules_for(self, app: str) -> str:
+        """Return the name by which the functions know the app's rules."""
+        rules = self._rules.get(app)
         if rules is None:
-            rules = self._rules[app, service_class, reads] = self._rules_text(app, service_class, reads=reads)
+            rules = self._rules[app] = self._scripts.rules(keys.told(app), self._rules_text(app))
         return rules
 
-    def _rules_text(self, app: str, service_class: ServiceClass, *, reads: bool) -> str:
-        """Write what the scripts have to know, once for each app and class; times in microseconds."""
+    def _rules_text(self, app: str) -> str:
+        """Write what the functions have to know, once for each app; times in microseconds."""
         if app not in self._apps:
             raise ConfigurationError(f"app {app!r} is not configured (configured: {', '.join(self._apps)})")
         settings, limits = self._settings, self._apps[app]
         length = _microseconds(settings.window_seconds)
+        lent = min(settings.interactive_reserve, settings.margin / 2)
         quota_length = _microseconds(settings.registration_window_seconds)
         return json.dumps(
             {
-                "rank": service_class.rank,
-                "place": 2 * service_class.rank + (not reads),
                 "margin": settings.margin,
-                "reserves": [
-                    [settings.interactive_reserve, settings.reserve_most],
-                    [settings.standard_reserve, settings.reserve_most],
+                "highest": 1 - settings.margin + lent,
+                "reserves": [  # at least, at most, and while the class is idle
+                    [settings.interactive_reserve, settings.reserve_most, settings.interactive_reserve - lent],
+                    [settings.standard_reserve, settings.reserve_most, 0.0],
                 ],
                 "unknown": settings.unknown_limit,
                 "silence": _microseconds(settings.silence_seconds),
-                "paced": settings.pacing and service_class is not ServiceClass.INTERACTIVE,
+                "pacing": settings.pacing,
                 "burst": _microseconds(settings.pacing_burst_seconds),
                 "burst_calls": settings.pacing_burst_calls,
                 "buckets": settings.window_buckets,
@@ -337,6 +338,7 @@ class Gate:
                 "cap": _microseconds(settings.breaker_cap_seconds),
                 "clean": _microseconds(5 * settings.breaker_cap_seconds),
                 "ramp": _microseconds(settings.breaker_seconds / 2),
+                "failures_ttl": _milliseconds(3 * settings.failure_window_seconds),
                 "failure_window": _microseconds(settings.failure_window_seconds),
                 "failure_calls": settings.failure_calls,
                 "failure_share": settings.failure_share,
@@ -344,28 +346,17 @@ class Gate:
         )
 
 
-def _on_wire(id: str, call: Call) -> str:
-    return json.dumps(
-        [
-            id,
-            call.app,
-            call.capability,
-            call.queue,
-            call.partner,
-            call.waba or "",
-            call.operation,
-            call.cost,
-            call.number or "",
-        ]
-    )
+def _new_id() -> str:
+    return os.urandom(12).hex()
 
 
-def _spender(call: Call) -> str:
-    return f"{call.queue}|{call.partner}|{call.waba or ''}"
+def _on_wire(id: str, call: Call, shape: keys.Shape) -> str:
+    """Describe a call on the wire, as JSON: its id, its operation, and what it is about."""
+    return f'["{id}",{json.dumps(call.operation)},{shape.described}'
 
 
 def _covers(scope: Scope, app: str, on_wire: Sequence[Any]) -> bool:
-    _, _, capability, queue, partner, waba, *_ = on_wire
+    _, _, _, capability, queue, partner, waba, *_ = on_wire
     named = {
         ScopeType.ALL: "",
         ScopeType.APP: app,
@@ -375,46 +366,6 @@ def _covers(scope: Scope, app: str, on_wire: Sequence[Any]) -> bool:
         ScopeType.WABA: waba,
     }
     return bool(named[scope.type] == scope.name)
-
-
-def _lesson(permit: Permit, report: Report, names: keys.Names, *, slow: bool) -> str:
-    percents = (report.app_percent, report.waba_percent if permit.call.waba else None)
-    return json.dumps(
-        {
-            "seq": permit.seq,
-            "buckets": [charge.bucket if charge else -1 for charge in permit.charges],
-            "marks": [charge.mark if charge else -1 for charge in permit.charges],
-            "scopes": names.breakers,
-            "epochs": [permit.epochs[scope] for scope in names.breakers],
-            "probes": [int(scope in permit.probes) for scope in names.breakers],
-            "percents": [-1 if percent is None else percent for percent in percents],
-            "outcome": report.outcome,
-            "slow": slow,
-            "limited": _limited(report.outcome, permit.call, names),
-            "regain": 0 if report.regain is None else report.regain // _MICROSECOND,
-            "evidence": replies.evidence_of(report),
-            "random": random.random(),
-        }
-    )
-
-
-def _limited(outcome: Outcome, call: Call, names: keys.Names) -> int:
-    """Which of the call's breakers a limit error names, from 1; 0 for none.
-
-    A limit of a WABA or a number that the call did not name can only be laid at the capability's door.
-    """
-    last = len(names.breakers)
-    match outcome:
-        case Outcome.APP_LIMIT:
-            return 1
-        case Outcome.WABA_LIMIT:
-            return 2 if call.waba else last
-        case Outcome.NUMBER_LIMIT:
-            return last - 1 if call.number else last
-        case Outcome.CAPABILITY_LIMIT:
-            return last
-        case _:
-            return 0
 
 
 def _mirror(decisions: Decisions, app: str) -> str:
@@ -453,3 +404,7 @@ def _is_of(limit: Limit, app: str) -> bool:
 
 def _microseconds(seconds: float) -> int:
     return round(seconds * 1_000_000)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1_000))

@@ -1,40 +1,30 @@
 """Names: the keys of one app in Redis, all in one hash slot, and the scopes that people read."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
-from wabajobs.capability import Capability
+from wabajobs.capability import Capability, ServiceClass
 from wabajobs.gate.calls import Call, Quota
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The budgets and breakers that may apply to a call, by the scopes that people read; the app's come first."""
+    """The budgets and breakers that may apply, by the scopes that people read; the app's come first."""
 
-    app: str
     budgets: tuple[str, ...]
     breakers: tuple[str, ...]
-    pauses: tuple[str, ...] = ()
-    """The scopes of pauses that would cover the call."""
 
-    @property
-    def decisions(self) -> list[str]:
-        """Fields of `told` in which people may have decided something about the call."""
-        return [
-            *(f"pause:{scope}" for scope in self.pauses),
-            *(f"limit:{scope}" for scope in self.budgets),
-            *(f"breaker:{scope}" for scope in self.breakers),
-        ]
 
-    @property
-    def windows(self) -> list[str]:
-        """Keys of the budgets' rolling windows."""
-        return [window(self.app, scope) for scope in self.budgets]
+@dataclass(frozen=True, slots=True)
+class Shape(Names):
+    """What calls of a kind have in common: all that the gate must know of one but its id."""
 
-    @property
-    def breaker_keys(self) -> list[str]:
-        """Keys of the breakers."""
-        return [breaker(self.app, scope) for scope in self.breakers]
+    text: bytes
+    """As the gate's functions read it."""
+    described: str
+    """As a call on the wire is described after its id and its operation: the end of a JSON array."""
 
 
 def told(app: str) -> str:
@@ -50,21 +40,6 @@ def wire(app: str) -> str:
 def tripped(app: str) -> str:
     """Key of the WABAs and numbers whose breakers have been opened of late."""
     return f"wabajobs:{{{app}}}:tripped"
-
-
-def inactive(app: str) -> str:
-    """Key of the WABAs that are known to have no registered number, and so Meta's small limit."""
-    return f"wabajobs:{{{app}}}:inactive"
-
-
-def window(app: str, scope: str) -> str:
-    """Key of a budget's rolling window."""
-    return f"wabajobs:{{{app}}}:window:{scope}"
-
-
-def breaker(app: str, scope: str) -> str:
-    """Key of a breaker."""
-    return f"wabajobs:{{{app}}}:breaker:{scope}"
 
 
 def app_scope(app: str) -> str:
@@ -87,38 +62,70 @@ def number_scope(number: str) -> str:
     return f"number:{number}"
 
 
-def names(call: Call) -> Names:
-    """Name the budgets and breakers that may apply to a call.
+def shape(call: Call) -> Shape:
+    """Name the budgets and breakers that may apply to a call, and the pauses that would cover it."""
+    return _shape(
+        call.app,
+        call.queue,
+        call.partner,
+        call.capability,
+        call.waba,
+        call.number,
+        call.quota,
+        call.reads,
+        call.service_class,
+        call.cost,
+    )
 
-    Those of partners and capabilities apply where somebody has set a limit for them.
-    """
-    app, waba, number = call.app, call.waba, call.number
-    in_capability = capability_scope(app, call.capability)
-    breakers = [app_scope(app)]
-    budgets = [app_scope(app)]
+
+@lru_cache(maxsize=2048)
+def _shape(  # noqa: PLR0917 - keywords would make the cache twice as slow
+    app: str,
+    queue: str,
+    partner: str,
+    capability: Capability,
+    waba: str | None,
+    number: str | None,
+    quota: Quota | None,
+    reads: bool,
+    service_class: ServiceClass,
+    cost: int,
+) -> Shape:
+    breakers, budgets = [app_scope(app)], [app_scope(app)]
     if waba:
         budgets.append(waba_scope(app, waba))
         breakers.append(waba_scope(app, waba))
     if number:
         breakers.append(number_scope(number))
-    breakers.append(in_capability)
-    budgets += [f"partner:{call.partner}", f"capability:{call.capability}"]
+    breakers.append(capability_scope(app, capability))
+    # Those of partners and capabilities apply where somebody has set a limit for them.
+    budgets += [f"partner:{partner}", f"capability:{capability}"]
     if waba:
-        budgets.append(f"partner:{call.partner}/{waba}")
-    if call.quota is Quota.TEMPLATE_CREATION and waba:
-        budgets.append(f"{call.quota}:{waba}")
-    elif call.quota is not None and number:
-        budgets.append(f"{call.quota}:{number}")
-    pauses = [
-        "all",
-        f"app:{app}",
-        f"capability:{call.capability}",
-        f"queue:{call.queue}",
-        f"partner:{call.partner}",
-    ]
+        budgets.append(f"partner:{partner}/{waba}")
+    if quota is Quota.TEMPLATE_CREATION and waba:
+        budgets.append(f"{quota}:{waba}")
+    elif quota is not None and number:
+        budgets.append(f"{quota}:{number}")
+    pauses = ["all", f"app:{app}", f"capability:{capability}", f"queue:{queue}", f"partner:{partner}"]
     if waba:
         pauses.append(f"waba:{waba}")
-    return Names(app, tuple(budgets), tuple(breakers), tuple(pauses))
+    asked = {
+        "rank": service_class.rank,
+        "place": 2 * service_class.rank + (not reads),
+        "cost": cost,
+        "has_waba": bool(waba),
+        "has_number": bool(number),
+        "spender": f"{queue}|{partner}|{waba or ''}",
+        "budgets": budgets,
+        "breakers": breakers,
+        "pauses": pauses,
+    }
+    return Shape(
+        budgets=tuple(budgets),
+        breakers=tuple(breakers),
+        text=json.dumps(asked, ensure_ascii=False).encode(),
+        described=json.dumps([app, capability, queue, partner, waba or "", cost, number or ""])[1:],
+    )
 
 
 def of_app(
@@ -126,7 +133,6 @@ def of_app(
 ) -> Names:
     """Name the budgets and breakers by which people look at an app: its own, and those named."""
     return Names(
-        app,
         tuple(dict.fromkeys([app_scope(app), *(waba_scope(app, waba) for waba in wabas), *budgets])),
         tuple(dict.fromkeys([app_scope(app), *(capability_scope(app, each) for each in Capability), *broken])),
     )

@@ -12,55 +12,40 @@ from wabajobs.gate.calls import (
     BreakerReading,
     Call,
     Change,
-    Charge,
     Permit,
     Report,
     Spender,
     Wait,
     WindowReading,
 )
-from wabajobs.gate.keys import Names
+from wabajobs.gate.keys import Shape
 
 
-def permit_of(reply: Sequence[Any], *, id: str, call: Call, names: Names, start_before: float) -> Permit:
+def permit_of(ticket: bytes, *, id: str, call: Call, shape: Shape, start_before: float) -> Permit:
     """Read a granted `admit`."""
-    numbers = [int(value) for value in reply[1:]]
-    end = 2 * len(names.budgets)
-    charges = tuple(
-        Charge(bucket=numbers[i], mark=numbers[i + 1]) if numbers[i] >= 0 else None for i in range(0, end, 2)
-    )
-    return Permit(
-        id=id,
-        call=call,
-        epochs=dict(zip(names.breakers, numbers[end::2], strict=True)),
-        seq=numbers[1],
-        probes=tuple(
-            scope for scope, probes in zip(names.breakers, numbers[end + 1 :: 2], strict=True) if probes
-        ),
-        charges=charges,
-        start_before=start_before,
-    )
+    probes = ticket[0]
+    if not probes:
+        return Permit(id=id, call=call, ticket=ticket, start_before=start_before)
+    probed = tuple(scope for nth, scope in enumerate(shape.breakers) if probes >> nth & 1)
+    return Permit(id=id, call=call, ticket=ticket, start_before=start_before, probes=probed)
 
 
-def wait_of(reply: Sequence[Any], *, call: Call, names: Names) -> Wait:
+def wait_of(reply: Sequence[Any], *, call: Call) -> Wait:
     """Read a refused `admit`."""
-    kind = text(reply[1])
-    microseconds, nth = int(reply[2]), int(reply[3]) - 1
+    _, kind, microseconds, scope, *details = reply
+    kind, scope = text(kind), text(scope)
     delay = None if microseconds < 0 else timedelta(microseconds=microseconds)
-    details = [text(value) for value in reply[4:]]
+    if kind in ("ring", "pace", "never"):
+        reason = _budget_sentence(kind, scope, call, details, delay)
+        return Wait(delay=delay, because=Because.BUDGET, scope=scope, reason=reason)
     if kind == "pause":
-        scope, sentence, notice = details
+        sentence, notice = map(text, details)
         return Wait(delay=delay, because=Because.PAUSE, scope=scope, reason=sentence, notice=notice or None)
     if kind == "held":
-        return Wait(delay=delay, because=Because.BREAKER, scope=names.breakers[nth], reason=details[0])
+        return Wait(delay=delay, because=Because.BREAKER, scope=scope, reason=text(details[0]))
     if kind in ("open", "probing", "behind"):
-        scope = names.breakers[nth]
-        reason = _breaker_sentence(kind, scope, evidence_at(details[0], int(details[1])), delay)
+        reason = _breaker_sentence(kind, scope, evidence_at(text(details[0]), details[1]), delay)
         return Wait(delay=delay, because=Because.BREAKER, scope=scope, reason=reason)
-    if kind in ("ring", "pace", "never"):
-        scope = names.budgets[nth]
-        reason = _budget_sentence(kind, scope, call, [int(value) for value in details], delay)
-        return Wait(delay=delay, because=Because.BUDGET, scope=scope, reason=reason)
     return Wait(delay=delay, because=Because.GATE, scope="gate", reason=_GATE_SENTENCES[kind])
 
 
@@ -80,7 +65,7 @@ def _breaker_sentence(kind: str, scope: str, evidence: str, delay: timedelta | N
     return f"the breaker of {scope} is open ({evidence}); {then}"
 
 
-def _budget_sentence(kind: str, scope: str, call: Call, numbers: list[int], delay: timedelta | None) -> str:
+def _budget_sentence(kind: str, scope: str, call: Call, numbers: Sequence[int], delay: timedelta | None) -> str:
     used, others, usable = numbers
     calls = f"{call.service_class} calls"
     if kind == "never":
@@ -101,17 +86,19 @@ def _span(delay: timedelta | None) -> str:
     return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
 
 
-def changes_of(reply: Sequence[Any], *, names: Names) -> tuple[Change, ...]:
+def changes_of(reply: Sequence[Any]) -> tuple[Change, ...]:
     """Read a `settle`."""
+    if len(reply) == 1:
+        return ()
     now = int(reply[0])
     return tuple(
         Change(
-            scope=names.breakers[int(index) - 1],
+            scope=text(scope),
             state=text(state),
             until=timedelta(microseconds=int(wait)) if text(state) == "open" else None,
             evidence=evidence_at(text(evidence), now),
         )
-        for index, state, wait, evidence in _chunks(reply[1:], 4)
+        for scope, state, wait, evidence in _chunks(reply[1:], 4)
     )
 
 

@@ -1,6 +1,7 @@
 """The gate's functions in Redis, and Redis's troubles in plain words."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -12,8 +13,9 @@ from redis import exceptions
 
 from wabajobs.errors import GateUnavailable
 
-_PARTS: Final = ("numbers", "window", "breaker", "admit", "settle", "tell", "read")
+_PARTS: Final = ("numbers", "window", "breaker", "plan", "admit", "settle", "tell", "read")
 _UNKNOWN: Final = "function not found"
+_NO_RULES: Final = "NORULES"
 
 _TROUBLES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (exceptions.AuthenticationError, "Redis does not accept our user and password"),
@@ -45,45 +47,111 @@ class Scripts:
     They are a library of Redis 7's functions and not scripts: what they decode, and the functions themselves, are
     made once and not at every call. The library's name tells its content, so that an older version of ours on
     another host goes on beside it. https://redis.io/docs/latest/develop/programmability/functions-intro/
+
+    A request is put together here, as bytes, and goes through a connection of the client's pool: what redis-py
+    does to a command takes longer than what Redis does with it.
     """
 
     def __init__(self, client: redis.Redis) -> None:
         """Read the functions; Redis learns them at their first use."""
         self._client = client
+        self._pool: Any = client.connection_pool
+        self._idle: list[Any] = []
+        self._pid = os.getpid()
         self._library, self._source = _library()
+        self._rules: dict[str, tuple[str, str]] = {}
 
-    def run(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:
-        """Run a function. Raises `GateUnavailable` when Redis does not."""
-        with in_plain_words():
-            try:
-                return self._call(self._client, name, keys, args)
-            except exceptions.ResponseError as error:
-                self._teach(error)
-            return self._call(self._client, name, keys, args)
+    def rules(self, key: str, text: str) -> str:
+        """Return the short name by which functions know these rules. Redis learns them at their first use."""
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self._rules[digest] = key, text
+        return digest
 
-    def run_many(self, name: str, runs: Sequence[tuple[Sequence[str], Sequence[str | int]]]) -> list[Any]:
-        """Run a function many times in one round trip. Raises `GateUnavailable` when Redis does not."""
-        with in_plain_words():
-            try:
-                return self._pipe(name, runs)
-            except exceptions.ResponseError as error:
-                self._teach(error)
-            return self._pipe(name, runs)
+    def request(self, name: str, key: str, *args: str | bytes, more: int = 0) -> bytes:
+        """Write a request to run a function on the app of `key`, or the beginning of one that has `more`."""
+        function = f"{self._library}_{name}"
+        return b"*%d\r\n%b" % (4 + len(args) + more, packed("FCALL", function, "1", key, *args))
 
-    def _pipe(self, name: str, runs: Sequence[tuple[Sequence[str], Sequence[str | int]]]) -> list[Any]:
-        with self._client.pipeline(transaction=False) as pipe:
-            for keys, args in runs:
-                self._call(pipe, name, keys, args)
-            return pipe.execute()
+    def run(self, request: bytes) -> Any:
+        """Send a request. Raises `GateUnavailable` when Redis does not run it."""
+        return self.run_many((request,))[0]
 
-    def _call(self, client: Any, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:
-        return client.fcall(f"{self._library}_{name}", len(keys), *keys, *args)
+    def run_many(self, requests: Sequence[bytes]) -> list[Any]:
+        """Send many in one round trip. Raises `GateUnavailable`."""
+        if not requests:
+            return []
+        try:
+            answers = self._exchange(requests)
+            for nth, answer in enumerate(answers):
+                if isinstance(answer, exceptions.ResponseError):
+                    answers[nth] = self._once_more(requests[nth], answer)
+            return answers
+        except exceptions.RedisError as error:
+            raise _unavailable(error) from error
+
+    def _once_more(self, request: bytes, error: exceptions.ResponseError) -> Any:
+        """Give Redis what it lacks - it is new, or has lost it - and ask again."""
+        for _ in range(2):  # it may lack the functions and the rules
+            self._teach(error)
+            (answer,) = self._exchange([request])
+            if not isinstance(answer, exceptions.ResponseError):
+                return answer
+            error = answer
+        raise error
 
     def _teach(self, error: exceptions.ResponseError) -> None:
-        """Give Redis the functions, if that is what it lacks: it is new, or has lost them."""
-        if _UNKNOWN not in str(error).lower():
+        said = str(error)
+        if _UNKNOWN in said.lower():
+            self._client.function_load(self._source, replace=True)
+        elif _NO_RULES in said:
+            digest = said.rpartition(" ")[2]
+            key, text = self._rules[digest]
+            self._exchange([self.request("learn", key, digest, text)])
+        else:
             raise error
-        self._client.function_load(self._source, replace=True)
+
+    def _exchange(self, requests: Sequence[bytes]) -> list[Any]:
+        """Send requests and read an answer to each; one that Redis refused is the error itself.
+
+        The connections are kept: to take one from the client's pool, which looks whether it is still alive, takes
+        as long as all the rest. One that is not alive is opened anew by the retry.
+        """
+        connection = self._connection()
+        try:
+            answers: list[Any] = connection.retry.call_with_retry(
+                lambda: _answers(connection, requests), lambda _error: connection.disconnect()
+            )
+            return answers
+        except BaseException:
+            connection.disconnect()  # whatever it still had to say was for somebody who has gone
+            raise
+        finally:
+            self._idle.append(connection)
+
+    def _connection(self) -> Any:
+        if self._pid != os.getpid():
+            self._idle, self._pid = [], os.getpid()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._pool.get_connection()
+
+
+def _answers(connection: Any, requests: Sequence[bytes]) -> list[Any]:
+    connection.send_packed_command((b"".join(requests),))
+    answers = []
+    for _ in requests:
+        try:
+            answers.append(connection.read_response(disable_decoding=True))
+        except exceptions.ResponseError as error:
+            answers.append(error)
+    return answers
+
+
+def packed(*parts: str | bytes) -> bytes:
+    """Write arguments as Redis reads them. https://redis.io/docs/latest/develop/reference/protocol-spec/"""
+    encoded = [part if isinstance(part, bytes) else part.encode() for part in parts]
+    return b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in encoded])
 
 
 @contextmanager
@@ -92,7 +160,11 @@ def in_plain_words() -> Iterator[None]:
     try:
         yield
     except exceptions.RedisError as error:
-        raise GateUnavailable(f"the gate cannot be asked: {_cause(error)}; no call is made") from error
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: exceptions.RedisError) -> GateUnavailable:
+    return GateUnavailable(f"the gate cannot be asked: {_cause(error)}; no call is made")
 
 
 def _cause(error: Exception) -> str:
@@ -114,5 +186,4 @@ def _library() -> tuple[str, str]:
     folder = files("wabajobs.gate") / "lua"
     body = "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in _PARTS)
     name = f"wabajobs_{hashlib.sha256(body.encode()).hexdigest()[:12]}"
-    register = f"local function register(name, body)\n  redis.register_function('{name}_' .. name, body)\nend\n"
-    return name, f"#!lua name={name}\n{register}{body}"
+    return name, f"#!lua name={name}\nlocal LIBRARY = '{name}'\n{body}"

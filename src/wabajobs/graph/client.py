@@ -8,15 +8,15 @@ import hmac
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import PackageNotFoundError, version
 from ipaddress import ip_address
-from typing import Any, Final, Literal
-from urllib.parse import quote, urlsplit
+from typing import Any, Final, Literal, Self
+from urllib.parse import quote, urlencode, urlsplit
 
 import requests
 from requests.utils import get_environ_proxies
@@ -25,13 +25,17 @@ from urllib3.exceptions import HTTPError
 from wabajobs.errors import ConfigurationError, GraphError, InvalidRequest, Transient
 from wabajobs.graph.bounded import BoundedAdapter, deadline
 from wabajobs.graph.codes import classify, error_fields, parse
-from wabajobs.graph.usage import Usage, read_usage
+from wabajobs.graph.usage import Usage, fullest, read_usage
 from wabajobs.secret import Secret
 from wabajobs.settings import GraphSettings
 
 LARGEST_ANSWER: Final = 32 * 1024 * 1024
 """Bytes, decompressed. A page of 1,000 templates is some 2 MiB; what is larger is not for us."""
 
+MOST_AT_ONCE: Final = 50
+"""Ids, and requests in a batch, that Meta takes at once."""
+
+_ID: Final = re.compile(r"[\w:-]+")
 _PIECE: Final = 64 * 1024
 _VISIBLE: Final = re.compile(r"[!-~]+")
 _BROKEN: Final = (requests.RequestException, HTTPError, HTTPException, OSError)
@@ -52,8 +56,9 @@ class GraphRequest:
 
     app: str
     """Id of the Meta app in whose name we call."""
-    path: str
-    """What follows the version: `102290129340398/message_templates`, or an `upload:…?sig=…` session."""
+    path: str = ""
+    """What follows the version: `102290129340398/message_templates`, or an `upload:…?sig=…` session. With `ids`
+    what is asked of each, which may be nothing; of a batch nothing."""
     method: Literal["GET", "POST", "DELETE"] = "GET"
     params: Mapping[str, object] = field(default_factory=dict)
     """The query. None is left out; a list or an object goes as JSON, as Graph expects it."""
@@ -63,6 +68,10 @@ class GraphRequest:
     """The body, as it is: a file's bytes."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """More headers, such as `file_offset`."""
+    ids: Sequence[str] = ()
+    """Objects to read with one request; the answer has one field for each. Meta counts a call for each."""
+    batch: Sequence[Self] = ()
+    """Requests to send as one: the path, method and `params` of each. Meta counts a call for each."""
     waba: str | None = None
     """The WABA that it counts for at Meta; whose usage header is ours."""
     token: Secret | None = None
@@ -82,6 +91,8 @@ class Exchange:
     """HTTP status; None when no answer came."""
     answer: dict[str, Any] | None = None
     error: GraphError | None = None
+    parts: tuple["Exchange", ...] = ()
+    """Of a batch, what came of each of its requests."""
 
     def result(self) -> dict[str, Any]:
         """Return the answer, or raise the error."""
@@ -126,38 +137,43 @@ class GraphClient:
         Raises only if no call was made: `ConfigurationError` when the app's credentials are missing or
         malformed, `InvalidRequest` when the request is.
         """
+        _check(request)
         credentials = self._credentials(request.app)
         token = request.token or credentials.token
         app_secret = credentials.app_secret if request.proof and request.auth != "none" else None
         proof = _proof(token, app_secret) if app_secret else None
         prepared = self._prepare(request, token=token, proof=proof)
-        hide = tuple(_secrets([token, credentials.app_secret, proof, request.params, request.json]))
+        hide = tuple(_secrets([token, credentials.app_secret, proof, *_contents(request)]))
         try:
             with deadline(self.longest_exchange.total_seconds()):
-                return self._send(prepared, waba=request.waba, hide=hide)
+                exchange, body = self._send(prepared, waba=request.waba)
+            if body is None:
+                return exchange
+            if request.batch:
+                return _judge_batch(body, exchange, waba=request.waba, hide=hide)
+            return _judge(body, exchange, hide=hide)
         except _BROKEN as broken:  # their own words can hold the URL and headers: they go no further
             return Exchange(usage=Usage(), error=Transient(self._sentence(broken)))
 
     def _prepare(self, request: GraphRequest, *, token: Secret, proof: Secret | None) -> requests.PreparedRequest:
         authorization = None if request.auth == "none" else f"{request.auth} {_header_value(token, request.app)}"
-        params = {name: _parameter(value) for name, value in request.params.items() if value is not None}
+        params = _parameters(request)
         if proof is not None:
             params["appsecret_proof"] = proof.reveal()
-        body, content_type = _body(request)
+        body, content_type = _batch(request, token) if request.batch else _body(request)
         headers = {**request.headers, "Content-Type": content_type, "Authorization": authorization}
         return self._session.prepare_request(
             requests.Request(
-                request.method,
-                self._root + _path(request.path),
+                "POST" if request.batch else request.method,
+                self._root + _target(request),
                 params=params,
                 data=body,
                 headers={name: value for name, value in headers.items() if value is not None},
             )
         )
 
-    def _send(
-        self, prepared: requests.PreparedRequest, *, waba: str | None, hide: tuple[Secret, ...]
-    ) -> Exchange:
+    def _send(self, prepared: requests.PreparedRequest, *, waba: str | None) -> tuple[Exchange, bytes | None]:
+        """Return what the headers say, and the body, if it came."""
         timeout = (self._settings.connect_seconds, self.longest_exchange.total_seconds())
         response = self._session.send(
             prepared,
@@ -169,12 +185,10 @@ class GraphClient:
         with response:
             usage, status = read_usage(response.headers, waba=waba), response.status_code
             try:
-                body = _read(response)
+                return Exchange(usage=usage, status=status), _read(response)
             except _BROKEN as broken:  # the usage in the headers holds all the same
-                return Exchange(
-                    usage=usage, status=status, error=Transient(self._sentence(broken), status=status)
-                )
-        return _judge(body, usage=usage, status=status, hide=hide)
+                error = Transient(self._sentence(broken), status=status)
+                return Exchange(usage=usage, status=status, error=error), None
 
     def _sentence(self, broken: Exception) -> str:
         if isinstance(broken, _TooLarge):
@@ -192,15 +206,40 @@ class _TooLarge(requests.RequestException):
     """The answer is larger than we take."""
 
 
-def _judge(body: bytes, *, usage: Usage, status: int, hide: tuple[Secret, ...]) -> Exchange:
-    parsed = parse(body)
+def _judge(body: bytes, heard: Exchange, *, hide: tuple[Secret, ...]) -> Exchange:
+    parsed, status = parse(body), heard.status or 0
     if 200 <= status < 300 and isinstance(parsed, dict) and error_fields(parsed) is None:
-        return Exchange(usage=usage, status=status, answer=parsed)
+        return replace(heard, answer=parsed)
+    return replace(heard, error=_error(body, parsed, status, hide=hide))
+
+
+def _error(body: bytes, parsed: object, status: int, *, hide: tuple[Secret, ...]) -> GraphError:
     if 200 <= status < 300 and error_fields(parsed) is None:
-        error: GraphError = Transient(f"HTTP {status} without a Graph answer in it", status=status)
-    else:
-        error = classify(status, body, hide=hide)
-    return Exchange(usage=usage, status=status, error=error)
+        return Transient(f"HTTP {status} without a Graph answer in it", status=status)
+    return classify(status, body, hide=hide)
+
+
+def _judge_batch(body: bytes, heard: Exchange, *, waba: str | None, hide: tuple[Secret, ...]) -> Exchange:
+    parsed, status = parse(body), heard.status or 0
+    if not (200 <= status < 300 and isinstance(parsed, list)):
+        return replace(heard, error=_error(body, parsed, status, hide=hide))
+    parts = tuple(_judge_part(part, waba=waba, hide=hide) for part in parsed)
+    return replace(heard, answer={}, parts=parts, usage=fullest([heard.usage, *(part.usage for part in parts)]))
+
+
+def _judge_part(part: object, *, waba: str | None, hide: tuple[Secret, ...]) -> Exchange:
+    match part:
+        case {"code": int(status), "body": str(body), **rest}:
+            given = rest.get("headers")
+            headers = {
+                str(each.get("name")): str(each.get("value"))
+                for each in (given if isinstance(given, list) else ())
+                if isinstance(each, Mapping)
+            }
+            heard = Exchange(usage=read_usage(headers, waba=waba), status=status)
+            return _judge(body.encode(), heard, hide=hide)
+        case _:  # Meta's word for a request that it has not come to in time
+            return Exchange(usage=Usage(), error=Transient("Meta's batch has no answer to this request"))
 
 
 def _read(response: requests.Response) -> bytes:
@@ -252,6 +291,28 @@ def _host(base_url: str) -> str:
     return parts.hostname
 
 
+def _check(request: GraphRequest) -> None:
+    """Refuse what Meta would refuse as a whole, before it costs anything."""
+    for what, number in (("ids", len(set(request.ids))), ("requests in a batch", len(request.batch))):
+        if number > MOST_AT_ONCE:
+            raise InvalidRequest(f"{number} {what}: Meta takes {MOST_AT_ONCE} at once")
+    for id in request.ids:
+        if not _ID.fullmatch(id):
+            raise InvalidRequest(f"{id[:80]!r} is no id of an object")
+    if request.ids and request.method != "GET":
+        raise InvalidRequest("only reading takes several ids at once")
+    for part in request.batch:
+        if part != GraphRequest(
+            app=request.app, waba=request.waba, path=part.path, method=part.method, params=part.params
+        ):
+            raise InvalidRequest("a request in a batch has a path, a method and params, and nothing else")
+
+
+def _target(request: GraphRequest) -> str:
+    """Return what follows the version."""
+    return "" if request.batch or (request.ids and not request.path) else _path(request.path)
+
+
 def _path(path: str) -> str:
     """Return the path quoted, so that no id from outside can lead to another place."""
     route, _, query = path.strip("/").partition("?")
@@ -259,6 +320,24 @@ def _path(path: str) -> str:
     if {"", ".", ".."} & set(segments) or (query and not route.startswith("upload:")):
         raise InvalidRequest(f"{route[:80]!r} is no path of the Graph API")
     return "/".join(quote(segment, safe=":=") for segment in segments) + (f"?{query}" if query else "")
+
+
+def _parameters(request: GraphRequest) -> dict[str, str]:
+    params = {name: _parameter(value) for name, value in request.params.items() if value is not None}
+    return params | ({"ids": ",".join(dict.fromkeys(request.ids))} if request.ids else {})
+
+
+def _batch(request: GraphRequest, token: Secret) -> tuple[bytes, str]:
+    """Write the requests of a batch; Meta wants the token beside them, and no header is enough."""
+    body = {"access_token": token.reveal(), "batch": [_part(part) for part in request.batch]}
+    return json.dumps(body).encode(), "application/json"
+
+
+def _part(part: GraphRequest) -> dict[str, str]:
+    query = urlencode(_parameters(part))
+    if part.method != "POST":
+        return {"method": part.method, "relative_url": f"{_target(part)}{'?' if query else ''}{query}"}
+    return {"method": part.method, "relative_url": _target(part), "body": query}
 
 
 def _header_value(token: Secret, app: str) -> str:
@@ -296,6 +375,10 @@ def _revealed(value: object) -> object:
             return [_revealed(item) for item in value]
         case _:
             return value
+
+
+def _contents(request: GraphRequest) -> list[object]:
+    return [request.params, request.json, *(part.params for part in request.batch)]
 
 
 def _secrets(value: object) -> Iterator[Secret]:

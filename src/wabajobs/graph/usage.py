@@ -45,6 +45,16 @@ def read_usage(headers: Mapping[str, str], *, waba: str | None = None) -> Usage:
     )
 
 
+def fullest(usages: Iterable[Usage]) -> Usage:
+    """Return the fullest of each meter: what the answers of one batch say together."""
+    all_ = list(usages)
+    return Usage(
+        app_percent=max((one.app_percent for one in all_ if one.app_percent is not None), default=None),
+        waba_percent=max((one.waba_percent for one in all_ if one.waba_percent is not None), default=None),
+        regain=max((one.regain for one in all_ if one.regain is not None), default=None),
+    )
+
+
 def _entries(usage: object, *, waba: str | None) -> list[Mapping[str, Any]]:
     """Return the entries that speak of management calls for `waba`; of all objects if it is absent."""
     if not isinstance(usage, Mapping):

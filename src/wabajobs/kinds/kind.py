@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
 
 from wabajobs.capability import Capability, ServiceClass
+from wabajobs.errors import GraphError
 from wabajobs.operation import Operation, Order
 from wabajobs.settings import Settings
 
@@ -17,6 +18,16 @@ class Graph(Protocol):
 
     def get(self, path: str, **params: object) -> dict[str, Any]:
         """Read. Raises a `GraphError`."""
+        ...
+
+    def get_many(self, ids: Sequence[str], path: str = "", **params: object) -> dict[str, Any]:
+        """Read the same of several objects, at most 50, with one request; by id. It costs a call for each."""
+        ...
+
+    def batch(
+        self, requests: Sequence[tuple[Literal["GET", "POST", "DELETE"], str, Mapping[str, object]]]
+    ) -> list[dict[str, Any] | GraphError]:
+        """Send requests (method, path, params), at most 50, as one. It costs a call for each."""
         ...
 
 

@@ -1,163 +1,193 @@
 -- May this call be made now? Grants it, and charges every window, or refuses it and charges nothing.
--- keys: told, wire, inactive, then a window for each scope, then the breakers (app, WABA, number, capability)
--- args: the rules (JSON), the time or '', 'forecast' to be told what would be answered without taking anything, or
---       '', the call as it stands on the wire (JSON), its id, WABA or '', cost, who spends ('queue|partner|waba'), how
---       many windows there are, the windows' scopes, then what people may have decided of it, as fields of `told`:
---       pauses (six with a WABA, five without), a limit for each window, an override for each breaker
--- Answers {1, bucket and mark of each window or -1 -1, epoch and probe of each breaker}
---      or {0, what refused, microseconds or -1, which of its kind, details ...}
+-- keys: told, which stands for all keys of the app
+-- args: digest of the rules, its shape (JSON), the time or '', its id, how it stands on the wire
+-- Answers a ticket, which its settlement brings back: a bit for each breaker that it probes; marks of the app's and the
+--         WABA's window; the bucket that it was charged in, for each budget, or -1; the epoch of each breaker
+--      or {0, what refused, microseconds or -1 for a person, the scope that refused, details ...}
 
 local NEVER = 1 / 0
-local FIRST_SCOPE, FIRST_WINDOW, KNOWN = 10, 4, 5
 
-local function read_told(ask)
-  return redis.call('HMGET', ask.keys[1], 'revision', 'learning', 'lease', 'holder', 'beat',
-    unpack(ask.args, FIRST_SCOPE + ask.scopes))
+-- One call is decided at a time, so one set of tables is enough.
+local looked, stood = {{}, {}, {}, {}, {}, {}}, {}
+local room = {{}, {}, {}, {}}
+local ready, buckets, marks = {}, {}, {} -- of windows that were charged at once
+
+local function refusal(kind, wait, scope, first, second, third)
+  return {0, kind, wait == NEVER and -1 or wait, scope, first, second, third}
 end
 
-local function longest_pause(ask)
+local function longest_pause(plan, now)
   local longest, holds = 0, nil
-  for i = KNOWN + 1, KNOWN + ask.pauses do
-    if ask.told[i] then
-      for _, pause in ipairs(decoded(ask.told[i])) do
-        local left = pause[1] == 0 and NEVER or pause[1] * 1000 - ask.now
-        if left > longest then
-          longest, holds = left, pause
-        end
-      end
+  for _, pause in ipairs(plan.pauses) do
+    local left = pause[1] == 0 and NEVER or pause[1] * 1000 - now
+    if left > longest then
+      longest, holds = left, pause
     end
   end
   return longest, holds
 end
 
-local function refused(ask, wait, kind, index, ...)
-  if wait > ask.wait then
-    ask.wait, ask.kind, ask.index, ask.details = wait, kind, index, {...}
-  end
-end
-
-local function answer_refusal(ask)
-  local wait = ask.wait == NEVER and '-1' or ask.wait
-  return {0, ask.kind, wait, ask.index, unpack(ask.details)}
-end
-
-local function look_at_learning(ask)
-  local lease = num(ask.told[3])
-  if ask.told[2] and lease > ask.now and ask.told[4] ~= ask.id then
-    refused(ask, math.min(lease - ask.now, ask.rules.retry), 'learning', 0)
-  end
-end
-
-local function look_at_breakers(ask)
-  local breakers = {}
-  for i = FIRST_WINDOW + ask.scopes, #ask.keys do
-    local breaker = breaker_at(ask.keys[i])
-    local nth = #breakers + 1
-    breakers[nth] = breaker
-    local said = ask.told[KNOWN + ask.pauses + ask.scopes + nth]
-    local override = said and decoded(said)
-    local wait, kind = stands(breaker, ask.id, override, ask.rules, ask.now)
-    if kind == 'held' then
-      refused(ask, wait, kind, nth, override[3], '0')
-    elseif wait > 0 then
-      refused(ask, wait, kind, nth, breaker.evidence, breaker.at)
-      stand_in_line(breaker, ask.rules, ask.now)
-    end
-  end
-  return breakers
-end
-
-local function slowed_by(window, breakers, rules, now) -- each of Meta's limits on calls has a breaker
-  local breaker = window.kind == 'app' and breakers[1] or window.kind == 'waba' and breakers[2]
-  if not breaker then
-    return 1
-  end
-  if breaker.due then
-    window.height = 1 -- a ceiling in doubt must not keep the probe back whose header may end the doubt
-  end
-  return slowness(breaker, rules, now)
-end
-
-local function look_at_windows(ask, breakers)
-  local windows, rules, now = {}, ask.rules, ask.now
-  local is_inactive = ask.waba ~= '' and redis.call('SISMEMBER', ask.keys[3], ask.waba) == 1
-  for nth = 1, ask.scopes do
-    local default = is_inactive and nth == 2 and rules.windows.inactive or nil
-    local window = look(ask.keys[FIRST_WINDOW + nth - 1], ask.args[FIRST_SCOPE + nth - 1], ask.told[KNOWN + ask.pauses + nth],
-      rules, now, default)
-    windows[nth] = window or false
-    if window then
-      local wait, kind = judge(window, ask.cost, rules, slowed_by(window, breakers, rules, now), now)
-      if window.shadow then
-        window.would_refuse = wait ~= 0
-      elseif wait ~= 0 then
-        refused(ask, wait or NEVER, kind, nth, window.sum, window.others, window.usable)
-      end
-    end
-  end
-  return windows
-end
-
-local function note_spender(ask, window) -- who used how much, in twelve parts of the window
-  local key = spent_key(ask.keys[1], window.bucket * window.width, window.length)
-  if redis.call('HINCRBY', key, ask.args[8], ask.cost) == ask.cost then
-    redis.call('PEXPIRE', key, math.floor(2 * window.length / 1000))
-  end
-end
-
-local function grant(ask, windows, breakers)
-  local answer = {1}
-  for _, window in ipairs(windows) do
-    if window then
-      charge(window, ask.cost, ask.rules, ask.now)
-      if window.would_refuse then
-        redis.call('HINCRBY', window.key, 'sh', ask.cost)
-      end
-    end
-    answer[#answer + 1] = window and window.bucket or -1
-    answer[#answer + 1] = window and window.charged or -1
-  end
-  for _, breaker in ipairs(breakers) do
+local function judge_closely(window, key, limit, text, plan, rules, now)
+  local slow = 1
+  look(window, key, limit, text, rules, now)
+  if limit.breaker then -- each of Meta's limits on calls has one
+    local breaker = stood[limit.breaker]
+    slow = slowness(breaker, rules, now)
     if breaker.due then
-      take_lease(breaker, ask.id, ask.rules, ask.now)
+      window.height = 1 -- a ceiling in doubt must not keep the probe back whose header may end the doubt
     end
-    answer[#answer + 1], answer[#answer + 2] = breaker.epoch, breaker.due and 1 or 0
   end
-  if ask.told[2] then
-    redis.call('HSET', ask.keys[1], 'lease', (ask.now + ask.rules.lease), 'holder', ask.id)
+  local wait, why = judge(window, plan.rank, plan.cost, rules, slow, now)
+  window.would_refuse = limit.shadow and wait ~= 0
+  if limit.shadow then
+    return 0
   end
-  note_spender(ask, windows[1])
-  if ask.now % 64 == 0 then -- lost calls leave the wire now and then
-    redis.call('ZREMRANGEBYSCORE', ask.keys[2], '-inf', math.floor((ask.now - 2 * ask.rules.lease) / 1000))
+  return wait, why
+end
+
+-- Looks at all that applies. Answers nothing if the call may be made, or the refusal that lasts longest.
+local function refusal_of(rules, plan, found, id, now)
+  local state = found[1]
+  if not state then
+    return refusal('untold', rules.retry, '')
   end
-  redis.call('ZADD', ask.keys[2], math.floor(ask.now / 1000), ask.args[4])
-  return answer
+  local beat, lease = unpack_from(STATE, state, STATE_FROM)
+  if now - beat > rules.silence then
+    return refusal('silent', rules.retry, '')
+  end
+  if plan.paused_until > now then
+    local left, pause = longest_pause(plan, now)
+    return refusal('pause', left, pause[4], pause[2], pause[3])
+  end
+  local longest, because, scope, first, second, third = 0, nil, nil, nil, nil, nil
+  if lease > now and sub(state, HOLDER_FROM) ~= id then
+    longest, because, scope = min(lease - now, rules.retry), 'learning', ''
+  end
+  local keys, breakers = plan.keys, #plan.breakers
+  for nth = 1, breakers do
+    local breaker, override = SOUND, plan.overrides[nth]
+    if found[1 + nth] then
+      breaker = room[nth]
+      look_at_breaker(breaker, keys[1 + nth], found[1 + nth])
+    end
+    stood[nth] = breaker
+    if breaker.til > 0 or override then
+      local wait, why = stands(breaker, plan.place, id, override, rules, now)
+      if wait > longest then
+        longest, because, scope = wait, why, plan.breakers[nth]
+        first, second = breaker.evidence, breaker.at
+        if why == 'held' then
+          first, second = override[3], 0
+        end
+      end
+      if wait > 0 and why ~= 'held' then
+        stand_in_line(breaker, plan.place, rules, now)
+      end
+    end
+  end
+  local rank, cost, limits = plan.rank, plan.cost, plan.limits
+  for nth = 1, #limits do
+    local limit, at = limits[nth], 1 + breakers + nth
+    local text, swift = found[at], false
+    if text and (not limit.breaker or stood[limit.breaker].closed_at == 0) then
+      swift, buckets[nth], marks[nth] = charged_at_once(limit, text, rank, cost, rules, now)
+    end
+    ready[nth] = swift
+    if not swift then
+      local window = looked[nth]
+      local wait, why = judge_closely(window, keys[at], limit, text, plan, rules, now)
+      if wait ~= 0 and (wait or NEVER) > longest then
+        longest, because, scope = wait or NEVER, why, plan.scopes[plan.places[nth]]
+        first, second, third = window.sum, window.others, window.usable
+      end
+    end
+  end
+  if longest > 0 then
+    return refusal(because, longest, scope, first, second, third)
+  end
+end
+
+local function note_spender(plan, bucket, cost) -- who used how much, in twelve parts of the window
+  local limit = plan.limits[1]
+  local part = floor(bucket * limit.width * SPENT_PARTS / limit.length)
+  if plan.spent_part ~= part then
+    plan.spent_part, plan.spent_key = part, spent_key(plan.prefix, bucket * limit.width, limit.length)
+  end
+  if call('HINCRBY', plan.spent_key, plan.spender, cost) == cost then
+    call('PEXPIRE', plan.spent_key, int(floor(2 * limit.length / 1000)))
+  end
+end
+
+local function charge_closely(window, nth, plan, rules, now)
+  if window.would_refuse then
+    window.trial = window.trial + plan.cost
+  end
+  charge(window, plan.rank, plan.cost, rules, now)
+  buckets[nth], marks[nth] = window.bucket, window.charged
+end
+
+local function grant(rules, plan, found, id, wire, now)
+  local ticket, limits, keys, breakers, probes = plan.ticket, plan.limits, plan.keys, #plan.breakers, 0
+  for nth = 1, #limits do
+    if ready[nth] then
+      call('SETRANGE', keys[1 + breakers + nth], '0', ready[nth])
+    else
+      charge_closely(looked[nth], nth, plan, rules, now)
+    end
+    ticket[3 + plan.places[nth]] = buckets[nth]
+    if limits[nth].breaker then
+      ticket[1 + limits[nth].breaker] = marks[nth]
+    end
+  end
+  local epochs = 3 + #plan.scopes
+  for nth = 1, breakers do
+    local breaker = stood[nth]
+    ticket[epochs + nth] = breaker.epoch
+    if breaker.due then
+      take_lease(breaker, id, rules, now)
+      probes = probes + 2 ^ (nth - 1)
+    end
+  end
+  ticket[1] = probes
+  local _, learning = unpack_from(STATE, found[1], STATE_FROM)
+  if learning >= 0 then
+    local beat = sub(found[1], 1, STATE_FROM + 7)
+    call('SET', plan.state, beat .. pack('>d', now + rules.lease) .. id)
+  end
+  note_spender(plan, buckets[1], plan.cost)
+  if now % 64 == 0 then -- lost calls leave the wire now and then
+    call('ZREMRANGEBYSCORE', plan.wire, '-inf', floor((now - 2 * rules.lease) / 1000))
+  end
+  call('ZADD', plan.wire, floor(now / 1000), wire)
+  return pack(plan.ticket_format, spread(ticket, 1, epochs + breakers))
 end
 
 register('admit', function(keys, args)
-  local ask = {
-    keys = keys, args = args, rules = decoded(args[1]), now = time_now(args[2]), id = args[5], waba = args[6],
-    cost = tonumber(args[7]), scopes = tonumber(args[9]), pauses = args[6] == '' and 5 or 6, wait = 0,
-  }
-  ask.told = read_told(ask)
-  if not ask.told[1] then
-    return {0, 'untold', ask.rules.retry, '0'}
+  local rules, now = rules_of[args[1]], time_now(args[3])
+  if not rules then
+    return without_rules(args[1])
   end
-  if ask.now - num(ask.told[5]) > ask.rules.silence then
-    return {0, 'silent', ask.rules.retry, '0'}
+  local plan, found = plan_for(rules, keys[1], args[2], 0)
+  local refused = refusal_of(rules, plan, found, args[4], now)
+  if refused then
+    return refused
   end
-  local left, pause = longest_pause(ask)
-  if pause then
-    return {0, 'pause', left == NEVER and '-1' or left, '0', pause[4], pause[2], pause[3]}
+  return grant(rules, plan, found, args[4], args[5], now)
+end)
+
+-- What `admit` would answer to each of many calls by itself, without taking anything.
+-- keys: told
+-- args: digest of the rules, the time or '', the shape of each call
+-- Answers 1 for each that would be granted, or its refusal.
+register('forecast', function(keys, args)
+  local rules, now = rules_of[args[1]], time_now(args[2])
+  if not rules then
+    return without_rules(args[1])
   end
-  look_at_learning(ask)
-  local breakers = look_at_breakers(ask)
-  local windows = look_at_windows(ask, breakers)
-  if ask.wait > 0 then
-    return answer_refusal(ask)
+  local answers = {}
+  for nth = 3, #args do
+    local plan, found = plan_for(rules, keys[1], args[nth], 0)
+    answers[nth - 2] = refusal_of(rules, plan, found, '-', now) or 1
   end
-  if args[3] == 'forecast' then
-    return {1}
-  end
-  return grant(ask, windows, breakers)
+  return answers
 end)

@@ -1,174 +1,215 @@
 -- What a call has taught: takes it off the wire, corrects the windows by Meta's headers, moves the breakers.
--- keys: told, wire, tripped (WABAs and numbers whose breaker is open), inactive, a window for each scope, then the
---       breakers (app, WABA, number, capability)
--- args: the rules (JSON), the time or '', the call as it stands on the wire (JSON), what else the permit and the
---       report say (JSON), the call's id, WABA or '', cost, who spends, how many windows there are, then their scopes
--- Answers {now, then for each breaker that changed: which, 'open' or 'closed', microseconds, evidence}
+-- keys: told
+-- args: digest of the rules, the call's shape (JSON), the time or '', its id, how it stands on the wire, its ticket, the
+--       outcome, the app's percent and the WABA's or -1, time to regain access in microseconds or 0, 1 if it was
+--       slow, a random number below 1, evidence
+-- Answers {now, then for each breaker that changed: its scope, 'open' or 'closed', microseconds, evidence}
 
-local SETTLE_SCOPE, SETTLE_WINDOW = 10, 5
+local PROBES, SEQ, BUCKETS = 1, 2, 3
 
-local function changed(told, index, state, wait, evidence)
-  local n = #told.changes
-  told.changes[n + 1], told.changes[n + 2] = index, state
-  told.changes[n + 3], told.changes[n + 4] = wait, evidence
+-- A call that is settled, with all that belongs to it.
+local function settled_call(rules, plan, found, args, now)
+  return {
+    rules = rules, plan = plan, found = found, now = now, id = args[4], ticket = {unpack_from(plan.ticket_format, args[6])},
+    outcome = args[7], percents = {tonumber(args[8]), tonumber(args[9])}, regain = tonumber(args[10]), slow = args[11] == '1',
+    random = args[12], evidence = args[13], windows = {}, changes = {now},
+  }
 end
 
-local function note_tripped(told, index, open) -- so that a reader finds the few open ones among many
-  local scope, key = told.call.scopes[index], told.keys[3]
-  if kind_of(scope) == 'app' then
+local function epoch_of(told, nth)
+  return told.ticket[BUCKETS + #told.plan.scopes + nth]
+end
+
+-- Which of the call's breakers a limit error names; 0 for none. A limit of a WABA or a number that the call did not
+-- name can only be laid at the capability's door.
+local function limited_breaker(outcome, plan)
+  local last = #plan.breakers
+  if outcome == 'app_limit' then
+    return 1
+  elseif outcome == 'waba_limit' then
+    return plan.has_waba and 2 or last
+  elseif outcome == 'number_limit' then
+    return plan.has_number and last - 1 or last
+  end
+  return outcome == 'capability_limit' and last or 0
+end
+
+local function settled_window(told, nth) -- of the plan's windows
+  local window = told.windows[nth]
+  if not window then
+    local at = 1 + #told.plan.breakers + nth
+    window = looked[nth]
+    look(window, told.plan.keys[at], told.plan.limits[nth], told.found[at], told.rules, told.now)
+    told.windows[nth] = window
+  end
+  return window
+end
+
+local function changed(told, nth, state, wait, evidence)
+  local changes = told.changes
+  local n = #changes
+  changes[n + 1], changes[n + 2], changes[n + 3], changes[n + 4] = told.plan.breakers[nth], state, wait, evidence
+end
+
+local function note_tripped(told, nth, open) -- so that a reader finds the few open ones among many
+  local scope, key = told.plan.breakers[nth], told.plan.prefix .. 'tripped'
+  if match(scope, '^app:') then
     return
   end
   if open then
-    redis.call('ZREMRANGEBYSCORE', key, '-inf', math.floor(told.now / 1000 - 4 * 86400000))
-    redis.call('ZADD', key, math.floor(told.now / 1000), scope)
+    call('ZREMRANGEBYSCORE', key, '-inf', floor(told.now / 1000 - 4 * 86400000))
+    call('ZADD', key, floor(told.now / 1000), scope)
   else
-    redis.call('ZREM', key, scope)
+    call('ZREM', key, scope)
   end
 end
 
-local function open_breaker(told, index, breaker, evidence)
-  trip(breaker, told.call.regain, evidence, told.rules, told.call.random, told.now)
-  note_tripped(told, index, true)
-  changed(told, index, 'open', breaker.til - told.now, evidence)
+local function failures_key(told)
+  return told.plan.keys[told.plan.asked + 1]
 end
 
-local function close_breaker(told, index, breaker)
-  close(breaker, told.rules, told.now)
-  note_tripped(told, index, false)
-  changed(told, index, 'closed', 0, 'a probe succeeded')
+local function open_breaker(told, nth, breaker, evidence)
+  trip(breaker, told.regain, evidence, told.rules, told.random, told.now)
+  if nth == #told.plan.breakers then
+    call('DEL', failures_key(told))
+  end
+  note_tripped(told, nth, true)
+  changed(told, nth, 'open', breaker.til - told.now, evidence)
 end
 
-local function end_probe(told, index, breaker, limited_here)
-  local outcome = told.call.outcome
-  if outcome == 'ok' then
-    close_breaker(told, index, breaker)
-  elseif limited_here or outcome == 'failed' then
-    open_breaker(told, index, breaker, told.call.evidence)
+local function end_probe(told, nth, breaker, limited_here)
+  if told.outcome == 'ok' then
+    close(breaker, told.rules, told.now)
+    note_tripped(told, nth, false)
+    changed(told, nth, 'closed', 0, 'a probe succeeded')
+  elseif limited_here or told.outcome == 'failed' then
+    open_breaker(told, nth, breaker, told.evidence)
   else -- not made, or a limit of another scope: nothing learnt about this one
-    give_lease_back(breaker)
+    give_lease_back(breaker, told.rules, told.now)
   end
 end
 
-local function count_outcome(told, index, breaker)
-  local call, rules = told.call, told.rules
-  if breaker.til > 0 or (call.outcome ~= 'ok' and call.outcome ~= 'failed') then
+local function count_outcome(told, nth, breaker)
+  local rules = told.rules
+  local has_failed = told.outcome == 'failed' or told.slow
+  if breaker.til > 0 or not (has_failed or told.outcome == 'ok') then
     return
   end
-  local has_failed = call.outcome == 'failed' or call.slow
-  local calls, failed = count_call(breaker, has_failed, rules, told.now)
+  local calls, failed = count_call(failures_key(told), told.found[told.plan.asked + 1], has_failed, rules, told.now)
   if has_failed and calls >= rules.failure_calls and failed >= calls * rules.failure_share then
-    open_breaker(told, index, breaker, int(failed) .. ' of ' .. int(calls) .. ' calls failed, the last: ' .. call.evidence)
+    open_breaker(told, nth, breaker, int(failed) .. ' of ' .. int(calls) .. ' calls failed, the last: ' .. told.evidence)
   end
-end
-
-local function settled_window(told, nth)
-  local scope = told.args[SETTLE_SCOPE + nth - 1]
-  local default
-  if kind_of(scope) == 'waba' and redis.call('SISMEMBER', told.keys[4], told.waba) == 1 then
-    default = told.rules.windows.inactive
-  end
-  local limit = redis.call('HGET', told.keys[1], 'limit:' .. scope)
-  return look(told.keys[SETTLE_WINDOW + nth - 1], scope, limit, told.rules, told.now, default)
 end
 
 local function doubt_limit(told, index) -- a trip by a limit of ours that the header had not foretold
-  local percent = told.call.percents[index]
-  if percent and percent < 98 and told.call.scopes[index] == told.args[SETTLE_SCOPE + index - 1] then
-    doubt(settled_window(told, index), told.rules, told.now)
+  for nth, limit in ipairs(told.plan.limits) do
+    if limit.breaker == index and told.percents[index] < 98 then
+      doubt(settled_window(told, nth), told.now)
+    end
   end
 end
 
-local function move_breaker(told, index, breaker)
-  local call = told.call
-  local is_current = call.epochs[index] == breaker.epoch or breaker.epoch == 0
-  local limited_here = call.limited == index
+local function move_breaker(told, nth, breaker, limited_here)
+  local is_current = epoch_of(told, nth) == breaker.epoch or breaker.epoch == 0
   if is_current and breaker.til > 0 and breaker.tok == told.id then
-    end_probe(told, index, breaker, limited_here)
+    end_probe(told, nth, breaker, limited_here)
   elseif limited_here and is_current and breaker.til == 0 then
-    doubt_limit(told, index)
-    open_breaker(told, index, breaker, call.evidence)
+    doubt_limit(told, nth)
+    open_breaker(told, nth, breaker, told.evidence)
   elseif limited_here then -- it was on the wire when the breaker tripped
-    extend(breaker, call.regain, told.rules, told.now)
-  elseif is_current and index == #call.epochs then -- failures are counted for the capability
-    count_outcome(told, index, breaker)
+    extend(breaker, told.regain, told.rules, told.now)
+  elseif is_current and nth == #told.plan.breakers then -- failures are counted for the capability
+    count_outcome(told, nth, breaker)
   end
 end
 
-local function must_move(call, index)
-  return call.probes[index] == 1 or call.limited == index or index == #call.epochs
-end
-
-local function seed_window(told) -- the call that was let through to learn has answered
-  local call, rules = told.call, told.rules
-  local window, percent = settled_window(told, 1), call.percents[1]
-  local used = window.limit * rules.learning_share
-  if call.limited == 1 then
-    used = window.limit
-  elseif percent >= 0 then
-    used = used_by(window, percent)
+local function move_breakers(told)
+  local limited, last = limited_breaker(told.outcome, told.plan), #told.plan.breakers
+  local probes = told.ticket[PROBES]
+  for nth = 1, last do
+    local is_probe = floor(probes / 2 ^ (nth - 1)) % 2 == 1
+    if is_probe or limited == nth or nth == last then
+      move_breaker(told, nth, breaker_at(told.plan.keys[1 + nth], told.found[1 + nth]), limited == nth)
+    end
   end
-  set_others(window, others_of(window, used, call.marks[1], told.now), call.seq, rules, told.now)
-  redis.call('HDEL', told.keys[1], 'learning', 'lease', 'holder')
 end
 
-local function end_learning(told)
-  local call = told.call
-  if call.outcome == 'unused' then
-    redis.call('HDEL', told.keys[1], 'lease', 'holder')
-  elseif call.outcome == 'failed' and call.percents[1] < 0 then
-    redis.call('HSET', told.keys[1], 'lease', (told.now + told.rules.retry), 'holder', '')
+local function learn_from(told, beat) -- the call that was let through to learn how much is spent has come back
+  local state, window, used = told.plan.state, settled_window(told, 1), nil
+  if told.outcome == 'unused' then
+    call('SET', state, beat .. pack('>d', 0))
+    return
+  elseif told.outcome == 'failed' and told.percents[1] < 0 then
+    call('SET', state, beat .. pack('>d', told.now + told.rules.retry))
+    return
+  elseif told.outcome == 'app_limit' then
+    used = window.calls
+  elseif told.percents[1] >= 0 then
+    used = used_by(window, told.percents[1])
   else
-    seed_window(told)
+    used = window.calls * told.rules.learning_share
   end
+  set_others(window, others_of(window, used, told.ticket[SEQ], told.now), told.ticket[SEQ], told.now)
+  call('SET', state, beat .. pack('>d', -1))
 end
 
 local function is_learning(told)
-  local known = redis.call('HMGET', told.keys[1], 'learning', 'holder')
-  return known[1] and known[2] == told.id
+  local state = told.found[1]
+  if not state then
+    return false
+  end
+  local _, lease = unpack_from(STATE, state, STATE_FROM)
+  return lease >= 0 and sub(state, HOLDER_FROM) == told.id
+end
+
+local function give_spent_back(told, window, bucket)
+  local key = spent_key(told.plan.prefix, bucket * window.limit.width, window.limit.length)
+  if call('HINCRBY', key, told.plan.spender, -told.plan.cost) <= 0 then
+    call('HDEL', key, told.plan.spender)
+  end
 end
 
 local function give_back(told, only_plain) -- what was not made, or was turned away before it came to a small limit
-  for nth, bucket in ipairs(told.call.buckets) do
-    local window = bucket >= 0 and settled_window(told, nth)
-    if window and (window.plain or not only_plain) then
-      refund(window, bucket, told.cost, told.rules.paced and not window.plain, told.now)
-    end
-    if window and nth == 1 and not only_plain then
-      local key = spent_key(told.keys[1], bucket * window.width, window.length)
-      local who = told.args[8]
-      if redis.call('HINCRBY', key, who, -told.cost) <= 0 then
-        redis.call('HDEL', key, who)
+  local plan, paced = told.plan, told.rules.pacing and told.plan.rank > 0
+  for nth, limit in ipairs(plan.limits) do
+    local bucket = told.ticket[BUCKETS + plan.places[nth]]
+    if bucket >= 0 and (limit.plain or not only_plain) then
+      local window = settled_window(told, nth)
+      refund(window, bucket, plan.cost, paced and not limit.plain)
+      if nth == 1 then
+        give_spent_back(told, window, bucket)
       end
     end
   end
 end
 
+local function hear_headers(told)
+  for nth, limit in ipairs(told.plan.limits) do
+    local percent = limit.breaker and told.percents[limit.breaker]
+    if percent and percent >= 0 then
+      hear(settled_window(told, nth), percent, told.ticket[SEQ], told.ticket[1 + limit.breaker], told.now)
+    end
+  end
+end
+
 register('settle', function(keys, args)
-  local told = {
-    keys = keys, args = args, rules = decoded(args[1]), now = time_now(args[2]), call = cjson.decode(args[4]),
-    id = args[5], waba = args[6], cost = tonumber(args[7]),
-  }
-  told.changes = {told.now}
-  local call = told.call
-  local was_on_wire = redis.call('ZREM', keys[2], args[3]) == 1
-  if was_on_wire and call.outcome == 'unused' then
-    give_back(told, false)
-  elseif was_on_wire and (call.outcome == 'app_limit' or call.outcome == 'waba_limit') then
-    give_back(told, true)
+  local rules, now = rules_of[args[1]], time_now(args[3])
+  if not rules then
+    return without_rules(args[1])
+  end
+  local plan, found = plan_for(rules, keys[1], args[2], 1)
+  local told = settled_call(rules, plan, found, args, now)
+  if call('ZREM', plan.wire, args[5]) == 1 then
+    if told.outcome == 'unused' then
+      give_back(told, false)
+    elseif told.outcome == 'app_limit' or told.outcome == 'waba_limit' then
+      give_back(told, true)
+    end
   end
   if is_learning(told) then
-    end_learning(told)
+    learn_from(told, sub(found[1], 1, STATE_FROM + 7))
   end
-  for nth, percent in ipairs(call.percents) do
-    if percent >= 0 then
-      hear(settled_window(told, nth), percent, call.seq, call.marks[nth], told.rules, told.now)
-    end
-  end
-  local last_window = SETTLE_WINDOW + tonumber(args[9]) - 1
-  for index = 1, #call.epochs do
-    if must_move(call, index) then
-      move_breaker(told, index, breaker_at(keys[last_window + index]))
-    end
-  end
+  hear_headers(told)
+  move_breakers(told)
   return told.changes
 end)
