@@ -53,7 +53,7 @@ def next_due(facts: Facts, settings: PlannerSettings) -> Due:
     if facts.stopped is not None:
         return Due(None, every, f"not kept fresh: {facts.stopped}")
     if facts.failures and facts.failed_at:
-        return _after_failures(facts, every, settings)
+        return _after_failures(facts, settings)
     if facts.success_at is None:
         return Due(facts.added_at, every, "never synced yet")
     at = facts.success_at + _jittered(every, facts, facts.success_at, settings)
@@ -70,7 +70,10 @@ def _interval(facts: Facts, settings: PlannerSettings) -> tuple[timedelta, str]:
     wish = f"every {spoken(facts.every)}, as {facts.wished_by} asks"
     last = facts.success_at or facts.added_at
     if facts.pending_since and last - facts.pending_since < timedelta(seconds=settings.pending_seconds):
-        share, why = settings.pending_share, f"more often: a template is pending since {_clock(facts.pending_since)}"
+        share, why = (
+            settings.pending_share,
+            f"more often: a template is pending since {_clock(facts.pending_since)}",
+        )
     elif facts.credit < 0:
         share, why = settings.missed_share, "more often: the last syncs found what no webhook had told"
     elif facts.credit >= MOST_CREDIT:
@@ -81,7 +84,7 @@ def _interval(facts: Facts, settings: PlannerSettings) -> tuple[timedelta, str]:
     return every, f"every {spoken(every)} ({wish}; {why})"
 
 
-def _after_failures(facts: Facts, every: timedelta, settings: PlannerSettings) -> Due:
+def _after_failures(facts: Facts, settings: PlannerSettings) -> Due:
     assert facts.failed_at is not None  # noqa: S101 (asked before)
     longest = max(facts.every, timedelta(seconds=settings.failing_seconds))
     rest = min(longest, facts.every * 2 ** min(facts.failures - 1, 20))
@@ -151,8 +154,12 @@ class Outlook:
         if self.rate < 0.999 * self.share * self.limit / self.window.total_seconds():
             left = self.rate * self.window.total_seconds()
             budget += f", of which the others leave {left:,.0f}"
-        takes = f"one round takes {spoken(self.round)}" if self.round is not None else "nothing is left for a round"
-        return f"{survey.wabas:,} WABAs x {pages:.1f} pages at {budget}: {takes}; you asked for {spoken(self.asked)}"
+        takes = (
+            f"one round takes {spoken(self.round)}" if self.round is not None else "nothing is left for a round"
+        )
+        return (
+            f"{survey.wabas:,} WABAs x {pages:.1f} pages at {budget}: {takes}; you asked for {spoken(self.asked)}"
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return the public form."""

@@ -213,8 +213,8 @@ class PlannerSettings(_Table):
     """Longest rest between syncs that fail; it doubles from the wish on."""
     confirm_seconds: Annotated[float, Field(ge=0)] = 60
     """How soon a list is synced of which a webhook told something that only a sync can make sure of."""
-    clock_margin_seconds: Annotated[float, Field(ge=0)] = 5
-    """How far Meta's clock and ours may be apart when a webhook and a page are put in order."""
+    clock_margin_seconds: Annotated[float, Field(ge=1)] = 5
+    """How far apart Meta's clock, which tells whole seconds, and ours may be: webhooks and pages are put in order."""
     survey_seconds: PositiveFloat = 300
     """How often the fleet is counted, for the forecast."""
 

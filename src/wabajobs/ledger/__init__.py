@@ -4,13 +4,15 @@ from wabajobs.ledger.accepting import Accepted, NewOperation
 from wabajobs.ledger.conditions import Need
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.decisions import DISPATCHER, DecisionRecords, Leaderships
+from wabajobs.ledger.fleet import Fleet, Kept, Planned, Stale, Wish, Wishes
 from wabajobs.ledger.history import Story
+from wabajobs.ledger.news import News
 from wabajobs.ledger.operations import Operations
-from wabajobs.ledger.templates import Change, TemplateList, TemplateMirror
+from wabajobs.ledger.templates import Applied, Change, Did, TemplateList, TemplateMirror
 
 
 class Ledger:
-    """Everything that is kept: operations, people's decisions, leaderships and the mirror of templates."""
+    """Everything that is kept: operations, people's decisions, leaderships, the fleet and its templates."""
 
     def __init__(self, database: Database) -> None:
         """Gather the records kept in `database`."""
@@ -19,17 +21,27 @@ class Ledger:
         self.decisions = DecisionRecords(database)
         self.leaderships = Leaderships(database)
         self.templates = TemplateMirror(database)
+        self.fleet = Fleet(database, self.operations)
 
 
 __all__ = [
     "DISPATCHER",
     "Accepted",
+    "Applied",
     "Change",
     "Database",
+    "Did",
+    "Fleet",
+    "Kept",
     "Ledger",
     "Need",
     "NewOperation",
+    "News",
+    "Planned",
+    "Stale",
     "Story",
     "TemplateList",
     "TemplateMirror",
+    "Wish",
+    "Wishes",
 ]
