@@ -214,7 +214,7 @@ class PlannerSettings(_Table):
     confirm_seconds: Annotated[float, Field(ge=0)] = 60
     """How soon a list is synced of which a webhook told something that only a sync can make sure of."""
     clock_margin_seconds: Annotated[float, Field(ge=1)] = 5
-    """How far apart Meta's clock, which tells whole seconds, and ours may be: webhooks and pages are put in order."""
+    """How far apart Meta's clock, which tells whole seconds, and ours may be when news and pages are ordered."""
     survey_seconds: PositiveFloat = 300
     """How often the fleet is counted, for the forecast."""
 

@@ -62,7 +62,7 @@ def _tell(outlook: Outlook, obstacle: str | None) -> None:
             " or be content with less: wabajobs fleet set --every"
         )
     click.echo(
-        f"  {survey.pending:,} lists with a pending template, {survey.trusted:,} with webhooks that are borne out,"
+        f"  {survey.pending:,} lists with a pending template, {survey.trusted:,} whose webhooks are borne out,"
         f" {survey.missed:,} where they missed a change, {survey.failing:,} whose syncs fail"
     )
     if obstacle:
