@@ -117,6 +117,7 @@ class Planner:
         waiting, held = self._under_way(now)
         planned, obstacles = 0, {}
         for app in self._settings.apps:
+            self._pace.setdefault(app, _Pace(now))
             if not self._ledger.fleet.stalest(app, at_most=1, now=now):
                 continue
             bound = self._settings.planner.waiting
@@ -149,7 +150,7 @@ class Planner:
         return waiting, held
 
     def _plan_app(self, app: str, room: int, now: datetime) -> tuple[int, str | None]:
-        pace = self._pace.setdefault(app, _Pace(now))
+        pace = self._pace[app]
         if obstacle := self.obstacle(app):
             pace.forget(now)  # what could not be used is not saved: no burst when the obstacle is gone
             return 0, obstacle

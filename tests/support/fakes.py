@@ -8,8 +8,9 @@ from datetime import timedelta
 from itertools import count
 from typing import Any
 
+from wabajobs.capability import ServiceClass
 from wabajobs.errors import GraphError, HeavyPage, NotReady
-from wabajobs.gate import Because, Call, Change, Outcome, Permit, Report, Wait
+from wabajobs.gate import AppReading, Because, Call, Change, Outcome, Permit, Report, Wait, WindowReading
 from wabajobs.graph import Exchange, GraphRequest, Usage
 from wabajobs.operation import Operation
 from wabajobs.signals import Worker
@@ -32,6 +33,10 @@ class FakeGate:
     """What `settle` raises next."""
     shut: Callable[[Call], Wait | None] = lambda call: None
     """What a forecast says."""
+    limit: int = 3600
+    """Calls that the app may make in an hour."""
+    others: int = 0
+    """How many of them somebody else makes."""
     start_within: float = 60.0
     changes: tuple[Change, ...] = ()
     asked: list[Call] = field(default_factory=list)
@@ -62,6 +67,17 @@ class FakeGate:
 
     def forecast(self, calls: Sequence[Call]) -> list[Wait | None]:
         return [self.shut(call) for call in calls]
+
+    def read(self, app: str) -> AppReading:
+        window = WindowReading(
+            scope=f"app:{app}",
+            limit=self.limit,
+            used=0,
+            others=self.others,
+            window=timedelta(hours=1),
+            usable=dict.fromkeys(ServiceClass, self.limit),
+        )
+        return AppReading(app=app, told=True, learning=False, in_flight=0, windows=(window,))
 
     @property
     def outcomes(self) -> list[Outcome]:
