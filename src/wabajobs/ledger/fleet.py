@@ -285,16 +285,19 @@ class Fleet:
 
     def settle(self, ended: Sequence[Planned], *, now: datetime, settings: PlannerSettings) -> None:
         """Take planned syncs off the list; one that did not succeed is due again after a rest."""
-        by_waba = {one.waba: one for one in ended}
+        failed = {one.operation_id: one for one in ended if one.state not in (None, State.SUCCEEDED)}
         with self._database.write() as connection:
-            rows = _rows(connection, sorted(by_waba))
-            settled = [row for row in rows.values() if row["operation_id"] == by_waba[row["waba"]].operation_id]
-            for row in settled:
-                one = by_waba[row["waba"]]
-                row["operation_id"] = None
-                if one.state not in (None, State.SUCCEEDED):
-                    row |= {"failures": row["failures"] + 1, "failed_at": one.ended_at or now}
-            _write(connection, settled, wishes_of(connection, settings))
+            rows = _rows(connection, sorted(one.waba for one in failed.values()))
+            missed = [row for row in rows.values() if row["operation_id"] in failed]
+            for row in missed:
+                ended_at = failed[row["operation_id"]].ended_at
+                row |= {"failures": row["failures"] + 1, "failed_at": ended_at or now}
+            _write(connection, missed, wishes_of(connection, settings))
+            connection.execute(
+                update(FleetRow)
+                .where(FleetRow.operation_id.in_([one.operation_id for one in ended]))
+                .values(operation_id=None)
+            )
 
     def postpone(self, wabas: Collection[str], *, until: datetime, why: str) -> None:
         """Let WABAs be due later, because of something that holds them alone."""
