@@ -119,7 +119,7 @@ def main() -> None:
     watched = options.idle_seconds or (4.0 if options.quick else 15.0)
     sizes = QUICK_SIZES if options.quick else SIZES
     conditions = [
-        f"{options.rounds} rounds of {turns} turns, sizes interleaved in changing order; a turn a second",
+        f"{options.rounds} rounds of {turns} turns, the sizes in turns, in changing order; a turn a second",
         f"the app's limit is {LIMIT:,} calls an hour, {SHARE:.0%} of it is planned: 33 syncs a turn",
         "a tenth of the fleet is due, in random order, of 500 partners; what was synced is due again at once",
         "idle: nothing is due; count: the survey that the dispatcher makes in a thread every 5 minutes",
@@ -132,8 +132,8 @@ def main() -> None:
         sides = [_side(stage, size, report) for size in sizes]
         results: dict[str, dict[str, list[float]]] = {side.name: {} for side in sides}
         for number in range(options.rounds):
-            for side in support.in_turn(sides, number):
-                for what, values in measure(side, turns, number).items():
+            for side, measured in zip(sides, measure(sides, turns, number), strict=True):
+                for what, values in measured.items():
                     results[side.name].setdefault(what, []).append(statistics.median(values))
                     report.keep(what=what, round=number, wabas=side.wabas, ms=values)
         _tell(report, sides, results)
@@ -141,17 +141,19 @@ def main() -> None:
         report.end()
 
 
-def measure(side: Side, turns: int, number: int) -> dict[str, list[float]]:
-    """Run one side for a round; return times in ms."""
-    side.turn()
-    planned = [side.turn() for _ in range(turns)]
-    assert all(count > 0 for _, count in planned), planned
-    return {
-        "turn": [took for took, _ in planned],
-        "idle": [side.idle() for _ in range(turns)],
-        "webhook": [side.hear(number * turns + each) for each in range(turns)],
-        "count": [side.count()],
-    }
+def measure(sides: list[Side], turns: int, number: int) -> list[dict[str, list[float]]]:
+    """Run a round, the sides in turns, so that what else the machine does hits them alike; return times in ms."""
+    times: dict[str, dict[str, list[float]]] = {side.name: {} for side in sides}
+    for each in range(turns):
+        for side in support.in_turn(sides, each):
+            took, planned = side.turn()
+            assert planned > 0
+            measured = {"turn": took, "idle": side.idle(), "webhook": side.hear(number * turns + each)}
+            if each == 0:
+                measured["count"] = side.count()
+            for what, value in measured.items():
+                times[side.name].setdefault(what, []).append(value)
+    return [times[side.name] for side in sides]
 
 
 def waba_of(number: int) -> str:
