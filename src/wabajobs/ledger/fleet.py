@@ -287,7 +287,8 @@ class Fleet:
         """Take planned syncs off the list; one that did not succeed is due again after a rest."""
         failed = {one.operation_id: one for one in ended if one.state not in (None, State.SUCCEEDED)}
         with self._database.write() as connection:
-            rows = _rows(connection, sorted(one.waba for one in failed.values()))
+            # Everybody locks rows of the fleet in the same order, also those that are only taken off the list.
+            rows = _rows(connection, sorted(one.waba for one in ended))
             missed = [row for row in rows.values() if row["operation_id"] in failed]
             for row in missed:
                 ended_at = failed[row["operation_id"]].ended_at
