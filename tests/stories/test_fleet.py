@@ -1,6 +1,6 @@
 """The fleet, in real processes: webhooks keep the mirror true without a call; the planner is the backstop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from tests.clients.hook import Hook, receiving
@@ -116,6 +116,11 @@ def _open(fleet: Fleet) -> set[str]:
     return {str(one.waba) for one in found if not one.state.finished}
 
 
+def _synced(fleet: Fleet, wabas: Iterable[str]) -> list[str]:
+    kept = (fleet.house.ledger.fleet.get(waba, settings=fleet.settings.planner) for waba in wabas)
+    return [one.facts.waba for one in kept if one is not None and one.facts.success_at is not None]
+
+
 def _leased(fleet: Fleet) -> int:
     return fleet.house.ledger.operations.out(["template_sync"])["template_sync"]
 
@@ -133,11 +138,12 @@ def _called_since(fleet: Fleet, calls: int) -> set[str]:
 
 def test_an_operator_is_told_what_the_budget_is_good_for(on_sqlite: FleetOn) -> None:
     fleet = on_sqlite(knobs={"wabas": 5, "templates": 3, "app_limit": 100}, **EAGER)
-    waba, *_ = wabas = fleet.simulator.world.waba_ids
+    wabas = fleet.simulator.world.waba_ids
     fleet.start("dispatcher", "worker")
     fleet.ready()
 
     added = fleet.command("fleet", "add", *wabas, "--partner", "acme", "--every", "30s", "--reason", "a campaign")
+    waba = until(lambda: next(iter(_synced(fleet, wabas)), ""), what="the first of them is synced")
     sentence = "5 WABAs x 1.0 pages at 60 % of 100 calls per hour: one round takes 5 min; you asked for 30 s"
     until(
         lambda: any(sentence in one for one in answer(fleet.command("status", "--json"))["troubles"]),
