@@ -433,3 +433,23 @@ def test_whatever_a_webhook_holds_nothing_breaks(ledger: Ledger, time: Any) -> N
     running = book.running(a_sync())
     book.stage(running, 0, [a_template("1")])
     ends(book, running)
+
+
+def test_one_webhook_may_tell_of_many_wabas_and_many_may_come_at_once(book: Book) -> None:
+    wabas = ["55551", "55552", "55553"]
+    for waba in wabas:
+        synced(book, a_template("1", status="PENDING"), waba=waba)
+    book.pass_time(60)
+    at = int(book.clock.now().timestamp())
+    change = {"field": "message_template_status_update", "value": {"event": "PAUSED", **of_template("1")}}
+
+    def tell(number: int) -> list[Did]:
+        entries = [{"id": waba, "time": at, "changes": [change]} for waba in wabas[:: 1 if number % 2 else -1]]
+        body = {"object": "whatsapp_business_account", "entry": entries}
+        told = book.ledger.templates.apply(webhooks.read(body), now=book.clock.now(), planner=SETTINGS)
+        assert [one.waba for one in told] == [entry["id"] for entry in entries]
+        return [one.did for one in told]
+
+    answers = [did for answer in at_once(6, tell) for did in answer]
+
+    assert sorted(answers) == [Did.CHANGED] * 3 + [Did.UNCHANGED] * 15

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, select, tuple_
 
 from wabajobs.ledger.database import upsert
 from wabajobs.ledger.tables import TemplateNewsRow
@@ -159,15 +159,6 @@ def remember(
 
 def forget_old(connection: Connection, *, now: datetime, at_most: int) -> int:
     """Delete some of what nobody needs any more; return how many."""
-    table = TemplateNewsRow.__table__
-    key = (table.c.waba, table.c.template_id, table.c.topic)
-    old = connection.execute(select(*key).where(table.c.heard_at < now - KEPT).limit(at_most)).all()
-    for waba, template_id, topic in old:
-        connection.execute(
-            delete(TemplateNewsRow).where(
-                TemplateNewsRow.waba == waba,
-                TemplateNewsRow.template_id == template_id,
-                TemplateNewsRow.topic == topic,
-            )
-        )
-    return len(old)
+    key = (TemplateNewsRow.waba, TemplateNewsRow.template_id, TemplateNewsRow.topic)
+    old = select(*key).where(TemplateNewsRow.heard_at < now - KEPT).limit(at_most)
+    return connection.execute(delete(TemplateNewsRow).where(tuple_(*key).in_(old))).rowcount

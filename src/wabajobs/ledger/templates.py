@@ -206,10 +206,14 @@ class TemplateMirror:
 
         Given twice, late or in the wrong order they do no harm: what is older than what is known changes nothing.
         """
+        # Everybody locks WABAs in the same order; what is told of one stays in the order in which it was told.
+        in_order = sorted(range(len(told)), key=lambda number: told[number].waba)
+        applied: dict[int, Applied] = {}
         with self._database.write() as connection:
-            for waba in sorted({one.waba for one in told}):
-                _lock(connection, waba)
-            return [_apply(connection, one, now=now, planner=planner) for one in told]
+            for number in in_order:
+                _lock(connection, told[number].waba)
+                applied[number] = _apply(connection, told[number], now=now, planner=planner)
+        return [applied[number] for number in range(len(told))]
 
     def forget_news(self, *, now: datetime, at_most: int = 1000) -> int:
         """Forget some of what webhooks told so long ago that it decides nothing any more; return how many."""
