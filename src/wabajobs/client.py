@@ -9,11 +9,11 @@ from typing import Any, Self
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from wabajobs import wiring
+from wabajobs import webhooks, wiring
 from wabajobs.capability import ServiceClass
-from wabajobs.errors import NotReady
+from wabajobs.errors import InvalidRequest, NotReady
 from wabajobs.intake import Request, checked
-from wabajobs.ledger import Accepted
+from wabajobs.ledger import Accepted, Applied
 from wabajobs.operation import Operation, State
 from wabajobs.settings import Settings
 
@@ -121,6 +121,66 @@ class Client:
                 raise NotReady(f"operation {operation_id} is still {operation.state}{why}")
             time.sleep(poll if end is None else max(0.0, min(poll, end - time.monotonic())))
             poll = min(poll * 1.5, _LONGEST_POLL)
+
+    def apply_webhook(self, body: webhooks.Body, *, signature: str | None = None) -> list[Applied]:
+        """Take what Meta's webhook tells into the mirror of templates, without a call; return what was done.
+
+        Give every webhook of the object `whatsapp_business_account`, as often as it comes and in any order:
+        what is old, twice, unknown or none of ours changes nothing. What it cannot tell completely makes the
+        list due for a sync soon.
+
+        With `signature`, the header `X-Hub-Signature-256`, the body (its bytes) must be signed by one of the
+        apps; without, it is taken to be checked. Raises `InvalidRequest` for what is no webhook or not signed
+        by us, `LedgerUnavailable`: then answer Meta with an error, and it comes again.
+        """
+        house = self._house
+        if signature is not None:
+            found = (house.settings.app_secret(app) for app in house.settings.apps)
+            webhooks.verify(body, signature, [secret for secret in found if secret is not None])
+        told = webhooks.read(body)
+        if not told:
+            return []
+        return house.ledger.templates.apply(told, now=house.clock.now(), planner=house.settings.planner)
+
+    def keep_fresh(
+        self,
+        waba: str,
+        *,
+        partner: str,
+        app: str | None = None,
+        every: timedelta | None = None,
+        actor: str = "hub",
+        reason: str = "the Hub asks for it",
+    ) -> None:
+        """Keep a WABA's template list fresh from now on, for this partner, from the budget that is left over.
+
+        `every` is a wished staleness of its own. A WABA comes in by itself with its first sync; this brings it in
+        before, gives it another wish, or takes a `forget` back. Raises `InvalidRequest`, `LedgerUnavailable`.
+        """
+        house = self._house
+        if every is not None and every.total_seconds() <= 0:
+            raise InvalidRequest("`every` must be more than nothing: say how old the list may become")
+        request = Request(kind="template_sync", partner=partner, waba=waba, app=app)
+        new = checked(request, kinds=house.kinds, settings=house.settings)
+        house.ledger.fleet.keep(
+            [waba],
+            app=new.app,
+            partner=partner,
+            every=every,
+            actor=actor,
+            reason=reason,
+            now=house.clock.now(),
+            settings=house.settings.planner,
+        )
+
+    def forget(self, waba: str, *, actor: str = "hub", reason: str = "the Hub asks for it") -> bool:
+        """Plan no more syncs of a WABA; False when none were. It can still be synced on request."""
+        house = self._house
+        return bool(
+            house.ledger.fleet.forget(
+                [waba], actor=actor, reason=reason, now=house.clock.now(), settings=house.settings.planner
+            )
+        )
 
     def _ring_after_commits_of(self, session: Session) -> None:
         # Once for each session: SQLAlchemy never forgets a listener, also not one that listens `once`.

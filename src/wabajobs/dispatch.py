@@ -233,11 +233,13 @@ def run(
     settings: DispatchSettings,
     monotonic: Callable[[], float],
     breathe: Callable[[float], object] = time.sleep,
+    while_leading: Callable[[], None] = lambda: None,
 ) -> None:
     """Run until `stopping`: release when woken, do the upkeep every poll interval, survive every outage.
 
     `wait` sleeps until somebody rings, at most so many seconds. `upkeep` is whatever else has to be looked
-    after (the gate's mirror). An outage of database or Redis is told once and waited out.
+    after (the gate's mirror), `while_leading` what only the leader does (planning). An outage of database or
+    Redis is told once and waited out.
     """
     upkeep_due = 0.0
     leads = False
@@ -251,6 +253,7 @@ def run(
                     leads = dispatcher.lead()
                     if leads:
                         dispatcher.look_after()
+                        while_leading()
                 turn = dispatcher.release_due() if leads else Turn()
                 if turn.released:
                     breathe(_BREATH_SECONDS)

@@ -25,6 +25,7 @@ CATALOGUE: Final = {
     "lease_lost": "an attempt found that its lease had gone to somebody else",
     "consuming_changed": "this worker began or stopped consuming its queue",
     "not_consuming": "messages of this worker's queue lay unfetched; it connects to the broker anew",
+    "freshness_changed": "the budget no longer keeps the fleet as fresh as wished, or does so again",
     "part_failed": "a part of this process failed and is tried again",
 }
 """Every event there is. `tell` refuses any other."""
@@ -34,6 +35,7 @@ _LEVELS: Final = {
     "part_failed": logging.WARNING,
     "not_consuming": logging.WARNING,
     "rows_pruned": logging.DEBUG,
+    "freshness_changed": logging.WARNING,
     "attempt_ended": logging.DEBUG,  # Celery logs the end of each task already
 }
 

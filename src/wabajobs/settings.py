@@ -224,6 +224,39 @@ class TemplateSyncSettings(_Table):
     """A list that was half read longer ago than this is read from the beginning."""
 
 
+class PlannerSettings(_Table):
+    """`[planner]`: how fresh the template lists of the fleet are kept, and what that may cost."""
+
+    enabled: bool = True
+    """Plan syncs of the WABAs that are known, without being asked for each."""
+    every_seconds: PositiveFloat = 3600
+    """Wished staleness of a list, until `fleet set` says otherwise."""
+    share: Share = 0.6
+    """Share of an app's limit that syncs are planned for; the rest stays for what is asked for."""
+    waiting: PositiveInt = 100
+    """Planned syncs of an app that may wait at once."""
+    jitter: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share by which a sync may come early, another for each WABA and each time: no herd."""
+    pending_share: Share = 0.1
+    """A list with a template that waits for Meta is due after this share of the wish."""
+    pending_seconds: PositiveFloat = 86_400
+    """So long after it was sent in a template hurries its list."""
+    missed_share: Share = 0.25
+    """The same share for a list in which a sync has found what no webhook had told."""
+    trusted_times: Annotated[float, Field(ge=1)] = 10
+    """A list whose webhooks are borne out is due after this many times the wish."""
+    least_seconds: PositiveFloat = 60
+    """No haste makes a list due more often than this, unless the wish itself is shorter."""
+    failing_seconds: PositiveFloat = 21_600
+    """Longest rest between syncs that fail; it doubles from the wish on."""
+    confirm_seconds: Annotated[float, Field(ge=0)] = 60
+    """How soon a list is synced of which a webhook told something that only a sync can make sure of."""
+    clock_margin_seconds: Annotated[float, Field(ge=1)] = 5
+    """How far apart Meta's clock, which tells whole seconds, and ours may be when news and pages are ordered."""
+    survey_seconds: PositiveFloat = 300
+    """How often the fleet is counted, for the forecast."""
+
+
 class Settings(_Table):
     """All settings, with the environment's word above the file's."""
 
@@ -242,6 +275,7 @@ class Settings(_Table):
     partners: dict[str, PartnerSettings] = {}
     retention: RetentionSettings = RetentionSettings()
     template_sync: TemplateSyncSettings = TemplateSyncSettings()
+    planner: PlannerSettings = PlannerSettings()
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, *, running: Path | None = RUNNING_FILE) -> Self:

@@ -45,7 +45,9 @@ class Status:
     queues: tuple[QueueStatus, ...]
     pauses: tuple[Pause, ...]
     apps: tuple[AppReading, ...]
-    troubles: tuple[str, ...]
+    fleet: tuple[dict[str, Any], ...] = ()
+    """What the last count of each app's fleet has come to."""
+    troubles: tuple[str, ...] = ()
     """What could not be asked, and what that means; empty on a good day."""
 
     def as_json(self) -> dict[str, Any]:
@@ -55,6 +57,7 @@ class Status:
             "queues": [_queue_json(queue) for queue in self.queues],
             "pauses": [pause_json(pause) for pause in self.pauses],
             "apps": [_app_json(app) for app in self.apps],
+            "fleet": list(self.fleet),
             "troubles": list(self.troubles),
         }
 
@@ -83,7 +86,16 @@ def look(
     for queue in queues:
         if queue.workers == 0 and (queue.waiting or queue.running):
             troubles.append(f"no worker is alive for {queue.queue}: nothing of it is released")
-    return Status(at=now, queues=queues, pauses=decisions.pauses, apps=tuple(apps), troubles=tuple(troubles))
+    fleet = ledger.fleet.outlooks() if settings.planner.enabled else []
+    troubles += [f"app {one['app']}: {one['sentence']}" for one in fleet if not one["reachable"]]
+    return Status(
+        at=now,
+        queues=queues,
+        pauses=decisions.pauses,
+        apps=tuple(apps),
+        fleet=tuple(fleet),
+        troubles=tuple(troubles),
+    )
 
 
 def _slots(presence: Presence, kinds: Catalogue, troubles: list[str]) -> dict[str, tuple[int, int]] | None:

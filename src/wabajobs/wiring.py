@@ -20,6 +20,7 @@ from wabajobs.interventions import Interventions
 from wabajobs.kinds import Catalogue, catalogue
 from wabajobs.leases import Leases
 from wabajobs.ledger import Database, Ledger
+from wabajobs.planner import Planner
 from wabajobs.settings import Settings
 from wabajobs.signals import Bell, Presence
 from wabajobs.signals.bell import DECISIONS, WORK
@@ -98,6 +99,18 @@ class House:
     def interventions(self) -> Interventions:
         """What people do with operations."""
         return Interventions(ledger=self.ledger, bell=self.work_bell, clock=self.clock)
+
+    @cached_property
+    def planner(self) -> Planner:
+        """The planner of the fleet's syncs."""
+        return Planner(
+            ledger=self.ledger,
+            kinds=self.kinds,
+            gate=self.gate,
+            presence=self.presence,
+            clock=self.clock,
+            settings=self.settings,
+        )
 
     def bench(self, queue: str) -> Bench:
         """Return what the attempts of a worker process work with."""

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import pytest
@@ -161,6 +161,7 @@ class Book:
         templates: Sequence[dict[str, Any]],
         *,
         cursor: str | None = None,
+        read_at: datetime | None = None,
     ) -> bool:
         return self.ledger.templates.stage(
             operation,
@@ -169,6 +170,7 @@ class Book:
             checkpoint={"page": page},
             cursor=cursor,
             capability=operation.capability,
+            read_at=read_at or self.clock.now(),
         )
 
 

@@ -8,9 +8,9 @@ from datetime import timedelta
 from itertools import count
 from typing import Any
 
-from wabajobs.capability import Capability
+from wabajobs.capability import Capability, ServiceClass
 from wabajobs.errors import GraphError, HeavyPage, NotReady
-from wabajobs.gate import Because, Call, Change, Outcome, Permit, Report, Wait
+from wabajobs.gate import AppReading, Because, Call, Change, Outcome, Permit, Report, Wait, WindowReading
 from wabajobs.graph import Exchange, GraphRequest, Usage
 from wabajobs.operation import Operation
 from wabajobs.signals import Worker
@@ -35,6 +35,10 @@ class FakeGate:
     """What a forecast says."""
     forecasts: list[list[Call]] = field(default_factory=list)
     """What was asked together."""
+    limit: int = 3600
+    """Calls that the app may make in an hour."""
+    others: int = 0
+    """How many of them somebody else makes."""
     start_within: float = 60.0
     changes: tuple[Change, ...] = ()
     asked: list[Call] = field(default_factory=list)
@@ -69,6 +73,17 @@ class FakeGate:
     def forecast(self, calls: Sequence[Call]) -> list[Wait | None]:
         self.forecasts.append(list(calls))
         return [self.shut(call) for call in calls]
+
+    def read(self, app: str) -> AppReading:
+        window = WindowReading(
+            scope=f"app:{app}",
+            limit=self.limit,
+            used=0,
+            others=self.others,
+            window=timedelta(hours=1),
+            usable=dict.fromkeys(ServiceClass, self.limit),
+        )
+        return AppReading(app=app, told=True, learning=False, in_flight=0, windows=(window,))
 
     @property
     def outcomes(self) -> list[Outcome]:

@@ -169,6 +169,16 @@ def test_who_resigns_lets_the_other_lead_at_once(yard: Yard) -> None:
     assert second.lead()
 
 
+def test_only_who_leads_plans(yard: Yard) -> None:
+    other, planned = yard.another(), []
+    other.lead()
+    loop = Loop(yard, turns=7, while_leading=lambda: planned.append(len(loop.waits)))
+
+    loop.run()
+
+    assert planned == [5, 6], "once a second, from the end of the other's lease on"
+
+
 @dataclass
 class Loop:
     """Runs the dispatcher for so many turns; time passes as it waits."""
@@ -178,6 +188,7 @@ class Loop:
     waits: list[float] = field(default_factory=list)
     before: Callable[[int], None] = lambda turn: None
     upkeep: Callable[[], None] = lambda: None
+    while_leading: Callable[[], None] = lambda: None
     now: float = 1000.0
 
     def run(self) -> None:
@@ -189,6 +200,7 @@ class Loop:
             settings=self.yard.settings,
             monotonic=lambda: self.now,
             breathe=self._wait,
+            while_leading=self.while_leading,
         )
 
     def _stopping(self) -> bool:

@@ -53,6 +53,7 @@ def dispatcher() -> None:
             one,
             wait=open_house.work_bell.wait,
             upkeep=open_house.controls.keep_mirrored,
+            while_leading=open_house.planner.keep_up,
             stopping=stopping.is_set,
             settings=settings.dispatch,
             monotonic=time.monotonic,

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.errors import GraphError
 from wabajobs.operation import Operation, Order
-from wabajobs.settings import Settings
+from wabajobs.settings import PlannerSettings, Settings
 
 
 class Graph(Protocol):
@@ -47,8 +47,9 @@ class Templates(Protocol):
         checkpoint: dict[str, Any],
         cursor: str | None,
         capability: Capability,
+        read_at: datetime,
     ) -> bool:
-        """Keep a page together with the checkpoint behind it; False when its cursor was seen before."""
+        """Keep a page, asked for at `read_at`, with the checkpoint behind it; False when its cursor was seen."""
         ...
 
     def swap(
@@ -58,6 +59,8 @@ class Templates(Protocol):
         checkpoint: Callable[[dict[str, int]], dict[str, Any]],
         page_size: int,
         now: datetime,
+        calls: int,
+        planner: PlannerSettings,
     ) -> dict[str, int]:
         """Put the staged list in the place of the old one, and record the difference."""
         ...

@@ -41,8 +41,9 @@ def read(work: Work) -> dict[str, Any]:
     progress = taken_up or _start(work)
     while not progress.get("complete"):
         try:
+            asked_at = work.now()
             answer = _page(work, progress)
-            progress = _stage(work, progress, answer)
+            progress = _stage(work, progress, answer, asked_at)
         except HeavyPage as error:
             progress = _lighter(progress, error)
             work.keep(progress)
@@ -68,6 +69,8 @@ def swap(work: Work) -> dict[str, Any]:
         checkpoint=lambda counted: work.checkpoint({"swapped": counted}),
         page_size=work.results["page_size"],
         now=work.now(),
+        calls=work.results["calls"],
+        planner=work.settings.planner,
     )
 
 
@@ -110,7 +113,7 @@ def _lighter(progress: dict[str, Any], error: HeavyPage) -> dict[str, Any]:
     return {**progress, "page_size": progress["page_size"] // 2, "calls": progress["calls"] + 1}
 
 
-def _stage(work: Work, progress: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+def _stage(work: Work, progress: dict[str, Any], answer: dict[str, Any], asked_at: datetime) -> dict[str, Any]:
     """Keep a page and return the progress behind it. Raises `SyncError` for a list that never ends."""
     templates = _templates(answer)
     cursor = _next_cursor(answer)
@@ -135,6 +138,7 @@ def _stage(work: Work, progress: dict[str, Any], answer: dict[str, Any]) -> dict
         checkpoint=work.checkpoint(progress),
         cursor=cursor,
         capability=Capability.TEMPLATE_READS,
+        read_at=asked_at,
     )
     if not fresh:
         raise SyncError(

@@ -7,20 +7,22 @@ from wabajobs.ledger.database import Database
 from wabajobs.ledger.dead import Dead
 from wabajobs.ledger.decisions import DISPATCHER, DecisionRecords, Leaderships
 from wabajobs.ledger.expiring import why as why_expired
+from wabajobs.ledger.fleet import Fleet, Kept, Planned, Stale, Wish, Wishes
 from wabajobs.ledger.history import Story
 from wabajobs.ledger.lines import Line
+from wabajobs.ledger.news import News
 from wabajobs.ledger.operations import Operations
 from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.retention import Ages, Retention
 from wabajobs.ledger.retrying import Retrying
 from wabajobs.ledger.selection import Selection
 from wabajobs.ledger.shares import Setting, Share, Shares
-from wabajobs.ledger.templates import Change, TemplateList, TemplateMirror
+from wabajobs.ledger.templates import Applied, Change, Did, TemplateList, TemplateMirror
 from wabajobs.ledger.waking import RETRY_BUDGET, DueRetry
 
 
 class Ledger:
-    """Everything that is kept: operations, people's decisions, leaderships and the mirror of templates."""
+    """Everything that is kept: operations, people's decisions, leaderships, the fleet and its templates."""
 
     def __init__(self, database: Database) -> None:
         """Gather the records kept in `database`."""
@@ -31,6 +33,7 @@ class Ledger:
         self.shares = Shares(database)
         self.templates = TemplateMirror(database)
         self.retention = Retention(database)
+        self.fleet = Fleet(database, self.operations)
 
 
 __all__ = [
@@ -38,22 +41,31 @@ __all__ = [
     "RETRY_BUDGET",
     "Accepted",
     "Ages",
+    "Applied",
     "Cancelling",
     "Change",
     "Database",
     "Dead",
+    "Did",
     "DueRetry",
     "Ending",
+    "Fleet",
+    "Kept",
     "Ledger",
     "Line",
     "NewOperation",
+    "News",
+    "Planned",
     "Retention",
     "Retrying",
     "Selection",
     "Setting",
     "Share",
+    "Stale",
     "Story",
     "TemplateList",
     "TemplateMirror",
+    "Wish",
+    "Wishes",
     "why_expired",
 ]

@@ -293,6 +293,8 @@ class TemplateListRow(Base):
     templates: Mapped[int] = mapped_column(default=0)
     page_size: Mapped[int | None]
     """The page size that Meta bore last time."""
+    read_at: Mapped[datetime | None]
+    """Before the first page of the list was asked for: what happened earlier is in it."""
 
 
 class TemplateRow(Base):
@@ -312,13 +314,16 @@ class TemplateRow(Base):
 
 
 class TemplateChangeRow(Base):
-    """One difference that a sync found."""
+    """One difference that a sync found, or a webhook told."""
 
     __tablename__ = "template_changes"
 
     id: Mapped[int] = mapped_column(Serial, primary_key=True)
     waba: Mapped[str] = mapped_column(String(20))
-    operation_id: Mapped[str] = mapped_column(String(36))
+    operation_id: Mapped[str | None] = mapped_column(String(36))
+    """The sync that found it."""
+    topic: Mapped[str | None] = mapped_column(String(64))
+    """The webhook that told it."""
     at: Mapped[datetime]
     change: Mapped[str] = mapped_column(String(8))
     """`added`, `changed` or `removed`."""
@@ -345,3 +350,107 @@ class StagedPageRow(Base):
     page: Mapped[int] = mapped_column(primary_key=True)
     next_cursor: Mapped[str | None] = mapped_column(Text)
     templates: Mapped[list[Any]]
+    read_at: Mapped[datetime | None]
+    """Before it was asked for."""
+
+
+class TemplateNewsRow(Base):
+    """The newest that a webhook has told of one template, by topic; it puts webhooks and pages in order."""
+
+    __tablename__ = "template_news"
+
+    waba: Mapped[str] = mapped_column(String(20), primary_key=True)
+    template_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    """Empty: of the WABA itself."""
+    topic: Mapped[str] = mapped_column(String(64), primary_key=True)
+    happened_at: Mapped[datetime]
+    """By Meta's clock, in whole seconds."""
+    heard_at: Mapped[datetime] = mapped_column(index=True)
+    """By ours."""
+    facts: Mapped[dict[str, Any]]
+    """What is to be laid over the template."""
+    digests: Mapped[list[Any]]
+    """The webhooks of this very second, to tell a repetition from another event."""
+
+
+class FleetRow(Base):
+    """A WABA whose template list is kept fresh."""
+
+    __tablename__ = "fleet"
+
+    waba: Mapped[str] = mapped_column(String(20), primary_key=True)
+    app: Mapped[str] = mapped_column(String(20))
+    partner: Mapped[str] = mapped_column(String(64))
+    due_at: Mapped[datetime | None]
+    """None: it is not kept fresh, `stopped` says why."""
+    operation_id: Mapped[str | None] = mapped_column(String(36))
+    """The sync that is planned, until it has ended."""
+    why: Mapped[str] = mapped_column(Text)
+    """Why it is due then."""
+    every_seconds: Mapped[float | None] = mapped_column(Float)
+    """A wished staleness of its own."""
+    interval_seconds: Mapped[float] = mapped_column(Float)
+    """How often that came to be."""
+    calls: Mapped[float] = mapped_column(Float)
+    """Calls that its last sync took."""
+    added_at: Mapped[datetime]
+    success_at: Mapped[datetime | None]
+    failed_at: Mapped[datetime | None]
+    failures: Mapped[int]
+    pending_since: Mapped[datetime | None]
+    credit: Mapped[int] = mapped_column(SmallInteger)
+    heard_at: Mapped[datetime | None]
+    """When the last webhook about it came."""
+    doubted_at: Mapped[datetime | None]
+    stopped: Mapped[str | None] = mapped_column(Text)
+    stopped_by: Mapped[str | None] = mapped_column(String(120))
+    actor: Mapped[str | None] = mapped_column(String(120))
+    """Who has set its wish; None when it came with its first sync."""
+    reason: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (
+        # The stalest that are due: one seek. With the partner in it, so that a paused one is skipped within.
+        Index(
+            "ix_fleet_due",
+            "app",
+            "due_at",
+            "waba",
+            "partner",
+            sqlite_where=text("due_at IS NOT NULL AND operation_id IS NULL"),
+            postgresql_where=text("due_at IS NOT NULL AND operation_id IS NULL"),
+        ),
+        Index(
+            "ix_fleet_planned",
+            "operation_id",
+            sqlite_where=text("operation_id IS NOT NULL"),
+            postgresql_where=text("operation_id IS NOT NULL"),
+        ),
+    )
+
+
+class FleetWishRow(Base):
+    """How fresh a fleet is to be, and what that may cost; the newest of a scope is in force."""
+
+    __tablename__ = "fleet_wishes"
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    app: Mapped[str] = mapped_column(String(20))
+    """Empty: all apps."""
+    every_seconds: Mapped[float | None] = mapped_column(Float)
+    """None: as the configuration says; so is a `share` of None."""
+    share: Mapped[float | None] = mapped_column(Float)
+    actor: Mapped[str] = mapped_column(String(120))
+    reason: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_fleet_wishes_app", "app", "id"),)
+
+
+class FleetOutlookRow(Base):
+    """What the last count of an app's fleet has come to."""
+
+    __tablename__ = "fleet_outlooks"
+
+    app: Mapped[str] = mapped_column(String(20), primary_key=True)
+    at: Mapped[datetime]
+    outlook: Mapped[dict[str, Any]]

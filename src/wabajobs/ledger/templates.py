@@ -1,17 +1,28 @@
-"""The mirror of templates: staged page by page, swapped in one transaction, with the difference recorded."""
+"""The mirror of templates. Syncs put whole lists into it, webhooks single news; both by the same reconciler.
 
-from collections.abc import Callable, Iterable, Sequence
+A list is staged page by page and swapped in one transaction, with the difference recorded. A webhook that came
+while a list was being read must not be undone by it: each page knows when it was asked for, and each piece of
+news when it happened and when it was heard.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from wabajobs.capability import Capability
+from wabajobs.ledger import fleet, news
 from wabajobs.ledger.attempts import require_lease, write_checkpoint
 from wabajobs.ledger.database import Database, upsert
+from wabajobs.ledger.news import Known, News
 from wabajobs.ledger.tables import StagedPageRow, TemplateChangeRow, TemplateListRow, TemplateRow
 from wabajobs.operation import Operation
+from wabajobs.settings import PlannerSettings
+
+_AS_CONFIGURED: Final = PlannerSettings()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +50,43 @@ class Change:
     after: dict[str, Any] | None
 
 
+class Did(StrEnum):
+    """What a webhook has done to the mirror."""
+
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    """It told what the mirror knew, or had been given before."""
+    OLD = "old"
+    """Something newer is known: it has changed nothing."""
+    UNKNOWN = "unknown"
+    """The mirror has no such template: its list is due for a sync soon."""
+    NOTED = "noted"
+    """It is about the WABA itself, or only a sync can make sure of it."""
+    FOREIGN = "foreign"
+    """The WABA is none of ours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applied:
+    """What came of one piece of news."""
+
+    waba: str
+    topic: str
+    event: str
+    template_id: str | None
+    did: Did
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the public form."""
+        return {
+            "waba": self.waba,
+            "topic": self.topic,
+            "event": self.event,
+            "template_id": self.template_id,
+            "did": str(self.did),
+        }
+
+
 class TemplateMirror:
     """The mirror of the templates of all WABAs."""
 
@@ -55,8 +103,9 @@ class TemplateMirror:
         checkpoint: dict[str, Any],
         cursor: str | None,
         capability: Capability,
+        read_at: datetime,
     ) -> bool:
-        """Keep a page and the checkpoint behind it, both or neither. Raises `LeaseLost`.
+        """Keep a page, asked for at `read_at`, and the checkpoint behind it, both or neither. Raises `LeaseLost`.
 
         False, and nothing is kept, when this list has shown the page's `cursor` before: it goes in circles.
         """
@@ -78,7 +127,11 @@ class TemplateMirror:
             )
             connection.execute(
                 insert(StagedPageRow).values(
-                    operation_id=operation.id, page=page, next_cursor=cursor, templates=list(templates)
+                    operation_id=operation.id,
+                    page=page,
+                    next_cursor=cursor,
+                    templates=list(templates),
+                    read_at=read_at,
                 )
             )
         return True
@@ -90,17 +143,29 @@ class TemplateMirror:
         checkpoint: Callable[[dict[str, int]], dict[str, Any]],
         page_size: int,
         now: datetime,
+        calls: int = 1,
+        planner: PlannerSettings = _AS_CONFIGURED,
     ) -> dict[str, int]:
         """Replace the WABA's list by the staged one and record the difference, all or nothing.
 
-        Returns how many there are (`templates`), and how many were `added`, `changed` and `removed`;
-        `checkpoint` makes of it what is stored in the same transaction. Raises `LeaseLost`.
+        What a webhook has told since a page was asked for stands against the page. Returns how many there are
+        (`templates`), and how many were `added`, `changed` and `removed`; `checkpoint` makes of it what is
+        stored in the same transaction. `calls` is what the sync has cost. Raises `LeaseLost`.
         """
-        assert operation.waba is not None  # noqa: S101 (a list belongs to a WABA)
+        waba = operation.waba
+        assert waba is not None  # noqa: S101 (a list belongs to a WABA)
         with self._database.write() as connection:
-            after = _staged(connection, operation.id)
-            before = _mirrored(connection, operation.waba)
-            changes = list(_differences(before, after))
+            _lock(connection, waba)
+            pages, read_at = _staged(connection, operation.id)
+            before = _mirrored(connection, waba)
+            after, doubted = _settled(
+                pages,
+                before,
+                news.known_of(connection, waba),
+                read_at=read_at,
+                margin=timedelta(seconds=planner.clock_margin_seconds),
+            )
+            changes = reconcile(connection, waba, before, after, now=now, operation_id=operation.id)
             counted = {kind: sum(1 for one in changes if one.change == kind) for kind in _CHANGES}
             counted = {"templates": len(after), **counted}
             write_checkpoint(
@@ -111,7 +176,7 @@ class TemplateMirror:
                 capability=operation.capability,
             )
             connection.execute(delete(StagedPageRow).where(StagedPageRow.operation_id == operation.id))
-            _replace(connection, operation, before=before, after=after, changes=changes, now=now)
+            first = _read_at(connection, waba) is None
             _mark(
                 connection,
                 operation,
@@ -121,8 +186,39 @@ class TemplateMirror:
                 operation_id=operation.id,
                 templates=len(after),
                 page_size=page_size,
+                read_at=read_at,
+            )
+            fleet.note_sync(
+                connection,
+                operation,
+                now=now,
+                calls=calls,
+                pending_since=_pending_since(connection, waba),
+                missed=not first and any(_should_have_been_told(one) for one in changes),
+                doubted=doubted,
+                read_at=read_at,
+                settings=planner,
             )
         return counted
+
+    def apply(self, told: Sequence[News], *, now: datetime, planner: PlannerSettings) -> list[Applied]:
+        """Take in what webhooks tell, in one transaction; the answer is in the same order.
+
+        Given twice, late or in the wrong order they do no harm: what is older than what is known changes nothing.
+        """
+        # Everybody locks WABAs in the same order; what is told of one stays in the order in which it was told.
+        in_order = sorted(range(len(told)), key=lambda number: told[number].waba)
+        applied: dict[int, Applied] = {}
+        with self._database.write() as connection:
+            for number in in_order:
+                _lock(connection, told[number].waba)
+                applied[number] = _apply(connection, told[number], now=now, planner=planner)
+        return [applied[number] for number in range(len(told))]
+
+    def forget_news(self, *, now: datetime, at_most: int = 1000) -> int:
+        """Forget some of what webhooks told so long ago that it decides nothing any more; return how many."""
+        with self._database.write() as connection:
+            return news.forget_old(connection, now=now, at_most=at_most)
 
     def mark_attempt(self, operation: Operation, *, now: datetime, error: str | None) -> None:
         """Move the clock of attempts, and leave the clock of successes and the list alone. Raises `LeaseLost`."""
@@ -161,7 +257,7 @@ class TemplateMirror:
         return list(rows)
 
     def changes(self, waba: str, *, operation_id: str | None = None) -> list[Change]:
-        """Return the differences that syncs of a WABA found, oldest first."""
+        """Return the differences that syncs of a WABA found and webhooks told, oldest first."""
         query = select(TemplateChangeRow.__table__).where(TemplateChangeRow.waba == waba)
         if operation_id:
             query = query.where(TemplateChangeRow.operation_id == operation_id)
@@ -179,14 +275,177 @@ class TemplateMirror:
             ]
 
 
+class _Page(NamedTuple):
+    """One template as a page had it, and when that page was asked for."""
+
+    template: dict[str, Any]
+    read_at: datetime | None
+
+
+def reconcile(
+    connection: Connection,
+    waba: str,
+    before: Mapping[str, dict[str, Any]],
+    after: Mapping[str, dict[str, Any]],
+    *,
+    now: datetime,
+    operation_id: str | None = None,
+    topic: str | None = None,
+) -> list[Change]:
+    """Make the mirror of these templates what it is `after`, and record the difference, by whom it was found."""
+    changes = list(_differences(before, after))
+    _replace(connection, waba, before=before, after=after, changes=changes, now=now)
+    if changes:
+        found_by = {"waba": waba, "operation_id": operation_id, "topic": topic, "at": now}
+        connection.execute(insert(TemplateChangeRow), [{**found_by, **vars(change)} for change in changes])
+    return changes
+
+
+def _settled(
+    pages: Mapping[str, _Page],
+    before: Mapping[str, dict[str, Any]],
+    told: Mapping[str, Sequence[Known]],
+    *,
+    read_at: datetime | None,
+    margin: timedelta,
+) -> tuple[dict[str, dict[str, Any]], bool]:
+    """Return the list as it is now: the pages, with the news laid over those that may not know of them yet.
+
+    With it, whether only another sync can make sure: the clocks do not say which is newer, or a page lacks
+    what the news are about.
+    """
+    after = {id_: page.template for id_, page in pages.items()}
+    doubted = False
+    for id_, known in told.items():
+        asked_at = pages[id_].read_at if id_ in pages else read_at
+        standing = [one for one in known if one.stands_against(asked_at, margin)]
+        if not standing:
+            continue
+        template = after.pop(id_, None) or before.get(id_)
+        for one in standing:
+            template = news.laid(template, one.facts) if template is not None else None
+            doubted = doubted or not one.is_surely_newer(asked_at, margin)
+        if template is not None:
+            after[id_] = template
+        if id_ not in pages and not any(one.facts["removed"] for one in standing):
+            doubted = True
+    return after, doubted
+
+
+def _should_have_been_told(change: Change) -> bool:
+    """Whether there is a webhook for such a change."""
+    told = change.after or {}
+    return change.change == "removed" or (change.change == "changed" and ("status" in told or "category" in told))
+
+
+def _apply(connection: Connection, told: News, *, now: datetime, planner: PlannerSettings) -> Applied:
+    margin = timedelta(seconds=planner.clock_margin_seconds)
+    read_at = _read_at(connection, told.waba)
+    found = _find(connection, told)
+    template_id = told.template_id or (found["id"] if found else "")
+    # A moment to come is somebody's wrong clock, and would outdo all that comes after it.
+    happened_at = min(told.happened_at or now, now)
+    before = news.known(connection, told.waba, template_id, told.topic)
+    did, doubted = _judge(told, happened_at, before, read_at, margin)
+    if did is None:
+        news.remember(connection, told, template_id, happened_at=happened_at, heard_at=now, before=before)
+        did, doubted = _take_in(connection, told, found, doubted=doubted, now=now)
+    is_ours = fleet.note_news(
+        connection,
+        told.waba,
+        now=now,
+        doubted=doubted,
+        pending_since=_pending_since(connection, told.waba),
+        access=told if told.access and did is Did.NOTED else None,
+        settings=planner,
+    )
+    did = did if is_ours or found else Did.FOREIGN
+    return Applied(waba=told.waba, topic=told.topic, event=told.event, template_id=template_id or None, did=did)
+
+
+def _judge(
+    told: News, happened_at: datetime, before: Known | None, read_at: datetime | None, margin: timedelta
+) -> tuple[Did | None, bool]:
+    """Say whether it is to be taken in (None), and whether a sync should make sure of its place in the order."""
+    if before is not None and happened_at < before.happened_at:
+        return Did.OLD, False
+    same_second = before is not None and happened_at == before.happened_at
+    if same_second and before is not None and told.digest in before.digests:
+        return Did.UNCHANGED, False
+    if told.access is None and read_at is not None and happened_at + margin <= read_at:
+        return Did.OLD, False
+    close = read_at is not None and happened_at - margin <= read_at
+    return None, same_second or (close and told.access is None)
+
+
+def _take_in(
+    connection: Connection, told: News, found: dict[str, Any] | None, *, doubted: bool, now: datetime
+) -> tuple[Did, bool]:
+    """Change the mirror; return what was done, and whether a sync should look."""
+    doubted = doubted or told.doubtful
+    if told.template_id is None and told.name is None:
+        return Did.NOTED, doubted
+    if found is None:
+        return (Did.UNCHANGED, doubted) if told.removed else (Did.UNKNOWN, True)
+    template = news.laid(found, told.facts)
+    after = {} if template is None else {found["id"]: template}
+    changes = reconcile(connection, told.waba, {found["id"]: found}, after, now=now, topic=told.topic)
+    if template is None:
+        connection.execute(
+            update(TemplateListRow)
+            .where(TemplateListRow.waba == told.waba)
+            .values(templates=TemplateListRow.templates - 1)
+        )
+    if changes:
+        return Did.CHANGED, doubted
+    # It tells what the mirror knows: then it does not matter which of them is the newer.
+    return (Did.NOTED, True) if told.doubtful else (Did.UNCHANGED, False)
+
+
+def _find(connection: Connection, told: News) -> dict[str, Any] | None:
+    query = select(TemplateRow.content).where(TemplateRow.waba == told.waba)
+    if told.template_id is not None:
+        query = query.where(TemplateRow.id == told.template_id)
+    elif told.name is not None:
+        query = query.where(TemplateRow.name == told.name)
+    else:
+        return None
+    return next((content for content in connection.scalars(query) if told.is_about(content)), None)
+
+
+def _read_at(connection: Connection, waba: str) -> datetime | None:
+    """Return when the list that is mirrored was begun to be read."""
+    return connection.scalar(select(TemplateListRow.read_at).where(TemplateListRow.waba == waba))
+
+
+def _pending_since(connection: Connection, waba: str) -> datetime | None:
+    """Return since when the newest of its templates waits for Meta."""
+    query = select(func.max(TemplateRow.changed_at))
+    return connection.scalar(query.where(TemplateRow.waba == waba, TemplateRow.status.in_(PENDING)))
+
+
+def _lock(connection: Connection, waba: str) -> None:
+    """Let nobody else touch the mirror of a WABA until the transaction ends. SQLite has one writer anyhow."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(7246227, func.hashtext(waba))))
+
+
 _CHANGES: Final = ("added", "changed", "removed")
 
+PENDING: Final = ("PENDING", "IN_APPEAL", "PENDING_DELETION")
+"""The states in which a template waits for Meta."""
 
-def _staged(connection: Connection, operation_id: str) -> dict[str, dict[str, Any]]:
-    query = select(StagedPageRow.templates).where(StagedPageRow.operation_id == operation_id)
-    pages = connection.scalars(query.order_by(StagedPageRow.page))
+
+def _staged(connection: Connection, operation_id: str) -> tuple[dict[str, _Page], datetime | None]:
+    """Return the templates of the pages that were read, and when the first of them was asked for, if known."""
+    query = select(StagedPageRow.templates, StagedPageRow.read_at)
+    pages = connection.execute(
+        query.where(StagedPageRow.operation_id == operation_id).order_by(StagedPageRow.page)
+    ).all()
     # A template that moved to a later page while we read is there twice; the later word is the newer.
-    return {template["id"]: template for page in pages for template in page}
+    found = {template["id"]: _Page(template, page.read_at) for page in pages for template in page.templates}
+    moments = [page.read_at for page in pages]
+    return found, None if None in moments else min(moments, default=None)
 
 
 def _mirrored(connection: Connection, waba: str) -> dict[str, dict[str, Any]]:
@@ -194,7 +453,7 @@ def _mirrored(connection: Connection, waba: str) -> dict[str, dict[str, Any]]:
     return dict(connection.execute(query).all())
 
 
-def _differences(before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]]) -> Iterable[Change]:
+def _differences(before: Mapping[str, dict[str, Any]], after: Mapping[str, dict[str, Any]]) -> Iterable[Change]:
     for id_, template in after.items():
         if (old := before.get(id_)) is None:
             yield _change("added", template, None, _facts(template))
@@ -227,10 +486,10 @@ def _change(
 
 def _replace(
     connection: Connection,
-    operation: Operation,
+    waba: str,
     *,
-    before: dict[str, dict[str, Any]],
-    after: dict[str, dict[str, Any]],
+    before: Mapping[str, dict[str, Any]],
+    after: Mapping[str, dict[str, Any]],
     changes: Sequence[Change],
     now: datetime,
 ) -> None:
@@ -238,9 +497,7 @@ def _replace(
     touched = [change.template_id for change in changes if change.template_id in before]
     for start in range(0, len(touched), 500):
         connection.execute(
-            delete(TemplateRow).where(
-                TemplateRow.waba == operation.waba, TemplateRow.id.in_(touched[start : start + 500])
-            )
+            delete(TemplateRow).where(TemplateRow.waba == waba, TemplateRow.id.in_(touched[start : start + 500]))
         )
     fresh = [after[change.template_id] for change in changes if change.change != "removed"]
     if fresh:
@@ -248,7 +505,7 @@ def _replace(
             insert(TemplateRow),
             [
                 {
-                    "waba": operation.waba,
+                    "waba": waba,
                     "id": template["id"],
                     "name": template["name"],
                     "language": template["language"],
@@ -258,24 +515,6 @@ def _replace(
                     "changed_at": now,
                 }
                 for template in fresh
-            ],
-        )
-    if changes:
-        connection.execute(
-            insert(TemplateChangeRow),
-            [
-                {
-                    "waba": operation.waba,
-                    "operation_id": operation.id,
-                    "at": now,
-                    "change": change.change,
-                    "template_id": change.template_id,
-                    "name": change.name,
-                    "language": change.language,
-                    "before": change.before,
-                    "after": change.after,
-                }
-                for change in changes
             ],
         )
 
