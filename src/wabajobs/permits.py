@@ -73,6 +73,13 @@ class PermittedGraph:
             GraphRequest(app=self._operation.app, path=path, params=params, waba=self._operation.waba)
         )
 
+    def post(self, path: str, **fields: object) -> dict[str, Any]:
+        """Change something. Raises as `get` does; after an error nobody knows whether it has happened."""
+        operation = self._operation
+        return self._make(
+            GraphRequest(app=operation.app, path=path, method="POST", json=fields, waba=operation.waba)
+        )
+
     def _make(self, request: GraphRequest) -> dict[str, Any]:
         permit = self._admitted()
         began = time.monotonic()

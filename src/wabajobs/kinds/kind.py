@@ -19,6 +19,10 @@ class Graph(Protocol):
         """Read. Raises a `GraphError`."""
         ...
 
+    def post(self, path: str, **fields: object) -> dict[str, Any]:
+        """Change something. Raises a `GraphError`; whoever repeats it after one must first look what happened."""
+        ...
+
 
 class Templates(Protocol):
     """The mirror of templates, as a step sees it."""
