@@ -25,7 +25,7 @@ def own_postgres() -> Iterator[RunningPostgres]:
 
 
 def _judged(trial: Trial) -> None:
-    trial.run(KILLS, every=(0.3, 1.2))
+    trial.run(KILLS, every=(0.2, 0.8))
 
     verdict = trial.verdict()
     assert verdict.faults == []
