@@ -15,6 +15,7 @@ from uuid import uuid4
 from wabajobs import events
 from wabajobs.clock import Clock
 from wabajobs.errors import NotReady, WabajobsError
+from wabajobs.flow import Flow
 from wabajobs.kinds import Catalogue
 from wabajobs.ledger import DISPATCHER, Ledger, Line
 from wabajobs.operation import Operation
@@ -86,6 +87,7 @@ class Dispatcher:
         self._settings = settings
         self._partners = partners
         self._monotonic = monotonic
+        self._flow = Flow(settings.travel_seconds)
         self._turns = Turns(weight=partners.weight, lower_share=settings.lower_share)
         self._known: dict[str, _Known] = {}
         # Host and process alone do not tell two containers apart that share the host's name.
@@ -128,7 +130,8 @@ class Dispatcher:
         if not workers:
             return wakes
         out = self._ledger.operations.out()
-        slots = Slots(workers, _by(0, out))
+        by_queue = _by(0, out)
+        slots = Slots(workers, by_queue, ending=self._flow.ending(by_queue, at=self._monotonic()))
         self._partners.refresh()
         rules = Rules(pauses=self._ledger.decisions.pauses(now=now), at_most=self._partners.at_most)
         picker = Picker(
@@ -182,6 +185,8 @@ class Dispatcher:
             why = "the broker could not be reached"
             self._ledger.operations.take_back(unsent, now=self._clock.now(), why=why)
             events.tell("publish_failed", operations=len(unsent))
+        for queue, number in Counter(one.kind for one in released).items():
+            self._flow.released(queue, number)
         return len(released) - len(unsent)
 
 

@@ -160,6 +160,8 @@ class DispatchSettings(_Table):
     """Part of the turns that lower classes get while higher ones wait, so that none starves."""
     short_wait_seconds: Annotated[float, Field(ge=0)] = 2
     """A wait up to this long is slept out in the worker; a longer one gives the slot back."""
+    travel_seconds: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """How long a message travels from the dispatcher to a worker. What ends meanwhile frees its slot in time."""
     max_attempts: PositiveInt = 6
     """Attempts that may fail for passing reasons. Being held spends none."""
     retry_seconds: PositiveFloat = 5

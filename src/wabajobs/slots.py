@@ -26,8 +26,14 @@ class Slots:
     a worker that serves fewer queues, if that makes room (an augmenting path; Ford and Fulkerson, 1956).
     """
 
-    def __init__(self, workers: Iterable[Worker], out: Mapping[str, int]) -> None:
-        """Seat what is `out`, by queue; what finds no room was released to a worker that is gone."""
+    def __init__(
+        self, workers: Iterable[Worker], out: Mapping[str, int], *, ending: Mapping[str, int] | None = None
+    ) -> None:
+        """Seat what is `out`, by queue; what finds no room was released to a worker that is gone.
+
+        What is `ending`, by queue, frees its slot before a message could arrive: of what is out so many need no
+        seat, but never more than there are slots.
+        """
         served: dict[str, tuple[set[str], int]] = {}
         for worker in workers:
             queues, _ = served.setdefault(worker.name, (set(), worker.slots))
@@ -37,7 +43,8 @@ class Slots:
             group = self._groups.setdefault(frozenset(queues), _Group(frozenset(queues)))
             group.slots += slots
         self._left_over: dict[str, int] = {}
-        for queue, number in out.items():
+        for queue, there in out.items():
+            number = there - min((ending or {}).get(queue, 0), self._slots_of(queue), there)
             for seated in range(number):
                 if not self._seat(queue, set()):
                     self._left_over[queue] = number - seated
@@ -67,6 +74,9 @@ class Slots:
             pools = [pool for pool in pools if pool not in touching]
             pools.append(group.queues.union(*touching))
         return pools
+
+    def _slots_of(self, queue: str) -> int:
+        return sum(group.slots for group in self._groups.values() if queue in group.queues)
 
     def _seat(self, queue: str, seen: set[frozenset[str]]) -> bool:
         for group in self._groups.values():

@@ -1,15 +1,19 @@
 """Group commit: what several threads ask for at the same time is answered by one of them, for all.
 
 A transaction costs the same for one row as for ten. So who finds one under way waits for its end, and the first
-of those who wait then takes everybody's question along.
+of those who wait then takes everybody's question along. While others come all the time, he lets a moment pass for
+them first (as PostgreSQL's `commit_delay` does); who is alone never waits.
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from wabajobs.errors import NotReady
+
+_GATHER_SECONDS: Final = 0.002
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -38,6 +42,8 @@ class Together(Generic[Q, A]):
         self._changed = threading.Condition()
         self._waiting: list[_Ticket[Q, A]] = []
         self._busy = False
+        self._company = 0
+        """How many came together last time."""
 
     def __call__(self, question: Q) -> A:
         """Return the answer, or raise what went wrong."""
@@ -46,18 +52,21 @@ class Together(Generic[Q, A]):
             self._waiting.append(mine)
             while self._busy and not mine.done:
                 self._changed.wait()
-            batch: list[_Ticket[Q, A]] = []
-            if not mine.done:
-                self._busy = True
-                batch, self._waiting = self._waiting, []
-        if batch:
-            self._work_off(batch)
+            leads = not mine.done
+            self._busy = self._busy or leads
+        if leads:
+            self._lead()
         if mine.error is not None:
             raise mine.error
         return mine.answer[0]
 
-    def _work_off(self, batch: list[_Ticket[Q, A]]) -> None:
+    def _lead(self) -> None:
         try:
+            if self._company > 1:
+                time.sleep(_GATHER_SECONDS)
+            with self._changed:
+                batch, self._waiting = self._waiting, []
+            self._company = len(batch)
             self._settle(batch)
         finally:
             with self._changed:

@@ -5,6 +5,7 @@ connection to the broker, and hold for a worker whenever it was started.
 """
 
 import threading
+from contextlib import suppress
 from typing import Any
 
 from celery import bootsteps
@@ -17,6 +18,7 @@ from wabajobs.signals import Worker
 from wabajobs.wiring import House
 
 _ANNOUNCE_SECONDS = 1.0
+_FLUSH_SECONDS = 0.05
 _LOOK_SECONDS = 2.0
 """How often pauses are looked up although nobody rang."""
 
@@ -36,6 +38,27 @@ class Message(Channel.Message):
         except errors:
             if not self.channel.closed:
                 raise
+
+
+class _FlushedTogether:
+    """Sends task events a moment later, and all of that moment with one message.
+
+    Celery publishes each of them by itself, which costs more than all else that it does for a short task. Only
+    Flower listens, and each event carries its own time.
+    """
+
+    def __init__(self, consumer: Any) -> None:
+        self._consumer = consumer
+        self._due = False
+
+    def __call__(self) -> None:
+        if not self._due:
+            self._due = True
+            self._consumer.call_soon(self._consumer.hub.call_later, _FLUSH_SECONDS, self._flush)
+
+    def _flush(self) -> None:
+        self._due = False
+        self._consumer.event_dispatcher.flush()
 
 
 class Consuming(bootsteps.StartStopStep):
@@ -60,6 +83,8 @@ class Consuming(bootsteps.StartStopStep):
         if isinstance(consumer.task_consumer.channel, Channel):  # other brokers have no such fault
             consumer.task_consumer.channel.Message = Message
         self._apply(consumer, self._look())
+        if consumer.hub is not None and consumer.event_dispatcher is not None:
+            consumer.event_dispatcher.on_send_buffered = _FlushedTogether(consumer)
         self._threads = [
             threading.Thread(target=self._follow, args=(consumer, self._stop), name="pauses", daemon=True),
             threading.Thread(target=self._announce, args=(consumer, self._stop), name="presence", daemon=True),
@@ -70,6 +95,8 @@ class Consuming(bootsteps.StartStopStep):
     def stop(self, consumer: Any) -> None:
         """Go silent: nothing more is sent to this worker."""
         self._stop.set()
+        with suppress(Exception):  # without a connection they are sent over the next one
+            consumer.event_dispatcher.flush()
         for worker in self._workers(consumer):
             self.house.presence.leave(worker)
 

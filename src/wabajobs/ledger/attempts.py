@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Integer, Select, and_, bindparam, delete, exists, func, select, update
+from sqlalchemy import Connection, Integer, and_, bindparam, delete, exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
@@ -13,7 +13,7 @@ from wabajobs.capability import Capability
 from wabajobs.decisions import Pause
 from wabajobs.errors import LeaseLost
 from wabajobs.ledger import lanes
-from wabajobs.ledger.conditions import OPEN, are, held_by
+from wabajobs.ledger.conditions import LEASES, OPEN, held_by, named
 from wabajobs.ledger.decisions import live_pauses
 from wabajobs.ledger.history import tell
 from wabajobs.ledger.rows import as_operation, select_operations
@@ -55,7 +55,7 @@ def begin_all(
             if pause := _pause_over(connection, one[0], pauses):
                 answers[one] = _give_back(connection, one, pause, worker=worker, now=now)
     to_begin = [one for one in leases if one not in answers]
-    begun = connection.execute(_BEGIN.where(*are(to_begin)), {"until": now + lease, "by": worker}).mappings()
+    begun = connection.execute(_BEGIN, {"until": now + lease, "by": worker, **named(to_begin)}).mappings()
     answers |= {(row["id"], row["fence"]): as_operation(row) for row in begun}
     tell(
         connection,
@@ -73,7 +73,7 @@ def end_all(
     """Write down how attempts ended, and end their leases; `LeaseLost` for those who no longer had theirs."""
     lanes.lock(connection, {one.operation.lane for one in endings if one.operation.lane})
     leases = [(one.operation.id, one.operation.fence) for one in endings]
-    held = set(connection.scalars(running_among(leases)))
+    held = set(connection.scalars(RUNNING_AMONG, named(leases)))
     kept = [one for one in endings if one.operation.id in held]
     if kept:
         told = [(one, _ending(one.outcome, now)) for one in kept]
@@ -85,13 +85,6 @@ def end_all(
             tell(connection, now, worker, name, whom)
         _clear_up(connection, kept)
     return [None if id_ in held else _lost(id_, fence) for id_, fence in leases]
-
-
-def running_among(leases: Collection[tuple[str, int]]) -> Select[str]:
-    """Select the ids of those leases whose attempts run, and lock their rows."""
-    # Locked in the order of the ids: two transactions that lock some of the same rows do not wait for each other.
-    running = select(OperationRow.id).where(*are(leases), OperationRow.state == State.RUNNING)
-    return running.order_by(OperationRow.id).with_for_update()
 
 
 def _clear_up(connection: Connection, kept: Sequence[Ending]) -> None:
@@ -138,7 +131,7 @@ def _give_back(
     connection: Connection, lease: tuple[str, int], pause: Pause, *, worker: str, now: datetime
 ) -> NotBegun:
     operation_id, fence = lease
-    if connection.execute(_GIVE_BACK.where(*are([lease]))).rowcount:
+    if connection.execute(_GIVE_BACK, named([lease])).rowcount:
         tell(connection, now, worker, "given back", [(operation_id, {"why": str(pause)}, fence)])
     return NotBegun(str(hold_of(pause)), settled=False)
 
@@ -214,7 +207,16 @@ def let_join_again(connection: Connection, operation_id: str) -> None:
 _ONE: Final = select_operations().where(OperationRow.id == bindparam("whom"))
 
 
-_LEASED: Final = and_(OperationRow.state.in_(OPEN), OperationRow.leased_until.is_not(None))
+_LEASED: Final = and_(LEASES, OperationRow.state.in_(OPEN), OperationRow.leased_until.is_not(None))
+
+
+# Locked in the order of the ids: two transactions that lock some of the same rows do not wait for each other.
+RUNNING_AMONG: Final = (
+    select(OperationRow.id)
+    .where(LEASES, OperationRow.state == State.RUNNING)
+    .order_by(OperationRow.id)
+    .with_for_update()
+)
 
 
 _BEGIN: Final = (

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, false, func, or_, true, tuple_
+from sqlalchemy import ColumnElement, and_, bindparam, false, func, or_, true, tuple_
 
 from wabajobs.decisions import Pause, Scope, ScopeType
 from wabajobs.ledger.tables import OperationRow
@@ -55,7 +55,13 @@ def held_by(operation_id: str, fence: int) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def are(leases: Collection[tuple[str, int]]) -> tuple[ColumnElement[bool], ...]:
-    """Return the condition for these (id, fence); the ids alone let SQLite find them by its index."""
-    ids = [operation_id for operation_id, _ in leases]
-    return OperationRow.id.in_(ids), tuple_(OperationRow.id, OperationRow.fence).in_(leases)
+LEASES: Final = and_(
+    OperationRow.id.in_(bindparam("ids", expanding=True)),
+    tuple_(OperationRow.id, OperationRow.fence).in_(bindparam("leases", expanding=True)),
+)
+"""The operation's newest lease is one of those that `named` binds."""
+
+
+def named(leases: Collection[tuple[str, int]]) -> dict[str, Any]:
+    """Bind leases (id, fence); the ids alone let SQLite find them by its index."""
+    return {"ids": [operation_id for operation_id, _ in leases], "leases": list(leases)}

@@ -22,7 +22,7 @@ from wabajobs.errors import LeaseLost, NotFound
 from wabajobs.ledger import attempts, lines, reclaiming
 from wabajobs.ledger.accepting import Accepted, accept_all, refuse_conflicts
 from wabajobs.ledger.attempts import Ending, holding
-from wabajobs.ledger.conditions import OPEN, any_covers, are, in_state
+from wabajobs.ledger.conditions import LEASES, OPEN, any_covers, in_state, named
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.history import Story, tell
 from wabajobs.ledger.lines import Line
@@ -74,9 +74,8 @@ class Operations:
         if not due:
             return []
         with self._database.write() as connection:
-            leased = connection.execute(
-                _RELEASE.where(*are([(one.id, one.fence) for one in due])), {"until": now + lease}
-            )
+            asked = {"until": now + lease, **named([(one.id, one.fence) for one in due])}
+            leased = connection.execute(_RELEASE, asked)
             fences: dict[str, int] = {row.id: row.fence for row in leased}
             tell(connection, now, "dispatcher", "released", [(id_, None, fence) for id_, fence in fences.items()])
         return [replace(one, fence=fences[one.id]) for one in due if one.id in fences]
@@ -180,12 +179,7 @@ class Operations:
             return set()
         with self._database.write() as connection:
             # Those that are still running only: what has been recorded meanwhile must not be leased once more.
-            held = connection.execute(
-                update(OperationRow)
-                .where(OperationRow.id.in_(attempts.running_among(leases).scalar_subquery()))
-                .values(leased_until=now + lease)
-                .returning(OperationRow.id, OperationRow.fence)
-            )
+            held = connection.execute(_RENEW, {"until": now + lease, **named(leases)})
             return set(leases) - {(row.id, row.fence) for row in held}
 
     def record_checkpoint(
@@ -297,8 +291,16 @@ _OUT: Final = (
 
 _RELEASE: Final = (
     update(OperationRow)
-    .where(text(READY))
+    .where(LEASES, text(READY))
     .values(fence=OperationRow.fence + 1, leased_until=bindparam("until"), worker=None)
+    .returning(OperationRow.id, OperationRow.fence)
+)
+
+
+_RENEW: Final = (
+    update(OperationRow)
+    .where(OperationRow.id.in_(attempts.RUNNING_AMONG.scalar_subquery()))
+    .values(leased_until=bindparam("until"))
     .returning(OperationRow.id, OperationRow.fence)
 )
 
