@@ -16,10 +16,11 @@ from typing import Any
 import psutil
 import psycopg
 from redis import Redis
+from redis.exceptions import RedisError
 from sqlalchemy.engine import URL
 
 from tests.support.waiting import until
-from wabajobs.machine import RedisServer, free_port
+from wabajobs.machine import RedisServer, find_server, free_port
 
 
 @dataclass
@@ -163,3 +164,32 @@ def running_postgres() -> Iterator[RunningPostgres]:
             yield server
         finally:
             server.close()
+
+
+@contextlib.contextmanager
+def redis_on_a_port(folder: Path) -> Iterator[str]:
+    """Run a Redis server that other hosts could reach; yield its URL."""
+    folder.mkdir()
+    port = free_port()
+    options = {
+        "--port": str(port),
+        "--bind": "127.0.0.1",
+        "--dir": str(folder),
+        "--appendonly": "yes",
+        "--save": "",
+    }
+    argv = [str(find_server().path), *(word for option in options.items() for word in option)]
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True)
+    url = f"redis://127.0.0.1:{port}/0"
+
+    def answers() -> bool:
+        with contextlib.suppress(RedisError):
+            return bool(Redis.from_url(url).ping())
+        return False
+
+    try:
+        until(answers, what="Redis answers")
+        yield url
+    finally:
+        process.terminate()
+        process.wait(10)
