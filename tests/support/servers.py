@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import psycopg
 from redis import Redis
+from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import RedisError
 from sqlalchemy.engine import URL
 
@@ -182,14 +183,49 @@ def redis_on_a_port(folder: Path) -> Iterator[str]:
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True)
     url = f"redis://127.0.0.1:{port}/0"
 
-    def answers() -> bool:
-        with contextlib.suppress(RedisError):
-            return bool(Redis.from_url(url).ping())
-        return False
-
     try:
-        until(answers, what="Redis answers")
+        until(lambda: _pings(Redis.from_url(url)), what="Redis answers")
         yield url
     finally:
         process.terminate()
         process.wait(10)
+
+
+@contextlib.contextmanager
+def redis_cluster(folder: Path, *, nodes: int = 3) -> Iterator[RedisCluster]:
+    """Run a Redis Cluster of so many primaries, each with its share of the slots; yield a client of it."""
+    program, processes = str(find_server().path), []
+    ports = [(free_port(), free_port()) for _ in range(nodes)]
+    members = [Redis(port=port) for port, _ in ports]
+    try:
+        for port, bus in ports:
+            place = folder / f"node-{port}"
+            place.mkdir(parents=True)
+            argv = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(place), "--save", ""]
+            argv += ["--cluster-enabled", "yes", "--cluster-port", str(bus)]
+            processes.append(subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT))
+        until(lambda: all(_pings(member) for member in members), what="the nodes answer")
+        for number, member in enumerate(members):
+            first, last = (16384 * n // nodes for n in (number, number + 1))
+            member.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last - 1)
+            member.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            member.execute_command("CLUSTER", "MEET", "127.0.0.1", *ports[0])
+        until(lambda: all(_knows_all(member, nodes) for member in members), what="the nodes know each other")
+        client = RedisCluster(startup_nodes=[ClusterNode("127.0.0.1", ports[0][0])])
+        yield client
+        client.close()
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait(10)
+
+
+def _pings(member: Redis) -> bool:
+    with contextlib.suppress(RedisError):
+        return bool(member.ping())
+    return False
+
+
+def _knows_all(member: Redis, nodes: int) -> bool:
+    told = str(member.execute_command("CLUSTER", "INFO"))
+    return "cluster_state:ok" in told and f"cluster_known_nodes:{nodes}" in told
