@@ -2,7 +2,8 @@
 
 Two dispatchers and three workers, Redis and PostgreSQL get `kill -9` while they work off template syncs and
 registrations of numbers against the simulator, and are started again as a supervisor would. Then the simulator's
-account is held against the ledger's.
+account is held against the ledger's. With kills far apart (`--kills 20 --apart 30`) the times to go on are those
+of one kill; else they are those of a storm.
 """
 
 # ruff: noqa: E402
@@ -37,8 +38,9 @@ def main() -> None:
     """Run."""
     options = _parser().parse_args()
     kills = options.kills or (15 if options.quick else 500)
+    every = (options.apart, options.apart) if options.apart else EVERY
     conditions = [
-        f"{kills} kills on each database, seed {options.seed}; a pause of {EVERY[0]:g} to {EVERY[1]:g} s before",
+        f"{kills} kills on each database, seed {options.seed}; a pause of {every[0]:g} to {every[1]:g} s before",
         "who is killed: one of 2 dispatchers, one of 3 workers (threads, 8), Redis; with PostgreSQL also its"
         " server, or the process of one of its sessions. Started again after 0 to 1.5 s",
         "work: template syncs of some pages, and registrations of numbers with a read-back; 40 are open at any"
@@ -54,7 +56,7 @@ def main() -> None:
     for database in databases:
         with support.stage(database) as stage:
             report = support.Report("crash", options, support.machine(stage, database), [database, *conditions])
-        verdict, trial, seconds = _tried(database, kills, options.seed)
+        verdict, trial, seconds = _tried(database, kills, options.seed, every)
         failed |= bool(verdict.faults)
         _tell(report, database, verdict, trial, seconds)
         report.end()
@@ -65,11 +67,12 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = support.parser(__doc__, rounds=1, databases=("both", "sqlite", "postgresql"))
     parser.add_argument("--kills", type=int, help="kills on each database (500; quick 15)")
+    parser.add_argument("--apart", type=float, help="seconds before each kill (0.5 to 2, at random)")
     parser.add_argument("--seed", type=int, default=1, help="of who is killed, and when (default 1)")
     return parser
 
 
-def _tried(database: str, kills: int, seed: int) -> tuple[Verdict, Trial, float]:
+def _tried(database: str, kills: int, seed: int, every: tuple[float, float]) -> tuple[Verdict, Trial, float]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wabajobs-bench-")))
         redis = RunningRedis(RedisServer(find_server(), folder=folder / "redis"))
@@ -77,7 +80,7 @@ def _tried(database: str, kills: int, seed: int) -> tuple[Verdict, Trial, float]
         postgres = stack.enter_context(running_postgres()) if database == "postgresql" else None
         (folder / "sqlite").mkdir()
         databases = PostgresServer(postgres.admin) if postgres else SqliteFiles(folder / "sqlite")
-        wabas = 60 + 25 * kills
+        wabas = 60 + round(13 * kills * (sum(every) / 2 + 1))
         knobs: dict[str, Any] = {"wabas": wabas, "inactive_wabas": wabas - 60, "templates": (5, 70)}
         answers = {"latency": 0.05, "jitter": 0.15, "header_floor": 0, "log_size": 5_000_000}
         simulator = Simulator(
@@ -100,7 +103,7 @@ def _tried(database: str, kills: int, seed: int) -> tuple[Verdict, Trial, float]
         stack.callback(fleet.stop_all)
         trial = Trial(fleet, redis, postgres, random.Random(seed))
         begun = time.monotonic()
-        trial.run(kills, every=EVERY, tell=lambda line: print(line, file=sys.stderr))
+        trial.run(kills, every=every, tell=lambda line: print(line, file=sys.stderr))
         return trial.verdict(), trial, time.monotonic() - begun
 
 
