@@ -13,6 +13,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / 
 import argparse
 import statistics
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select
@@ -21,7 +22,7 @@ from benchmarks import support
 from wabajobs.client import Client
 from wabajobs.decisions import Scope
 from wabajobs.intake import Request
-from wabajobs.ledger.tables import OperationRow
+from wabajobs.ledger.tables import EventRow, OperationRow
 from wabajobs.wiring import House
 
 KIND = "noop"
@@ -63,8 +64,9 @@ def _measure(stage: support.Stage, database: str, options: argparse.Namespace) -
     results: dict[str, list[dict[str, float]]] = {case: [] for case in FLOODS}
     for round_ in range(options.rounds):
         for case in support.in_turn(list(FLOODS), round_):
-            waits = _waits(stage, partners, flood if FLOODS[case] else 0, wabas=FLOODS[case])
+            waits, turns = _waits(stage, partners, flood if FLOODS[case] else 0, wabas=FLOODS[case])
             result = {name: support.quantile(waits, share) for name, share in SHARES.items()}
+            result["turns"] = support.quantile(turns, SHARES["p95"])
             results[case].append(result)
             report.keep(what="side", database=database, round=round_, side=case, waits=waits, **result)
             stage.flush()
@@ -75,8 +77,8 @@ def _measure(stage: support.Stage, database: str, options: argparse.Namespace) -
 SHARES = {"p50": 0.5, "p95": 0.95, "max": 1.0}
 
 
-def _waits(stage: support.Stage, partners: int, flood: int, *, wabas: int) -> list[float]:
-    """Return how long each of the others has waited, in seconds."""
+def _waits(stage: support.Stage, partners: int, flood: int, *, wabas: int) -> tuple[list[float], list[int]]:
+    """Return how long each of the others has waited: in seconds, and in operations that were begun till then."""
     config = stage.config(stage.databases.fresh(), workers={"concurrency": CONCURRENCY})
     client, house = support.opened(config)
     env = {"WABAJOBS_CONFIG": str(config)}
@@ -91,11 +93,14 @@ def _waits(stage: support.Stage, partners: int, flood: int, *, wabas: int) -> li
         stage.until(lambda: _finished(house) >= 2 * WARM, what="the flood")
     ids = [one.id for one in client.enqueue_many(_one_of_each(partners))]
     stage.until(lambda: _finished(house, ids) == partners, what="the others", within=600, every=0.5)
-    waits = [_wait(house, id_) for id_ in ids]
+    stories = [{one.name: one.at for one in house.ledger.operations.story(id_)} for id_ in ids]
+    waits = [(story["begun"] - story["accepted"]).total_seconds() for story in stories]
+    order = _begun_since(house, stories[0]["accepted"])
+    turns = [order.index(id_) + 1 for id_ in ids]
     stage.stop("worker", "dispatcher")
     client.close()
     house.close()
-    return waits
+    return waits, turns
 
 
 def _enqueue_flood(client: Client, house: House, number: int, wabas: int) -> None:
@@ -122,9 +127,11 @@ def _finished(house: House, ids: Sequence[str] = ()) -> int:
         return int(connection.scalar(query) or 0)
 
 
-def _wait(house: House, operation_id: str) -> float:
-    story = {one.name: one.at for one in house.ledger.operations.story(operation_id)}
-    return float((story["begun"] - story["accepted"]).total_seconds())
+def _begun_since(house: House, moment: datetime) -> list[str]:
+    """Return the ids of what has begun since, in order."""
+    query = select(EventRow.operation_id).where(EventRow.name == "begun", EventRow.at >= moment)
+    with house.ledger.database.read() as connection:
+        return list(connection.scalars(query.order_by(EventRow.at, EventRow.id)))
 
 
 def _tell(report: support.Report, results: dict[str, list[dict[str, float]]]) -> None:
@@ -132,7 +139,12 @@ def _tell(report: support.Report, results: dict[str, list[dict[str, float]]]) ->
         [case, *(f"{statistics.median(one[name] for one in those):.2f}" for name in SHARES)]
         for case, those in results.items()
     ]
-    report.table("Seconds waited by those with one operation; medians of the rounds.", ["", *SHARES], rows)
+    rows = [
+        [*row, f"{statistics.median(one['turns'] for one in those):.0f}"]
+        for row, those in zip(rows, results.values(), strict=True)
+    ]
+    title = "Seconds waited by those with one operation; medians of the rounds. Turns: operations begun by p95."
+    report.table(title, ["", *SHARES, "turns"], rows)
     alone, *others = ([one["p95"] for one in those] for those in results.values())
     floods = [case for case, wabas in FLOODS.items() if wabas]
     rows = [
