@@ -123,6 +123,7 @@ def _tell(report: support.Report, database: str, verdict: Verdict, trial: Trial,
         "unmirrored": len(verdict.unmirrored),
         "standstills": verdict.standstills,
         "resumed": sorted(verdict.resumed),
+        "after": verdict.after,
         "faults": verdict.faults[:20],
     }
     report.keep(what="side", side=database, **facts)
@@ -133,6 +134,8 @@ def _tell(report: support.Report, database: str, verdict: Verdict, trial: Trial,
     if verdict.resumed:
         times.append(["one: to its next attempt", *(f"{one:.1f}" for one in _shares(verdict.resumed))])
     report.table("Seconds to go on (all: of the ten longest).", ["", "p50", "p95", "max"], times)
+    rows = [[whom, *(f"{one:.1f}" for one in _shares(those))] for whom, those in sorted(verdict.after.items())]
+    report.table("Seconds without a call after a kill, up to the next.", ["killed", "p50", "p95", "max"], rows)
     for fault in verdict.faults[:20]:
         print(f"FAULT: {fault}")
     slowest = max([*verdict.standstills, *verdict.resumed])

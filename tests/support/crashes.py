@@ -59,6 +59,8 @@ class Verdict:
     """Seconds in which no call succeeded though there was work, the ten longest."""
     resumed: list[float]
     """Seconds from the kill of a worker to the next attempt at what it was working at."""
+    after: dict[str, list[float]]
+    """The longest standstill between each kill and the next, in seconds, by who was killed."""
 
     @property
     def faults(self) -> list[str]:
@@ -212,6 +214,7 @@ class Trial:
             ],
             standstills=self._standstills(),
             resumed=self._resumed(tries.values()),
+            after=self._after(),
         )
 
     def _duplicates(self, done: Sequence[Operation]) -> list[str]:
@@ -253,9 +256,19 @@ class Trial:
                 yield f"WABA {waba}: one attempt has looked too often: {order}"
 
     def _standstills(self) -> list[float]:
+        return sorted(self._gaps(self._began, self._ended), reverse=True)[:10]
+
+    def _after(self) -> dict[str, list[float]]:
+        after: dict[str, list[float]] = defaultdict(list)
+        for kill, following in pairwise([*self.kills, Kill(self._ended, "")]):
+            after[kill.whom.rstrip("-0123456789")].append(max(self._gaps(kill.at, following.at)))
+        return dict(after)
+
+    def _gaps(self, since: float, till: float) -> list[float]:
+        """Return how long there was no successful call, each time."""
         good = [call.wall for call in self.fleet.simulator.judge.calls() if call.status == 200]
-        during = [self._began, *(at for at in good if self._began < at < self._ended), self._ended]
-        return sorted((after - before for before, after in pairwise(during)), reverse=True)[:10]
+        during = [since, *(at for at in good if since < at < till), till]
+        return [after - before for before, after in pairwise(during)]
 
     def _resumed(self, tries: Sequence[Sequence[Attempt]] | Iterator[Sequence[Attempt]]) -> list[float]:
         killed = {str(one.pid): one.at for one in self.kills if one.pid is not None}
