@@ -114,12 +114,14 @@ class Dispatcher:
 
     def reclaim(self) -> int:
         """Take back what was leased to somebody who is gone; return how many."""
-        sentences = self._ledger.operations.reclaim(
+        reclaimed = self._ledger.operations.reclaim(
             now=self._clock.now(), max_attempts=self._settings.max_attempts
         )
-        for sentence in sentences:
-            events.tell("operation_reclaimed", what=sentence)
-        return len(sentences)
+        for one in reclaimed:
+            events.tell("operation_reclaimed", what=one)
+        for queue in {one.kind for one in reclaimed if not one.begun}:
+            self._presence.complain(queue)
+        return len(reclaimed)
 
     def release_due(self) -> Turn:
         """Send what may go, and would be admitted now, to the workers that can begin it now."""

@@ -22,6 +22,7 @@ CATALOGUE: Final = {
     "attempt_crashed": "an attempt ended in a fault of ours",
     "lease_lost": "an attempt found that its lease had gone to somebody else",
     "consuming_changed": "this worker began or stopped consuming its queue",
+    "not_consuming": "messages of this worker's queue lay unfetched; it connects to the broker anew",
     "part_failed": "a part of this process failed and is tried again",
 }
 """Every event there is. `tell` refuses any other."""
@@ -29,6 +30,7 @@ CATALOGUE: Final = {
 _LEVELS: Final = {
     "attempt_crashed": logging.ERROR,
     "part_failed": logging.WARNING,
+    "not_consuming": logging.WARNING,
     "attempt_ended": logging.DEBUG,  # Celery logs the end of each task already
 }
 

@@ -74,6 +74,7 @@ def look(
     apps = _apps(gate, settings, troubles)
     if any(reading.told and (reading.revision or 0) < decisions.revision for reading in apps):
         troubles.append("the gate has not been told the newest decision yet; it will be within seconds")
+    troubles += _unfetched(presence, kinds)
     queues = _queues(ledger, kinds, pauses=decisions.pauses, slots=slots, now=now)
     if ledger.leaderships.holder(DISPATCHER, now=now) is None:
         troubles.append("no dispatcher runs: nothing leaves the ledger (wabajobs dispatcher)")
@@ -90,6 +91,18 @@ def _slots(presence: Presence, kinds: Catalogue, troubles: list[str]) -> dict[st
         troubles.append(f"{error}: no calls are made; operations wait in the ledger")
         return None
     return {queue: (len(workers), sum(one.slots for one in workers)) for queue, workers in living.items()}
+
+
+def _unfetched(presence: Presence, kinds: Catalogue) -> list[str]:
+    try:
+        queues = sorted(presence.complaints(kinds.names))
+    except NotReady:
+        return []  # told already
+    return [
+        f"messages of {queue} lay unfetched within the last minute: a worker has died, or it lives and consumes"
+        " nothing; that one connects anew by itself"
+        for queue in queues
+    ]
 
 
 def _apps(gate: Gate, settings: Settings, troubles: list[str]) -> list[AppReading]:

@@ -131,7 +131,8 @@ class Book:
         return self.get(operation)
 
     def reclaim(self, *, max_attempts: int = 6) -> list[str]:
-        return self.ledger.operations.reclaim(now=self.clock.now(), max_attempts=max_attempts)
+        reclaimed = self.ledger.operations.reclaim(now=self.clock.now(), max_attempts=max_attempts)
+        return [str(one) for one in reclaimed]
 
     def get(self, operation: Operation | NewOperation) -> Operation:
         return self.ledger.operations.get(operation.id)

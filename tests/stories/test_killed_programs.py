@@ -1,6 +1,7 @@
 """Programs are killed, frozen and stopped while they work: nothing is lost, and nothing happens twice."""
 
 import signal
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -10,6 +11,7 @@ from tests.support.fleet import Fleet, wall
 from tests.support.waiting import until
 from tests.support.witness import (
     SHORT_PAGES,
+    answer,
     attempts,
     calls_about,
     calls_since,
@@ -146,3 +148,21 @@ def test_a_worker_that_is_stopped_gives_its_operations_back_at_once(on_sqlite: F
     for operation in operations:
         assert {one.outcome for one in attempts(fleet, operation)} <= {"held", "succeeded"}
         assert "reclaimed" not in story(fleet, operation)
+
+
+def test_a_worker_that_lives_but_consumes_nothing_is_noticed_and_mends_itself(
+    fleet_on: FleetOn, database_url: str
+) -> None:
+    fleet = fleet_on(database_url, knobs={"wabas": 1, "templates": 10})
+    fleet.start("dispatcher")
+    celery = [sys.executable, "-m", "celery", "-A", "tests.support.deaf_worker", "worker", "--loglevel=INFO"]
+    fleet.start_program("worker", celery)
+    operations = fleet.sync(*fleet.simulator.world.waba_ids)
+
+    (done,) = fleet.finished(operations)
+
+    assert (done.state, done.attempts) == ("succeeded", 1), "what nobody fetched has cost no attempt"
+    assert "unclaimed" in story(fleet, done)
+    assert "not_consuming" in fleet.log("worker")
+    troubles = answer(fleet.command("status", "--json"))["troubles"]
+    assert any("template_sync lay unfetched" in trouble for trouble in troubles)

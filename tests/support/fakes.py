@@ -135,6 +135,10 @@ class FakePresence:
 
     slots: dict[str, list[int]] = field(default_factory=dict)
     away: bool = False
+    complaints: list[str] = field(default_factory=list)
+
+    def complain(self, queue: str) -> None:
+        self.complaints.append(queue)
 
     def living(self, queues: Iterable[str]) -> dict[str, list[Worker]]:
         if self.away:

@@ -5,15 +5,18 @@ connection to the broker, and hold for a worker whenever it was started.
 """
 
 import threading
+import time
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 from celery import bootsteps
+from celery.worker import state
 from celery.worker.consumer.tasks import Tasks
 from kombu.transport.redis import Channel
 
 from wabajobs import events
-from wabajobs.errors import WabajobsError
+from wabajobs.errors import NotReady, WabajobsError
 from wabajobs.signals import Worker
 from wabajobs.wiring import House
 
@@ -38,6 +41,30 @@ class Message(Channel.Message):
         except errors:
             if not self.channel.closed:
                 raise
+
+
+class _Loop:
+    """Celery's event loop: a worker in which it hangs fetches nothing, and must not be taken for alive."""
+
+    def __init__(self, consumer: Any, *, longest: float) -> None:
+        self._consumer = consumer
+        self._longest = longest
+        self._went_round = time.monotonic()
+
+    def require_alive(self) -> None:
+        """Raise `NotReady` if the loop has not gone round for too long."""
+        silent = time.monotonic() - self._went_round
+        self._consumer.call_soon(self._goes_round)
+        if silent > self._longest:
+            raise NotReady(f"the worker's event loop has been stuck for {silent:.0f} s: it is not announced")
+
+    def _goes_round(self) -> None:
+        self._went_round = time.monotonic()
+
+
+def _connect_anew(consumer: Any) -> None:
+    """Let Celery start its consumer afresh, as after a connection that broke: what runs goes on."""
+    raise consumer.connection_errors[0]("the queue is not consumed over this connection")
 
 
 class _FlushedTogether:
@@ -107,13 +134,14 @@ class Consuming(bootsteps.StartStopStep):
         return {queue for queue in self._queues if any(pause.covers_queue(queue) for pause in pauses)}
 
     def _apply(self, consumer: Any, paused: set[str]) -> None:
-        for queue in paused - self._paused:
-            consumer.cancel_task_queue(queue)
-            events.tell("consuming_changed", queue=queue, consuming=False)
-        for queue in self._paused - paused:
-            consumer.add_task_queue(queue)
-            events.tell("consuming_changed", queue=queue, consuming=True)
-        self._paused = set(paused)
+        """Make it true; by what the consumer does, whatever somebody else has told it meanwhile."""
+        self._paused = paused
+        for queue in self._queues:
+            consumes = consumer.task_consumer.consuming_from(queue)
+            if consumes == (queue not in paused):
+                continue
+            (consumer.cancel_task_queue if consumes else consumer.add_task_queue)(queue)
+            events.tell("consuming_changed", queue=queue, consuming=not consumes)
 
     def _follow(self, consumer: Any, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -125,21 +153,35 @@ class Consuming(bootsteps.StartStopStep):
                 events.tell("part_failed", part="pauses", why=error)
                 stop.wait(_LOOK_SECONDS)
                 continue
-            if not stop.is_set() and paused != self._paused:
+            if not stop.is_set():
                 consumer.call_soon(self._apply, consumer, paused)
 
     def _announce(self, consumer: Any, stop: threading.Event) -> None:
         known = False
+        since = time.monotonic()
+        loop = _Loop(consumer, longest=self.house.settings.dispatch.worker_alive_seconds)
         while not stop.is_set():
             try:
+                loop.require_alive()
                 for worker in self._workers(consumer):
-                    self.house.presence.announce(worker)
+                    complaint = self.house.presence.announce(worker)
+                    if worker.queue not in self._paused and self._is_ours(complaint, since):
+                        since = time.monotonic()
+                        events.tell("not_consuming", queue=worker.queue)
+                        consumer.call_soon(_connect_anew, consumer)
             except WabajobsError as error:
                 known = False
                 events.tell("part_failed", part="presence", why=error)
             else:
                 known = known or self.house.work_bell.ring()
             stop.wait(_ANNOUNCE_SECONDS)
+
+    def _is_ours(self, complaint: timedelta | None, since: float) -> bool:
+        """Whether a complaint came when this worker had been connected for long enough, with nothing to do."""
+        if complaint is None or state.active_requests:
+            return False
+        lease = self.house.settings.dispatch.release_lease_seconds
+        return time.monotonic() - complaint.total_seconds() > since + lease
 
     def _workers(self, consumer: Any) -> list[Worker]:
         slots = consumer.pool.limit or 1

@@ -26,6 +26,7 @@ from wabajobs.ledger.conditions import LEASES, OPEN, any_covers, in_state, named
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.history import Story, tell
 from wabajobs.ledger.lines import Line
+from wabajobs.ledger.reclaiming import Reclaimed
 from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.rows import as_operation, select_operations
 from wabajobs.ledger.tables import READY, EventRow, OperationRow
@@ -202,8 +203,8 @@ class Operations:
 
     # ── rescue ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def reclaim(self, *, now: datetime, max_attempts: int) -> list[str]:
-        """Take back what was leased to somebody who is gone; return a sentence for each.
+    def reclaim(self, *, now: datetime, max_attempts: int) -> list[Reclaimed]:
+        """Take back what was leased to somebody who is gone.
 
         A message that no worker has begun costs no attempt. A worker that died under way has spent one; who
         has killed `max_attempts` workers fails, for a person to look at.

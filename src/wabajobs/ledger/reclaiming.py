@@ -1,5 +1,6 @@
 """Reclaiming: what was leased to somebody who is gone comes back."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -20,8 +21,21 @@ _EXPIRED: Final = (
 )
 
 
-def reclaim(connection: Connection, *, now: datetime, max_attempts: int) -> list[str]:
-    """Take back what is leased to nobody any more; return a sentence for each."""
+@dataclass(frozen=True)
+class Reclaimed:
+    """An operation that was taken back."""
+
+    kind: str
+    begun: bool
+    """Whether a worker had begun it; if not, its message was lost, or nobody fetched it."""
+    sentence: str
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+def reclaim(connection: Connection, *, now: datetime, max_attempts: int) -> list[Reclaimed]:
+    """Take back what is leased to nobody any more."""
     looked = connection.execute(_EXPIRED, {"now": now}).all()
     if not looked:
         return []
@@ -32,15 +46,17 @@ def reclaim(connection: Connection, *, now: datetime, max_attempts: int) -> list
         .order_by(OperationRow.id)
         .with_for_update(skip_locked=True)
     )
-    sentences = []
+    reclaimed = []
     for row in connection.execute(expired).mappings().all():
         operation = as_operation(row)
-        sentences.append(
+        begun = operation.state is State.RUNNING
+        sentence = (
             _running(connection, operation, row["worker"], now, max_attempts)
-            if operation.state is State.RUNNING
+            if begun
             else _unbegun(connection, operation, now)
         )
-    return sentences
+        reclaimed.append(Reclaimed(operation.kind, begun, sentence))
+    return reclaimed
 
 
 def _unbegun(connection: Connection, operation: Operation, now: datetime) -> str:
