@@ -29,7 +29,7 @@ def make_app(settings: Settings, *, queues: Iterable[str]) -> Celery:
         task_acks_on_failure_or_timeout=True,
         # … and a worker takes no more than it can begin.
         worker_prefetch_multiplier=1,
-        # After a lost connection Celery would take fewer at first, and raise that number from a task's own thread:
+        # After a lost connection Celery would take fewer, and raise that number again from a task's own thread:
         # on AMQP that thread then reads what the event loop is to read, and both wait for ever.
         worker_enable_prefetch_count_reduction=False,
         broker_transport_options=_transport_options(settings.broker),
