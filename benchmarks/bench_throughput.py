@@ -1,7 +1,8 @@
-"""How many operations a second go through, from release to the end, beside a plain Celery worker.
+"""How many operations a second go through, from release to the end, beside others that run tasks.
 
-Both have one worker process (threads, concurrency 8, task events, late acknowledgement, prefetch 1) on the
-same Redis server, and a task that does nothing.
+Beside a plain Celery worker on the same Redis server (one process, threads, concurrency 8, task events, late
+acknowledgement, prefetch 1); with PostgreSQL also beside a worker of Procrastinate on the same server. The task
+does nothing.
 """
 
 # ruff: noqa: E402
@@ -11,6 +12,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src")]
 
 import cProfile
+import importlib
 import io
 import json
 import logging
@@ -24,6 +26,7 @@ from datetime import timedelta
 from typing import Any
 
 import psutil
+import psycopg
 from sqlalchemy import func, select, update
 
 from benchmarks import support
@@ -37,7 +40,8 @@ from wabajobs.wiring import House
 
 CONCURRENCY = 8
 WARM = 100
-GOAL = 0.7
+GOALS = {"Celery": 0.7, "Procrastinate": 1.5}
+"""Of our rate to theirs."""
 _QUIET = ("--loglevel=INFO", "--without-gossip", "--without-mingle")
 
 
@@ -53,13 +57,17 @@ def main() -> None:
         f"ours: 1 dispatcher, 1 worker process (threads, {CONCURRENCY}), from the first release to the last end",
         "Celery: 1 worker process with the same pool, concurrency, task events, late acknowledgement, prefetch 1;"
         " from the first task to the last",
+        f"Procrastinate: 1 worker process, concurrency {CONCURRENCY}, a function that it runs in threads; from"
+        " its first job to its last, as its own events say",
         f"both sides have worked off {WARM} before; nobody listens to the task events; log level INFO",
         "CPU: user + system of the process, per operation of the round",
     ]
     with support.stage(options.database) as stage:
         report = support.Report("throughput", options, support.machine(stage, options.database), conditions)
-        results: dict[str, list[dict[str, Any]]] = {"wabajobs": [], "Celery": []}
         sides = [("wabajobs", ours), ("Celery", plain)]
+        if options.database == "postgresql":
+            sides.append(("Procrastinate", procrastinate))
+        results: dict[str, list[dict[str, Any]]] = {name: [] for name, _ in sides}
         for round_ in range(options.rounds):
             for name, measure in support.in_turn(sides, round_):
                 result = measure(stage, number)
@@ -178,14 +186,59 @@ def plain(stage: support.Stage, number: int) -> dict[str, Any]:
     }
 
 
+# ── Procrastinate's side ────────────────────────────────────────────────────────────────────────────────────
+
+
+def procrastinate(stage: support.Stage, number: int) -> dict[str, Any]:
+    """Let a worker of Procrastinate run so many jobs; return the rate and what it cost."""
+    url = stage.databases.fresh()
+    env = {"BENCH_PG_URL": url}
+    os.environ.update(env)
+    module = importlib.reload(importlib.import_module("benchmarks.procrastinate_app"))
+    noop = module.noop
+    with module.app.open() as queue:
+        queue.schema_manager.apply_schema()
+        noop.batch_defer(*({} for _ in range(WARM)))
+        argv = [sys.executable, "-m", "procrastinate", "--app", "benchmarks.procrastinate_app.app", "worker"]
+        worker = stage.start("procrastinate", [*argv, "--concurrency", str(CONCURRENCY)], env)
+        stage.until(lambda: _succeeded(url)[0] == WARM, what="the first jobs")
+        worker.send_signal(signal.SIGSTOP)
+        noop.batch_defer(*({} for _ in range(number)))
+    used = support.CpuUse(worker=worker)
+    worker.send_signal(signal.SIGCONT)
+    stage.until(lambda: _succeeded(url)[0] == WARM + number, what="all jobs", within=300, every=0.1)
+    cpu = used.seconds()
+    stage.stop("procrastinate")
+    _, seconds = _succeeded(url)
+    return {
+        "rate": number / seconds,
+        "seconds": seconds,
+        "cpu_ms": {name: 1000 * each / number for name, each in cpu.items()},
+    }
+
+
+def _succeeded(url: str) -> tuple[int, float]:
+    """Return how many jobs have ended well, and how long those behind the first took in all, in seconds."""
+    with psycopg.connect(url) as connection:
+        done = connection.execute("SELECT count(*) FROM procrastinate_events WHERE type = 'succeeded'").fetchone()
+        took = connection.execute(
+            "SELECT extract(epoch FROM max(at) - min(at)) FROM procrastinate_events"
+            " WHERE type IN ('started', 'succeeded') AND job_id > %s",
+            [WARM],
+        ).fetchone()
+    assert done is not None
+    assert took is not None
+    return int(done[0]), float(took[0] or 0.0)
+
+
 # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _tell(report: support.Report, results: dict[str, list[dict[str, Any]]]) -> None:
     rates = {name: [one["rate"] for one in those] for name, those in results.items()}
-    ratio = support.ratios(rates["wabajobs"], rates["Celery"])
     rows = [[name, *support.spread(values)] for name, values in rates.items()]
-    rows.append(["ratio (each round's own)", *support.spread(ratio, ".2f")])
+    ratios = {name: support.ratios(rates["wabajobs"], rates[name]) for name in rates if name != "wabajobs"}
+    rows += [[f"ratio to {name} (each round's own)", *support.spread(one, ".2f")] for name, one in ratios.items()]
     report.table("Operations per second, end to end.", ["", "min", "median", "max"], rows)
     rows = []
     for name, those in results.items():
@@ -193,8 +246,10 @@ def _tell(report: support.Report, results: dict[str, list[dict[str, Any]]]) -> N
             rows.append([f"{name}: {process}", *support.spread([one["cpu_ms"][process] for one in those], ".2f")])
         rows.append([f"{name}: together", *support.spread([sum(one["cpu_ms"].values()) for one in those], ".2f")])
     report.table("CPU milliseconds per operation.", ["", "min", "median", "max"], rows)
-    median = statistics.median(ratio)
-    print(f"Goal: ratio {GOAL} or better. {'Reached' if median >= GOAL else 'Missed'}: {median:.2f}.\n")
+    for name, those in ratios.items():
+        median, goal = statistics.median(those), GOALS[name]
+        print(f"Goal: {goal} of {name} or better. {'Reached' if median >= goal else 'Missed'}: {median:.2f}.")
+    print()
 
 
 def profile(stage: support.Stage, number: int) -> None:

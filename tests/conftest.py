@@ -1,19 +1,17 @@
 """Fixtures that any test may use. Everything is real: SQLite and PostgreSQL, Redis, processes, HTTP."""
 
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from tests.support.databases import PostgresServer, SqliteFiles, missing, postgres_server
 from tests.support.fleet import Fleet
+from tests.support.servers import RunningRedis
 from wabajobs.ledger import Database, Ledger
 from wabajobs.machine import RedisServer, find_server
 from wabajobs.simulator import Simulator, SimulatorConfig
@@ -45,36 +43,6 @@ def ledger(database_url: str) -> Iterator[Ledger]:
     database.close()
 
 
-@dataclass
-class RunningRedis:
-    """A Redis server of the test's own, which it may kill and start again."""
-
-    server: RedisServer
-    process: subprocess.Popen[bytes]
-
-    @property
-    def url(self) -> str:
-        return self.server.redis_url
-
-    @property
-    def broker_url(self) -> str:
-        return self.server.broker_url
-
-    @property
-    def client(self) -> Redis:
-        return Redis.from_url(self.url)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait(10)
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            self.server.command(), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
-        )
-        self.server.wait_until_ready()
-
-
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[RunningRedis]:
     """The embedded Redis server, one per test."""
@@ -92,15 +60,9 @@ def debian_redis(tmp_path: Path) -> Iterator[RunningRedis]:
 
 
 def _running(server: RedisServer) -> Iterator[RunningRedis]:
-    process = subprocess.Popen(server.command(), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
-    running = RunningRedis(server, process)
-    try:
-        server.wait_until_ready()
-        yield running
-    finally:
-        running.process.terminate()
-        running.process.wait(10)
-        server.close()
+    running = RunningRedis(server)
+    yield running
+    running.close()
 
 
 @pytest.fixture

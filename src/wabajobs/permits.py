@@ -77,6 +77,10 @@ class PermittedGraph:
         """Read. Raises `Held` when no call may be made now, or the `GraphError` that Meta answered."""
         return self._make(self._request(path=path, params=params)).result()
 
+    def post(self, path: str, **fields: object) -> dict[str, Any]:
+        """Change something. Raises as `get` does; after an error nobody knows whether it has happened."""
+        return self._make(self._request(method="POST", path=path, json=fields)).result()
+
     def get_many(self, ids: Sequence[str], path: str = "", **params: object) -> dict[str, Any]:
         """Read the same of several objects, at most 50, with one request; the answer is by id.
 

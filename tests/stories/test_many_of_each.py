@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import RunningRedis
 from tests.support.fleet import Fleet, wall
+from tests.support.servers import RunningRedis
 from tests.support.waiting import until
 from tests.support.witness import SHORT_PAGES, attempts, calls_since, mirrored, pages_read_twice
 

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable
 
-from tests.conftest import RunningRedis
 from tests.support.fleet import Fleet, wall
+from tests.support.servers import RunningRedis
 from tests.support.waiting import until
 from tests.support.witness import (
     SHORT_PAGES,

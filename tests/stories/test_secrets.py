@@ -11,9 +11,9 @@ from pathlib import Path
 
 import requests
 
-from tests.conftest import RunningRedis
 from tests.stories.test_flower import open_flower
 from tests.support.fleet import Fleet
+from tests.support.servers import RunningRedis
 from tests.support.waiting import until
 from tests.support.witness import SHORT_PAGES
 from wabajobs.simulator.faults import FaultRule

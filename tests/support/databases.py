@@ -16,7 +16,7 @@ from sqlalchemy.engine import URL, make_url
 from wabajobs.ledger import Database
 
 REQUIRED = frozenset(os.environ.get("WABAJOBS_TEST_REQUIRE", "").split(","))
-"""Suites that must not be skipped: `postgresql`, `redis-server`, `chromium`."""
+"""Suites that must not be skipped: `postgresql`, `redis-server`, `rabbitmq-server`, `chromium`."""
 
 _numbers = itertools.count()
 

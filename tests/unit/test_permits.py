@@ -41,7 +41,10 @@ class Way:
     may_go_on: Callable[[], None] = lambda: None
 
     def get(self, path: str = "20001/message_templates", **params: object) -> dict[str, object]:
-        out = PermittedGraph(
+        return self.out().get(path, **({"after": None, "limit": 10} | params))
+
+    def out(self) -> PermittedGraph:
+        return PermittedGraph(
             gate=self.gate,
             client=self.graph,
             operation=an_operation(service_class=ServiceClass.INTERACTIVE, id="op-1"),
@@ -50,7 +53,20 @@ class Way:
             short_wait=timedelta(seconds=2),
             sleep=self.slept.append,
         )
-        return out.get(path, **({"after": None, "limit": 10} | params))
+
+
+def test_a_change_goes_the_same_way_with_its_fields_in_the_body() -> None:
+    way = Way()
+    way.graph.surprises.append(answering({"success": True}))
+
+    answer = way.out().post("30001/register", messaging_product="whatsapp", pin="123456")
+
+    (request,) = way.graph.requests
+    assert answer == {"success": True}
+    assert (request.method, request.path, request.params) == ("POST", "30001/register", {})
+    assert request.json == {"messaging_product": "whatsapp", "pin": "123456"}
+    assert request.waba == way.gate.asked[0].waba
+    assert way.gate.outcomes == [Outcome.OK]
 
 
 def test_a_call_is_admitted_made_and_settled() -> None:

@@ -20,6 +20,10 @@ class Graph(Protocol):
         """Read. Raises a `GraphError`."""
         ...
 
+    def post(self, path: str, **fields: object) -> dict[str, Any]:
+        """Change something. Raises a `GraphError`; whoever repeats it after one must first look what happened."""
+        ...
+
     def get_many(self, ids: Sequence[str], path: str = "", **params: object) -> dict[str, Any]:
         """Read the same of several objects, at most 50, with one request; by id. It costs a call for each."""
         ...
