@@ -27,12 +27,10 @@ from benchmarks import support
 from wabajobs import dispatch
 from wabajobs.broker import Sender, make_app
 from wabajobs.client import Client
-from wabajobs.dispatch import Dispatcher
 from wabajobs.intake import Request
 from wabajobs.ledger.attempts import Ending
 from wabajobs.operation import Operation
 from wabajobs.outcome import Done
-from wabajobs.partners import Partners
 from wabajobs.signals import Worker
 from wabajobs.wiring import House
 
@@ -136,16 +134,7 @@ class Ledger:
             return publish(released)
 
         house, settings = self.house, self.house.settings.dispatch
-        dispatcher = Dispatcher(
-            ledger=house.ledger,
-            kinds=house.kinds,
-            gate=house.gate,
-            presence=house.presence,
-            send=send,
-            clock=house.clock,
-            settings=settings,
-            partners=Partners(house.ledger, house.settings.partners),
-        )
+        dispatcher = house.dispatcher(send)
         here = psutil.Process()
         aside = {"seconds": 0.0, "cpu": 0.0}
         turns, released = 0, 0

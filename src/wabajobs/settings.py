@@ -148,11 +148,11 @@ class DispatchSettings(_Table):
 
     poll_seconds: PositiveFloat = 1
     """How often the dispatcher looks although nobody woke it."""
-    release_lease_seconds: PositiveFloat = 15
+    release_lease_seconds: PositiveFloat = 10
     """A released operation that no worker has begun by then goes back to the ledger."""
-    attempt_lease_seconds: PositiveFloat = 15
+    attempt_lease_seconds: PositiveFloat = 10
     """A running attempt whose lease was not renewed for so long is taken for dead."""
-    renew_seconds: PositiveFloat = 4
+    renew_seconds: PositiveFloat = 3
     """How often a worker renews its leases."""
     worker_alive_seconds: PositiveFloat = 5
     """A worker that has not announced itself for so long gets nothing any more."""

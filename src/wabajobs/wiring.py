@@ -13,6 +13,7 @@ from redis.retry import Retry
 from wabajobs.attempt import Bench
 from wabajobs.clock import Clock, SystemClock
 from wabajobs.controls import Controls
+from wabajobs.dispatch import Dispatcher, Send
 from wabajobs.errors import ConfigurationError
 from wabajobs.gate import Gate, RetryBudget
 from wabajobs.graph import Credentials, GraphClient
@@ -20,7 +21,10 @@ from wabajobs.interventions import Interventions
 from wabajobs.kinds import Catalogue, catalogue
 from wabajobs.leases import Leases
 from wabajobs.ledger import Database, Ledger
+from wabajobs.partners import Partners
 from wabajobs.planner import Planner
+from wabajobs.retention import Pruner
+from wabajobs.retries import Retries
 from wabajobs.settings import Settings
 from wabajobs.signals import Bell, Presence
 from wabajobs.signals.bell import DECISIONS, WORK
@@ -110,6 +114,21 @@ class House:
             presence=self.presence,
             clock=self.clock,
             settings=self.settings,
+        )
+
+    def dispatcher(self, send: Send) -> Dispatcher:
+        """Return a dispatcher that publishes through `send`."""
+        return Dispatcher(
+            ledger=self.ledger,
+            kinds=self.kinds,
+            gate=self.gate,
+            presence=self.presence,
+            send=send,
+            clock=self.clock,
+            settings=self.settings.dispatch,
+            partners=Partners(self.ledger, self.settings.partners),
+            retries=Retries(self.ledger, self.retry_budget, self.settings.dispatch),
+            pruner=Pruner(self.ledger, self.settings.retention, clock=self.clock),
         )
 
     def bench(self, queue: str) -> Bench:

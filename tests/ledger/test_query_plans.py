@@ -14,7 +14,7 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import Engine
 
 from tests.ledger.conftest import KIND, LEASE, WORKER, a_request, a_sync
-from tests.support.fakes import FakeBroker, FakeGate, FakePresence
+from tests.support.fakes import FakeBroker, FakeGate, FakePresence, FakeRetryBudget
 from wabajobs.clock import HandClock
 from wabajobs.dispatch import Dispatcher
 from wabajobs.kinds import catalogue
@@ -24,7 +24,9 @@ from wabajobs.ledger.tables import OperationRow
 from wabajobs.operation import Operation
 from wabajobs.outcome import Done
 from wabajobs.partners import Partners
-from wabajobs.settings import DispatchSettings
+from wabajobs.retention import Pruner
+from wabajobs.retries import Retries
+from wabajobs.settings import DispatchSettings, RetentionSettings
 
 MANY, PARTNERS, WABAS = 50_000, 100, 2_000
 FINISHED, HELD = 10_000, 500
@@ -102,12 +104,14 @@ def _work(ledger: Ledger) -> None:
         clock=clock,
         settings=DispatchSettings(),
         partners=Partners(ledger, {}),
+        retries=Retries(ledger, FakeRetryBudget(), DispatchSettings()),
+        pruner=Pruner(ledger, RetentionSettings(), clock=clock),
     )
     operations = ledger.operations
     operations.accept([a_request(partner="partner-7", waba="20000007"), a_sync("20000009")], now=now)
     operations.accept([a_sync("20000009")], now=now)
     assert dispatcher.lead()
-    dispatcher.reclaim()
+    dispatcher.look_after()
     assert dispatcher.release_due().released == SLOTS
     leases = [(one.id, one.fence) for one in broker.sent]
     begun = [
@@ -118,7 +122,8 @@ def _work(ledger: Ledger) -> None:
     assert len(begun) == SLOTS
     operations.renew(leases, now=now, lease=LEASE)
     ended, abandoned = begun[:10], begun[10:]
-    assert not any(operations.record_all([Ending(one, Done({})) for one in ended], worker=WORKER, now=now))
+    written = operations.record_all([Ending(one, Done({})) for one in ended], worker=WORKER, now=now)
+    assert written == [Done({})] * len(ended)
     operations.take_back(abandoned[:1], now=now, why="a trial")
     clock.advance(timedelta(days=2))
     assert dispatcher.reclaim() > 0
@@ -148,7 +153,7 @@ def _sqlite_fault(database: Database, statement: str, asked: Any) -> str | None:
     """Return a step of the plan that goes through all operations, or through all that wait."""
     with database.read() as connection:
         plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", asked)]
-    small = ("ix_operations_leased", "ix_operations_held", "ix_operations_deadline")
+    small = ("ix_operations_leased", "ix_operations_held", "ix_operations_deadline", "ix_operations_retries")
     scans = [step for step in plan if step.startswith("SCAN") and "operations" in step]
     return next((step for step in scans if not any(index in step for index in small)), None)
 

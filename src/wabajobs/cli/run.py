@@ -16,11 +16,7 @@ from wabajobs import dispatch
 from wabajobs.broker import Sender, make_app
 from wabajobs.cli.house import house
 from wabajobs.cli.site import SimulatorOptions, Site
-from wabajobs.dispatch import Dispatcher
 from wabajobs.machine import Event, Happened, Supervisor
-from wabajobs.partners import Partners
-from wabajobs.retention import Pruner
-from wabajobs.retries import Retries
 from wabajobs.settings import RUNNING_FILE, Settings
 
 _FLOWERS_COLUMNS = "name,uuid,state,kwargs,result,received,started,runtime,worker"
@@ -37,18 +33,7 @@ def dispatcher() -> None:
         signal.signal(each, lambda *_: stopping.set())
     with house() as open_house:
         settings = open_house.settings
-        one = Dispatcher(
-            ledger=open_house.ledger,
-            kinds=open_house.kinds,
-            gate=open_house.gate,
-            presence=open_house.presence,
-            send=Sender(make_app(settings, queues=open_house.kinds.names)),
-            clock=open_house.clock,
-            settings=settings.dispatch,
-            partners=Partners(open_house.ledger, settings.partners),
-            retries=Retries(open_house.ledger, open_house.retry_budget, settings.dispatch),
-            pruner=Pruner(open_house.ledger, settings.retention, clock=open_house.clock),
-        )
+        one = open_house.dispatcher(Sender(make_app(settings, queues=open_house.kinds.names)))
         dispatch.run(
             one,
             wait=open_house.work_bell.wait,

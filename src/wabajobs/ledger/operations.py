@@ -75,7 +75,7 @@ class Operations:
     def heads(self, asked: Mapping[Line, int], *, but: Collection[str] = ()) -> dict[Line, list[Operation]]:
         """Return the first so many operations of each line, but for those of some WABAs."""
         with self._database.read() as connection:
-            return {line: lines.heads(connection, line, number, but=but) for line, number in asked.items()}
+            return lines.heads(connection, asked, but=but)
 
     def release(self, due: Collection[Operation], *, now: datetime, lease: timedelta) -> list[Operation]:
         """Lease those that have not moved meanwhile, each under a new fence; return them, to be published."""
