@@ -127,11 +127,12 @@ def _first(kind: Any, line: Any, number: Any, but: frozenset[str]) -> Select[Any
 
 def _with_work() -> Select[str]:
     of_kind = OperationRow.kind == bindparam("kind")
-    first = select(func.min(OperationRow.line).label("name")).where(of_kind, text(READY))
-    found = first.cte("found", recursive=True)
+    # Not min(): PostgreSQL may then read the whole index, as long as it has no statistics of it.
+    first = select(OperationRow.line).where(of_kind, text(READY)).order_by(OperationRow.line).limit(1)
+    found = select(first.scalar_subquery().label("name")).cte("found", recursive=True)
     row = aliased(OperationRow)
     behind = and_(row.kind == bindparam("kind"), text(READY), row.line > found.c.name)
-    following = select(func.min(row.line)).where(behind)
+    following = select(row.line).where(behind).order_by(row.line).limit(1)
     found = found.union_all(select(following.scalar_subquery()).where(found.c.name.is_not(None)))
     return select(found.c.name).where(found.c.name.is_not(None))
 

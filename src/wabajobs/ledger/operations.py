@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, case, func, literal, select, text, update
+from sqlalchemy import Connection, and_, bindparam, case, func, literal, select, update
 
 from wabajobs.capability import Capability
 from wabajobs.decisions import Pause
@@ -35,7 +35,7 @@ from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.retrying import Retrying
 from wabajobs.ledger.rows import as_operation, select_operations
 from wabajobs.ledger.selection import Selection
-from wabajobs.ledger.tables import READY, EventRow, OperationRow
+from wabajobs.ledger.tables import EventRow, OperationRow
 from wabajobs.ledger.waking import DueRetry
 from wabajobs.operation import FINISHED, Operation, State
 from wabajobs.outcome import End, Expired, Hold, Unbegun
@@ -362,9 +362,17 @@ _OUT: Final = (
 )
 
 
+# Said otherwise than in `READY`: here the ids lead to the rows, and not the index of all that is ready.
+_STILL_READY: Final = and_(
+    func.coalesce(OperationRow.state, "") == State.WAITING,
+    OperationRow.leased_until.is_(None),
+    OperationRow.blocked.is_(False),
+)
+
+
 _RELEASE: Final = (
     update(OperationRow)
-    .where(OperationRow.id.in_(locked(LEASES, text(READY)).scalar_subquery()))
+    .where(OperationRow.id.in_(locked(LEASES, _STILL_READY).scalar_subquery()))
     .values(fence=OperationRow.fence + 1, leased_until=bindparam("until"), worker=None)
     .returning(OperationRow.id, OperationRow.fence)
 )
