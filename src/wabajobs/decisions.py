@@ -52,6 +52,18 @@ class Scope:
             raise InvalidRequest(f"scope {type_!r} needs a name, for example: {type_} NAME")
         return cls(kind, name or "")
 
+    def covers(self, *, app: str, capability: str, queue: str, partner: str, waba: str | None = None) -> bool:
+        """Whether all that is named so lies in this scope; without a WABA, no WABA's scope has it."""
+        names = {
+            ScopeType.ALL: self.name,
+            ScopeType.APP: app,
+            ScopeType.CAPABILITY: capability,
+            ScopeType.QUEUE: queue,
+            ScopeType.PARTNER: partner,
+            ScopeType.WABA: waba,
+        }
+        return names[self.type] == self.name
+
     def __str__(self) -> str:
         return str(self.type) if self.type is ScopeType.ALL else f"{self.type}:{self.name}"
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from wabajobs.capability import Capability, ServiceClass
-from wabajobs.decisions import Pause, ScopeType
+from wabajobs.decisions import Pause
 from wabajobs.outcome import Hold
 
 
@@ -95,20 +95,9 @@ class Operation:
 
     def is_covered_by(self, pause: Pause) -> bool:
         """Whether the pause's scope contains this operation."""
-        name = pause.scope.name
-        match pause.scope.type:
-            case ScopeType.ALL:
-                return True
-            case ScopeType.APP:
-                return self.app == name
-            case ScopeType.CAPABILITY:
-                return self.capability == name
-            case ScopeType.QUEUE:
-                return self.kind == name
-            case ScopeType.PARTNER:
-                return self.partner == name
-            case ScopeType.WABA:
-                return self.waba == name
+        return pause.scope.covers(
+            app=self.app, capability=self.capability, queue=self.kind, partner=self.partner, waba=self.waba
+        )
 
     def pause_among(self, pauses: Iterable[Pause]) -> Pause | None:
         """Return the pause that keeps this operation from running, the longest if there are several."""

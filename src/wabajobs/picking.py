@@ -37,7 +37,10 @@ class Rules:
 
     def pass_by(self, line: Line) -> bool:
         """Whether nothing of the line may go."""
-        return any(_covers(pause, line) for pause in self.pauses)
+        return any(
+            pause.scope.covers(app=line.app, capability=line.capability, queue=line.kind, partner=line.partner)
+            for pause in self.pauses
+        )
 
     @property
     def paused_wabas(self) -> frozenset[str]:
@@ -166,20 +169,3 @@ def _shares(other: Line, line: Line, wait: Wait) -> bool:
         return other.partner == line.partner
     mine, its = ((one.app, one.capability, one.service_class) for one in (line, other))
     return mine == its
-
-
-def _covers(pause: Pause, line: Line) -> bool:
-    name = pause.scope.name
-    match pause.scope.type:
-        case ScopeType.ALL:
-            return True
-        case ScopeType.APP:
-            return line.app == name
-        case ScopeType.CAPABILITY:
-            return line.capability == name
-        case ScopeType.QUEUE:
-            return line.kind == name
-        case ScopeType.PARTNER:
-            return line.partner == name
-        case ScopeType.WABA:
-            return False
