@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from importlib import resources
@@ -45,9 +46,9 @@ class Database:
         self.url: Final = _driver_url(url)
         self._engine = _engine(self.url)
         self._writer = self._engine.execution_options(**_WRITES)
-        # SQLite lets one write at a time, and who finds it busy sleeps and looks again, longer each time. Threads
-        # of one process need not do that to each other: they queue.
-        self._turn = threading.Lock() if self.is_sqlite else nullcontext()
+        # SQLite lets one write at a time, and who finds it busy sleeps and looks again. Threads of one process
+        # need not do that to each other: they queue.
+        self._turn = _InTurn() if self.is_sqlite else nullcontext()
 
     @property
     def is_sqlite(self) -> bool:
@@ -116,6 +117,35 @@ class Database:
 
     def __str__(self) -> str:
         return self.url.render_as_string(hide_password=True)
+
+
+class _InTurn:
+    """A lock that is given in the order in which it was asked for.
+
+    One of Python's goes to whoever comes first after its release, mostly to the thread that had it last.
+    """
+
+    def __init__(self) -> None:
+        self._inside = threading.Lock()
+        self._taken = False
+        self._waiting: deque[threading.Lock] = deque()
+
+    def __enter__(self) -> None:
+        with self._inside:
+            if not self._taken:
+                self._taken = True
+                return
+            mine = threading.Lock()
+            mine.acquire()
+            self._waiting.append(mine)
+        mine.acquire()  # whoever leaves opens it, and hands the turn on
+
+    def __exit__(self, *_: object) -> None:
+        with self._inside:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._taken = False
 
 
 def upsert(connection: Connection, table: type[Base]) -> Any:
