@@ -122,7 +122,7 @@ def _synced(fleet: Fleet, wabas: Iterable[str]) -> list[str]:
 
 
 def _leased(fleet: Fleet) -> int:
-    return fleet.house.ledger.operations.out(["template_sync"])["template_sync"]
+    return fleet.house.ledger.operations.out().get(("template_sync", "acme"), 0)
 
 
 def _overdue(fleet: Fleet) -> list[str]:
