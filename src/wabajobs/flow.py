@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import Final
 
 _REMEMBER_SECONDS: Final = 1.0
+_LEAST_SECONDS: Final = 0.001
+"""A rate over less time says nothing: who looks again so soon is answered as before."""
 
 
 class Flow:
@@ -29,9 +31,11 @@ class Flow:
 
     def ending(self, out: Mapping[str, int], *, at: float) -> dict[str, int]:
         """Return how many of those that are `out` will have ended soon; `at` is a moment of a steady clock."""
-        if self._looked_at is not None and at > self._looked_at:
+        if self._looked_at is None:
+            self._looked_at, self._out = at, Counter(out)
+        elif at - self._looked_at >= _LEAST_SECONDS:
             self._measure(out, at - self._looked_at)
-        self._looked_at, self._out = at, Counter(out)
+            self._looked_at, self._out = at, Counter(out)
         return {queue: int(rate * self._travel) for queue, rate in self._rates.items()}
 
     def _measure(self, out: Mapping[str, int], seconds: float) -> None:

@@ -49,7 +49,9 @@ def test_a_queue_that_stands_still_does_not_count_those_of_another() -> None:
 
 
 @given(
-    looks=st.lists(st.tuples(st.floats(0, 10), st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=30)
+    looks=st.lists(
+        st.tuples(st.floats(0.01, 10), st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=30
+    )
 )
 def test_it_never_foresees_more_than_the_fastest_that_ever_ended(looks: list[tuple[float, int, int]]) -> None:
     flow, at, before, fastest = Flow(1.0), 0.0, 0, 0.0
@@ -63,3 +65,16 @@ def test_it_never_foresees_more_than_the_fastest_that_ever_ended(looks: list[tup
         assert 0 <= ending.get("sync", 0) <= fastest + 1e-6
         flow.released("sync", released)
         before = out + released
+
+
+def test_who_looks_again_at_once_is_answered_as_before() -> None:
+    flow = Flow(1.0)
+    flow.ending({}, at=1.0)
+    flow.released("sync", 10)
+    before = flow.ending({"sync": 0}, at=2.0)
+
+    flow.released("sync", 50)
+    again = [flow.ending({"sync": 0}, at=2.0 + moment) for moment in (0.0, 5e-16, 0.0009)]
+
+    assert before == {"sync": 6}
+    assert again == [before] * 3
