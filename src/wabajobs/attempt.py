@@ -1,21 +1,24 @@
 """One attempt at an operation, in order: begin, steps, verdict, record."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
-from itertools import zip_longest
-from typing import Any
+from typing import Any, NoReturn
 
 from wabajobs import events, verdict
 from wabajobs.capability import Capability
 from wabajobs.clock import Clock
 from wabajobs.errors import (
+    Ask,
+    ConfigurationError,
     DeadlinePassed,
     GateUnavailable,
+    GraphError,
     Held,
+    InputNeeded,
     LeaseLost,
     LedgerUnavailable,
     StopAsked,
@@ -28,8 +31,10 @@ from wabajobs.ledger import Ending, Ledger, why_expired
 from wabajobs.operation import Operation
 from wabajobs.outcome import Done, End, Failed, NotBegun, Outcome, Unbegun
 from wabajobs.permits import Client, Gate, PermittedGraph
+from wabajobs.secret import REFERENCE, Secret, of_operation
 from wabajobs.settings import Settings
 from wabajobs.together import Together
+from wabajobs.vault import Vault
 
 _RECORD_AGAIN_SECONDS = 0.5
 
@@ -45,6 +50,7 @@ class Bench:
     leases: Leases
     settings: Settings
     clock: Clock
+    vault: Vault
     worker: str
     """The name under which the ledger knows this worker."""
     retry_budget: RetryBudget | None = None
@@ -100,7 +106,7 @@ def _outcome(operation: Operation, bench: Bench, may_go_on: Callable[[], None]) 
     except Exception as error:
         if not isinstance(error, WabajobsError):
             events.tell("attempt_crashed", operation=operation.id, kind=operation.kind)
-        return _verdict(error, operation, bench)
+        return desk.explained(_verdict(error, operation, bench))
     return Done(desk.results)
 
 
@@ -133,32 +139,89 @@ def _record(operation: Operation, outcome: End, bench: Bench, may_go_on: Callabl
 
 
 @dataclass
+class _GoBack(Exception):
+    """What an earlier step has made is of no use any more."""
+
+    step: str
+
+
+@dataclass
 class Desk:
     """What a step works with: the `Work` of the kinds."""
 
     operation: Operation
     bench: Bench
     may_go_on: Callable[[], None]
+    _kept: dict[str, Any] = field(init=False)
     _done: dict[str, dict[str, Any]] = field(init=False)
     _progress: dict[str, dict[str, Any]] = field(init=False)
+    _begun: dict[str, bool] = field(init=False)
+    """Steps that happen once, and whose changing call may have left."""
+    _again: dict[str, bool] = field(init=False)
+    """Steps that were gone back to."""
+    _left_out: dict[str, str] = field(init=False)
     _step: Step = field(init=False)
 
     def __post_init__(self) -> None:
         """Take up what earlier attempts have kept."""
-        kept = self.operation.checkpoint or {}
-        self._done = dict(kept.get("done", {}))
-        self._progress = dict(kept.get("progress", {}))
+        self._kept = {**(self.operation.checkpoint or {})}
+        for part in ("done", "progress", "begun", "again", "left_out"):
+            self._kept[part] = dict(self._kept.get(part, {}))
+            setattr(self, f"_{part}", self._kept[part])
 
     def work_off(self, steps: Sequence[Step]) -> None:
         """Run the steps that no earlier attempt has done, remembering each that is followed by another."""
-        for step, following in zip_longest(steps, steps[1:]):
+        steps = [step for step in steps if step.when(self.operation.payload)]
+        place = 0
+        while place < len(steps):
+            step = steps[place]
+            place += 1
             if step.name in self._done:
                 continue
             self._step = step
-            self._done[step.name] = step.run(self)
+            try:
+                self._done[step.name] = self._do(step)
+            except _GoBack as back:
+                place = self._forget(steps, back.step)
+                continue
             self._progress.pop(step.name, None)
-            if following is not None:  # the end of the last step is recorded with the outcome
-                self._write(self._kept(), capability=following.capability)
+            self._begun.pop(step.name, None)
+            if place < len(steps):  # the end of the last step is recorded with the outcome
+                self._write(capability=steps[place].capability)
+
+    def _forget(self, steps: Sequence[Step], name: str) -> int:
+        """Let a step that was done, and those after it, be done again; return its place."""
+        place = [step.name for step in steps].index(name)
+        for step in steps[place:]:
+            self._done.pop(step.name, None)
+        self._again[name] = True
+        self._write(capability=steps[place].capability)
+        return place
+
+    def _do(self, step: Step) -> dict[str, Any]:
+        """Run a step; what may have happened already is read back first."""
+        try:
+            if step.name in self._begun and step.reads_back is not None:
+                found = step.reads_back(self)
+                if found is not None:
+                    return found
+            return step.run(self)
+        except GraphError as error:
+            if step.required or not isinstance(verdict_ := _verdict(error, self.operation, self.bench), Failed):
+                raise
+            self._left_out[step.name] = verdict_.reason
+            return {}
+
+    def explained(self, outcome: End) -> End:
+        """Return how the attempt ended; a failure with its step, and how to undo those before it."""
+        if not isinstance(outcome, Failed) or not hasattr(self, "_step"):
+            return outcome
+        steps = self.bench.kinds[self.operation.kind].steps
+        undo = {step.name: step.undo for step in steps if step.undo and step.name in self._done}
+        facts = {"step": self._step.name, **({"to_undo": undo} if undo else {})}
+        return Failed(outcome.reason, {**outcome.error, **facts})
+
+    # ── what a step is given ────────────────────────────────────────────────────────────────────────────
 
     @property
     def settings(self) -> Settings:
@@ -172,8 +235,9 @@ class Desk:
 
     @property
     def results(self) -> dict[str, Any]:
-        """What the steps before this one have returned, together."""
-        return {name: value for facts in self._done.values() for name, value in facts.items()}
+        """What the steps before this one have returned, together; and what was left out, and why."""
+        told = {name: value for facts in self._done.values() for name, value in facts.items()}
+        return told | ({"left_out": dict(self._left_out)} if self._left_out else {})
 
     @property
     def graph(self) -> Graph:
@@ -186,12 +250,42 @@ class Desk:
             operation=self.operation,
             capability=self._step.capability,
             may_go_on=self._may_call,
+            before_change=self._mark_begun,
+            not_changed=self._mark_not_begun,
             short_wait=timedelta(seconds=self.settings.dispatch.short_wait_seconds),
         )
 
     def now(self) -> datetime:
         """Return the present moment."""
         return self.bench.clock.now()
+
+    def secret(self, name: str) -> Secret | None:
+        """Return a secret of the operation, else the one that its payload refers to."""
+        found = self.bench.vault.get(of_operation(self.operation.id, name))
+        reference = self.operation.payload.get(name)
+        if found is None and isinstance(reference, str) and REFERENCE.fullmatch(reference):
+            if reference == f"vault:{of_operation(self.operation.id, name)}":
+                return None  # it was the operation's own, and a step has forgotten it
+            return self.bench.vault.resolve(reference)
+        return found
+
+    def app_secret(self) -> Secret:
+        """Return the secret of the operation's app."""
+        found = self.settings.app_secret(self.operation.app)
+        if found is None:
+            raise ConfigurationError(f"app {self.operation.app} has no secret: say where it is, [apps] secret")
+        return found
+
+    def ask(self, reason: str, *asks: Ask, within: timedelta) -> NoReturn:
+        """End this attempt, and wait for a person."""
+        raise InputNeeded(reason, asks, within)
+
+    def go_back(self, step: str) -> None:
+        """Go on from a step before this one, once; return when that was done already."""
+        if step not in self._again:
+            raise _GoBack(step)
+
+    # ── memory ──────────────────────────────────────────────────────────────────────────────────────────
 
     def progress(self) -> dict[str, Any]:
         """Return what this step has kept."""
@@ -200,15 +294,18 @@ class Desk:
     def checkpoint(self, progress: dict[str, Any]) -> dict[str, Any]:
         """Return the whole checkpoint with this step's progress."""
         self._progress[self._step.name] = progress
-        return self._kept()
+        return self._whole()
 
-    def keep(self, progress: dict[str, Any]) -> None:
-        """Remember this step's progress, at once."""
-        self._write(self.checkpoint(progress), capability=self._step.capability)
+    def keep(self, progress: dict[str, Any], **secrets: Secret | None) -> None:
+        """Remember this step's progress, and secrets with it, at once."""
+        self._progress[self._step.name] = progress
+        self._write(capability=self._step.capability, secrets=secrets)
 
     def _may_call(self) -> None:
         """Raise when no further call may be made: the lease, the deadline or a person says so."""
         self.may_go_on()
+        if self._kept.get("past_return"):
+            return  # it is finished now, whatever anybody wants
         if self.operation.is_overdue(self.now()):
             raise DeadlinePassed(why_expired(self.operation))
         # A read by primary key, beside a call over the Internet. While the database is away, the lease decides.
@@ -216,13 +313,35 @@ class Desk:
             if stop := self.bench.ledger.operations.stop_asked(self.operation.id):
                 raise StopAsked(stop["reason"], stop["by"])
 
-    def _kept(self) -> dict[str, Any]:
-        return {"done": dict(self._done), "progress": dict(self._progress)}
+    def _mark_begun(self) -> None:
+        """Write down, before a call leaves, that nobody may make it again without looking."""
+        step = self._step
+        if step.happens_once and step.name not in self._begun:
+            self._begun[step.name] = True
+            if step.point_of_no_return:
+                self._kept["past_return"] = True
+            self._write(capability=step.capability)
 
-    def _write(self, checkpoint: dict[str, Any], *, capability: Capability | None) -> None:
+    def _mark_not_begun(self) -> None:
+        """Take that back: Meta has said no."""
+        if self._begun.pop(self._step.name, None):
+            self._write(capability=self._step.capability)
+
+    def _whole(self) -> dict[str, Any]:
+        return {name: dict(part) if isinstance(part, dict) else part for name, part in self._kept.items() if part}
+
+    def _write(
+        self, *, capability: Capability | None, secrets: Mapping[str, Secret | None] | None = None
+    ) -> None:
+        vault, whose = self.bench.vault, self.operation.id
         self.bench.ledger.operations.record_checkpoint(
-            self.operation.id,
+            whose,
             self.operation.fence,
-            checkpoint,
+            self._whole(),
             capability=capability or self.operation.capability,
+            secrets={
+                of_operation(whose, name): vault.seal(secret) if secret else None
+                for name, secret in (secrets or {}).items()
+            },
+            now=self.now(),
         )

@@ -77,7 +77,10 @@ class Client:
         The answer is in the order of the requests.
         """
         house = self._house
-        new = [checked(request, kinds=house.kinds, settings=house.settings) for request in requests]
+        new = [
+            checked(request, kinds=house.kinds, settings=house.settings, seal=house.vault.seal)
+            for request in requests
+        ]
         now = house.clock.now()
         # Before anything is written: what has been accepted must not end in an error of a mere look.
         pauses = house.ledger.decisions.pauses(now=now)
@@ -104,6 +107,14 @@ class Client:
         Raises `NotFound`, `InvalidRequest` (it has ended otherwise, or is shared), `LedgerUnavailable`.
         """
         return self._house.interventions.cancel(operation_id, reason=reason, actor=actor, force=force)
+
+    def provide(self, operation_id: str, *, actor: str = "hub", **given: str) -> Operation:
+        """Give an operation what it needs (`needs`), and return it as it stands: `provide(id, code="123456")`.
+
+        What is given is sealed before it is written down. Raises `NotFound`, `InvalidRequest` when it needs
+        nothing or something else, `LedgerUnavailable`.
+        """
+        return self._house.interventions.provide(operation_id, given, actor=actor)
 
     def wait(self, operation_id: str, *, timeout: timedelta | None = None) -> Operation:
         """Return the operation once it is finished. Raises `NotReady` after `timeout`, with where it stands.

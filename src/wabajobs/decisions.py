@@ -27,6 +27,21 @@ class ScopeType(StrEnum):
     WABA = "waba"
 
 
+class PauseMode(StrEnum):
+    """What a pause does with the operations that it covers. A kind says which of them it can bear."""
+
+    HOLD = "hold"
+    """They wait."""
+    REJECT = "reject"
+    """New ones are refused, with the reason."""
+    DROP = "drop"
+    """They are cancelled: something later does the same work anyway."""
+    DRAIN = "drain"
+    """What has begun is finished, nothing new begins."""
+    PROBE = "probe"
+    """One at a time, to see whether it goes."""
+
+
 @dataclass(frozen=True)
 class Scope:
     """What a decision covers: everything, or one named thing. Written `all` or `queue:template_sync`."""

@@ -13,6 +13,8 @@ WabajobsError
 ├── Held                        not now: the gate says how long and why
 ├── StopAsked                   somebody has cancelled this operation while it ran
 ├── DeadlinePassed              this operation is of no use any more
+├── InputNeeded                 only a person can give what comes next
+├── Conflict                    what is there already is not what was asked for
 ├── SyncError                   a template list that cannot be trusted
 └── GraphError                  Meta answered, or did not answer, with an error
     ├── LimitReached            a budget of Meta's is spent
@@ -32,6 +34,18 @@ WabajobsError
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One thing that a person is asked for."""
+
+    name: str
+    about: str
+    """What it is, for the person who is to give it."""
+    pattern: str = r"[^\x00-\x1f]{1,200}"
+    """Regular expression that the whole of it matches."""
 
 
 class WabajobsError(Exception):
@@ -106,6 +120,32 @@ class StopAsked(WabajobsError):
         return f"cancelled by {self.by}: {self.reason}"
 
 
+@dataclass(eq=False)
+class InputNeeded(WabajobsError):
+    """A step cannot go on without something that only a person can give.
+
+    `asks` are the fields, each with what it is; `within` is how long it makes sense to wait for them.
+    """
+
+    reason: str
+    asks: "tuple[Ask, ...]"
+    within: timedelta
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@dataclass(eq=False)
+class Conflict(WabajobsError):
+    """What is there already is not what was asked for; `difference` has each field as there and as asked."""
+
+    reason: str
+    difference: dict[str, Any]
+
+    def __str__(self) -> str:
+        return self.reason
+
+
 class DeadlinePassed(WabajobsError):
     """The operation's deadline has passed: its attempt makes no further call."""
 
@@ -120,6 +160,11 @@ class GraphError(WabajobsError):
     status: int | None = None
     fbtrace_id: str | None = None
     details: str | None = None
+
+    @property
+    def is_definite(self) -> bool:
+        """Whether it is certain that the call has changed nothing."""
+        return not isinstance(self, Transient | UnknownGraphError)
 
     def __str__(self) -> str:
         code = "" if self.code is None else f"code {self.code}"

@@ -1,22 +1,25 @@
 """A request becomes one row of the ledger, once per idempotency key. All that can be refused is refused here."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from wabajobs.capability import ServiceClass
 from wabajobs.errors import InvalidRequest
 from wabajobs.kinds import Catalogue, Kind
 from wabajobs.ledger import NewOperation
+from wabajobs.operation import new_id
+from wabajobs.secret import REFERENCE, Secret, of_operation
 from wabajobs.settings import Settings
 
 _PARTNER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _META_ID: Final = re.compile(r"[0-9]{5,20}")
 _LONGEST_KEY: Final = 200
+Seal = Callable[[Secret], str]
 _LONGEST_LIFE: Final = timedelta(days=365)
 
 
@@ -37,14 +40,20 @@ class Request:
     """Seconds after which it is of no use any more; None: as the kind says."""
 
 
-def checked(request: Request, *, kinds: Catalogue, settings: Settings) -> NewOperation:
-    """Return the request as the ledger takes it. Raises `InvalidRequest` that says what is wrong with it."""
+def checked(request: Request, *, kinds: Catalogue, settings: Settings, seal: Seal | None = None) -> NewOperation:
+    """Return the request as the ledger takes it. Raises `InvalidRequest` that says what is wrong with it.
+
+    `seal` makes a secret of the payload fit for the ledger; without it a payload may only refer to secrets.
+    """
     kind = kinds[request.kind]
-    payload = _payload(request.payload, kind)
+    id = new_id()
+    payload, secrets = _sealed(_payload(request.payload, kind), id, seal)
     app = _app(request.app, settings)
     waba = _waba(request.waba, kind)
     partner = partner_id(request.partner)
     return NewOperation(
+        id=id,
+        secrets=secrets,
         kind=kind.name,
         partner=partner,
         app=app,
@@ -116,12 +125,28 @@ def _expires_after(seconds: float | None, kind: Kind) -> timedelta | None:
     return timedelta(seconds=seconds)
 
 
-def _payload(payload: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
+def _sealed(payload: BaseModel, id: str, seal: Seal | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the payload with a reference in the place of each secret, and the secrets, sealed, by name."""
+    plain, sealed = payload.model_dump(mode="json", exclude_none=True), {}
+    for name in type(payload).model_fields:
+        value = getattr(payload, name)
+        if isinstance(value, SecretStr):
+            plain[name] = value.get_secret_value()
+            if not REFERENCE.fullmatch(plain[name]):
+                if seal is None:
+                    raise InvalidRequest(f"{name}: only a reference to a secret (vault:<name>) is taken here")
+                place = of_operation(id, name)
+                sealed[place] = seal(Secret(plain[name]))
+                plain[name] = f"vault:{place}"
+    return plain, sealed
+
+
+def _payload(payload: Mapping[str, Any], kind: Kind) -> BaseModel:
     takes = ", ".join(kind.payload.model_fields) or "no fields"
     if not isinstance(payload, Mapping):
         raise InvalidRequest(f"{kind.name}: payload: a mapping of fields is needed (it takes {takes})")
     try:
-        return kind.payload.model_validate(dict(payload)).model_dump(mode="json")
+        return kind.payload.model_validate(dict(payload))
     except ValidationError as error:
         # The input itself is left out of the sentence: it may be a secret.
         first = error.errors(include_url=False, include_input=False)[0]

@@ -1,5 +1,6 @@
 """What people do with single operations, and with many of them by what they have in common: cancel, retry."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,10 @@ from wabajobs.decisions import require_reason
 from wabajobs.errors import InvalidRequest
 from wabajobs.ledger import Cancelling, Ledger, Retrying, Selection
 from wabajobs.operation import Operation
+from wabajobs.outcome import NeedsInput
+from wabajobs.secret import Secret, of_operation
 from wabajobs.signals import Bell
+from wabajobs.vault import Vault
 
 _BATCH: Final = 100
 """Operations of one transaction; nobody else has to wait for it for long."""
@@ -24,6 +28,7 @@ class Interventions:
     ledger: Ledger
     bell: Bell
     clock: Clock
+    vault: Vault
 
     def cancel(self, operation_id: str, *, reason: str, actor: str, force: bool = False) -> Operation:
         """Cancel an operation, and return it as it stands; safe to repeat.
@@ -38,6 +43,12 @@ class Interventions:
         match cancelling:
             case Cancelling.FINISHED:
                 raise InvalidRequest(f"operation {operation_id} is {operation.state}: there is nothing to cancel")
+            case Cancelling.PAST_RETURN:
+                raise InvalidRequest(
+                    f"operation {operation_id} is past its point of no return: to stop now would leave things"
+                    " worse than to let it finish; if that is meant: --force on the command line, force=True in a"
+                    " program"
+                )
             case Cancelling.SHARED:
                 raise InvalidRequest(
                     f"operation {operation_id} is shared by {operation.callers} requests, and cancelling ends it"
@@ -45,6 +56,26 @@ class Interventions:
                 )
         self.bell.ring()
         return operation
+
+    def provide(self, operation_id: str, given: Mapping[str, str], *, actor: str) -> Operation:
+        """Give an operation what it needs, and return it as it stands. What is given is kept sealed.
+
+        Raises `NotFound`, `InvalidRequest` when it needs nothing, or what is given is not what it asked for, and
+        `ConfigurationError` when there is no vault.
+        """
+        operation = self.ledger.operations.get(operation_id)
+        if operation.needs is None:
+            raise InvalidRequest(f"operation {operation_id} is {operation.state}: it needs no input")
+        _check(given, operation.needs)
+        sealed = {
+            of_operation(operation_id, name): self.vault.seal(Secret(value)) for name, value in given.items()
+        }
+        if not self.ledger.operations.provide(
+            operation_id, sealed, given=sorted(given), actor=actor, now=self.clock.now()
+        ):
+            raise InvalidRequest(f"operation {operation_id} needs no input any more")
+        self.bell.ring()
+        return self.ledger.operations.get(operation_id)
 
     def retry(self, operation_id: str, *, reason: str, actor: str) -> Operation:
         """Let an operation that has failed, expired or been cancelled go again from its checkpoint.
@@ -100,3 +131,16 @@ class Interventions:
             yield Counter(map(str, act(ids).values()))
             self.bell.ring()
             before = ids[-1]
+
+
+def _check(given: Mapping[str, str], needs: NeedsInput) -> None:
+    """Refuse what was not asked for, or cannot be it. What was given is in no sentence: it may be a secret."""
+    asked = {one.name: one for one in needs.asks}
+    names = ", ".join(asked)
+    if not given:
+        raise InvalidRequest(f"nothing is given; it needs {names}")
+    for name, value in given.items():
+        if name not in asked:
+            raise InvalidRequest(f"{name!r} was not asked for; it needs {names}")
+        if not isinstance(value, str) or not re.fullmatch(asked[name].pattern, value):
+            raise InvalidRequest(f"{name}: what is given cannot be it; it is {asked[name].about}")

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.decisions import Pause
-from wabajobs.outcome import Hold
+from wabajobs.outcome import Hold, NeedsInput
 
 
 class State(StrEnum):
@@ -86,8 +86,15 @@ class Operation:
     """What it touches: operations of one lane keep their order and never overlap."""
     deadline_at: datetime | None = None
     """From then on it is of no use: it expires."""
+    needs: NeedsInput | None = None
+    """What a person is to give, while it waits for that."""
     stop: dict[str, Any] | None = None
     """Who wants it cancelled (`by`), why (`reason`) and since when (`at`)."""
+
+    @property
+    def past_return(self) -> bool:
+        """Whether to stop now would leave things worse than to go on."""
+        return bool((self.checkpoint or {}).get("past_return"))
 
     def is_overdue(self, now: datetime) -> bool:
         """Whether its deadline has passed."""
@@ -128,6 +135,7 @@ class Operation:
             "attempts": self.attempts,
             "callers": self.callers,
             "hold": self.hold.as_json() if self.hold else None,
+            "needs": self.needs.as_json() if self.needs else None,
             "stop": self.stop,
             "result": self.result,
             "error": self.error,

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
+
+from wabajobs.errors import Ask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,37 @@ class Hold:
             "until": self.until.isoformat() if self.until else None,
             "notice": self.notice,
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeedsInput:
+    """Waiting for a person: what is needed, why, and until when it makes sense to wait."""
+
+    reason: str
+    asks: tuple[Ask, ...]
+    """Of these at least one is to be given."""
+    until: datetime
+
+    def __str__(self) -> str:
+        names = ", ".join(ask.name for ask in self.asks)
+        return f"needs input ({names}) until {self.until:%Y-%m-%d %H:%M:%S} UTC: {self.reason}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the public form: `reason`, `asks` (each `name`, `about`, `pattern`), `until`."""
+        return {
+            "reason": self.reason,
+            "asks": [{"name": one.name, "about": one.about, "pattern": one.pattern} for one in self.asks],
+            "until": self.until.isoformat(),
+        }
+
+    @classmethod
+    def of_json(cls, value: dict[str, Any]) -> Self:
+        """Read the public form."""
+        return cls(
+            reason=value["reason"],
+            asks=tuple(Ask(**one) for one in value["asks"]),
+            until=datetime.fromisoformat(value["until"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -88,7 +121,7 @@ class NotBegun:
         return self.reason
 
 
-End = Done | Hold | Failed | Cancelled | Expired
+End = Done | Hold | NeedsInput | Failed | Cancelled | Expired
 """How an attempt that has begun can end."""
 Unbegun = NotBegun | Cancelled | Expired
 """What a message comes to that leads to no attempt."""

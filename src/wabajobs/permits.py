@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, Self
 
 from wabajobs import events
 from wabajobs.capability import Capability
@@ -21,9 +22,10 @@ from wabajobs.errors import (
     Transient,
     WabaLimitReached,
 )
-from wabajobs.gate import Call, Change, Outcome, Permit, Report, Wait
+from wabajobs.gate import Call, Change, Outcome, Permit, Quota, Report, Wait
 from wabajobs.graph import Exchange, GraphRequest, cost, shown_activity
 from wabajobs.operation import Operation
+from wabajobs.secret import Secret
 
 
 class Gate(Protocol):
@@ -62,13 +64,23 @@ class PermittedGraph:
         capability: Capability,
         may_go_on: Callable[[], None],
         short_wait: timedelta,
+        before_change: Callable[[], object] = lambda: None,
+        not_changed: Callable[[], object] = lambda: None,
+        token: Secret | None = None,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        """Call in the name of `operation`; `may_go_on` raises when it must stop."""
+        """Call in the name of `operation`; `may_go_on` raises when it must stop.
+
+        `before_change` is told right before a call that changes something leaves, and `not_changed` when it is
+        certain that it has changed nothing. `token` is that of a business, instead of the app's own.
+        """
         self._gate = gate
         self._client = client
         self._may_go_on = may_go_on
         self._short_wait = short_wait.total_seconds()
+        self._before_change = before_change
+        self._not_changed = not_changed
+        self._token = token
         self._sleep = sleep
         self._operation = operation
         self._call = Call.of(operation, capability)
@@ -80,6 +92,31 @@ class PermittedGraph:
     def post(self, path: str, **fields: object) -> dict[str, Any]:
         """Change something. Raises as `get` does; after an error nobody knows whether it has happened."""
         return self._make(self._request(method="POST", path=path, json=fields)).result()
+
+    def delete(self, path: str, **params: object) -> dict[str, Any]:
+        """Delete something. Raises as `post` does."""
+        return self._make(self._request(method="DELETE", path=path, params=params)).result()
+
+    def send(
+        self,
+        method: Literal["GET", "POST", "DELETE"],
+        path: str,
+        *,
+        params: Mapping[str, object] | None = None,
+        json: Mapping[str, object] | None = None,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        auth: Literal["Bearer", "OAuth", "none"] = "Bearer",
+    ) -> dict[str, Any]:
+        """Make a call of any shape. Raises as `get` and `post` do."""
+        said = {"params": params or {}, "json": json, "data": data, "headers": headers or {}, "auth": auth}
+        return self._make(self._request(method=method, path=path, **said)).result()
+
+    def by(self, token: Secret) -> Self:
+        """Return the same Graph, in the name of a business's token."""
+        other = copy(self)
+        other._token = token
+        return other
 
     def get_many(self, ids: Sequence[str], path: str = "", **params: object) -> dict[str, Any]:
         """Read the same of several objects, at most 50, with one request; the answer is by id.
@@ -103,10 +140,11 @@ class PermittedGraph:
         return [part.error or part.answer or {} for part in exchange.parts]
 
     def _request(self, **said: Any) -> GraphRequest:
-        return GraphRequest(app=self._operation.app, waba=self._operation.waba, **said)
+        return GraphRequest(app=self._operation.app, waba=self._operation.waba, token=self._token, **said)
 
     def _make(self, request: GraphRequest) -> Exchange:
-        permit = self._admitted(cost(request))
+        changes = request.method != "GET" or any(part.method != "GET" for part in request.batch)
+        permit = self._admitted(_call(self._call, request), changes=changes)
         began = time.monotonic()
         try:
             exchange = self._client.exchange(request)
@@ -119,26 +157,29 @@ class PermittedGraph:
             self._settle(permit, Report(outcome=Outcome.FAILED))
             raise
         self._settle(permit, _report(exchange, self._call, seconds=time.monotonic() - began))
+        if changes and exchange.error is not None and exchange.error.is_definite:
+            self._not_changed()
         for waba, active in shown_activity(request, exchange):
             with suppress(GateUnavailable):  # until it is shown again, Meta's headers correct the limit
                 self._gate.note_activity(self._operation.app, waba, active=active)
         return exchange
 
-    def _admitted(self, calls: int) -> Permit:
+    def _admitted(self, call: Call, *, changes: bool) -> Permit:
         """Return a permit that is still good; sleep out a short wait, and raise `Held` for a longer one."""
-        call = self._call if calls == self._call.cost else replace(self._call, cost=calls)
         patience = time.monotonic() + self._short_wait
         while True:
             answer = self._gate.admit(call)
             if isinstance(answer, Wait):
                 self._wait(answer, patience)
                 continue
-            if self._may_start(answer):
+            if self._may_start(answer, changes=changes):
                 return answer
 
-    def _may_start(self, permit: Permit) -> bool:
+    def _may_start(self, permit: Permit, *, changes: bool) -> bool:
         try:
             self._may_go_on()
+            if changes:
+                self._before_change()
         except BaseException:
             self._settle(permit, Report(outcome=Outcome.UNUSED))
             raise
@@ -171,6 +212,24 @@ class PermittedGraph:
                 evidence=change.evidence,
                 operation=self._operation.id,
             )
+
+
+_QUOTAS: Final = {"register": Quota.REGISTER, "deregister": Quota.DEREGISTER}
+_OF_A_NUMBER: Final = frozenset({Capability.PHONE_NUMBERS, Capability.PROFILE})
+
+
+def _call(call: Call, request: GraphRequest) -> Call:
+    """Return the call as the gate is to judge it: its cost, the number it is about, the quota it spends."""
+    thing, _, edge = request.path.partition("/")
+    changes = request.method == "POST"
+    quota = _QUOTAS.get(edge) if changes else None
+    if changes and edge == "message_templates":
+        quota = Quota.TEMPLATE_CREATION
+    of_a_number = call.capability in _OF_A_NUMBER and thing.isdigit() and thing != call.waba
+    number = thing if of_a_number or quota in _QUOTAS.values() else None
+    if (call.cost, call.quota, call.number) == (calls := cost(request), quota, number):
+        return call
+    return replace(call, cost=calls, quota=quota, number=number)
 
 
 def _report(exchange: Exchange, call: Call, *, seconds: float) -> Report:

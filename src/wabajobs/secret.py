@@ -1,9 +1,18 @@
 """Secrets that do not print themselves, and where they are read from."""
 
+import re
 from pathlib import Path
 from typing import Final
 
 _MASK: Final = "***"
+
+REFERENCE: Final = re.compile(r"(vault|hub):([\w./@+-]{1,180})")
+"""What stands in a payload in the place of a secret."""
+
+
+def of_operation(operation_id: str, name: str) -> str:
+    """Return the name under which an operation's secret lies."""
+    return f"operations/{operation_id}/{name}"
 
 
 class Secret:

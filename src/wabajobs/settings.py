@@ -224,6 +224,15 @@ class TemplateSyncSettings(_Table):
     """A list that was half read longer ago than this is read from the beginning."""
 
 
+class VaultSettings(_Table):
+    """`[vault]`: where PINs, codes and tokens lie that operations bring along."""
+
+    keys: SecretSource = SecretSource(env="WABAJOBS_VAULT_KEYS")
+    """Its keys, separated by commas: the first seals, all open. `wabajobs vault new-key` makes one."""
+    provider: str = ""
+    """`module:function` that is asked for `hub:<name>`: it takes the name, and returns the secret or None."""
+
+
 class PlannerSettings(_Table):
     """`[planner]`: how fresh the template lists of the fleet are kept, and what that may cost."""
 
@@ -276,6 +285,7 @@ class Settings(_Table):
     retention: RetentionSettings = RetentionSettings()
     template_sync: TemplateSyncSettings = TemplateSyncSettings()
     planner: PlannerSettings = PlannerSettings()
+    vault: VaultSettings = VaultSettings()
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, *, running: Path | None = RUNNING_FILE) -> Self:

@@ -103,6 +103,10 @@ _SENTENCES: Final[dict[str, Callable[[Story, dict[str, Any]], str]]] = {
     "cancel asked": lambda one, detail: (
         f"{one.actor} wants it cancelled ({detail.get('reason')}): it stops before its next call"
     ),
+    "needs input": lambda _, detail: (
+        f"it needs {' or '.join(one['name'] for one in detail['asks'])}: {detail['reason']}"
+    ),
+    "provided": lambda one, detail: f"{_whom(one.actor)} has given {' and '.join(detail['given'])}",
     "retried": lambda one, detail: (
         f"{one.actor} lets it go again ({detail.get('reason')}); it was {detail.get('was')}"
     ),

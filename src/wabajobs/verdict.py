@@ -10,10 +10,12 @@ from typing import Any
 
 from wabajobs.errors import (
     ConfigurationError,
+    Conflict,
     DeadlinePassed,
     GateUnavailable,
     GraphError,
     Held,
+    InputNeeded,
     LimitReached,
     NarrowLimitReached,
     NumberLimitReached,
@@ -22,15 +24,15 @@ from wabajobs.errors import (
     UnknownGraphError,
     WabajobsError,
 )
-from wabajobs.outcome import Cancelled, Expired, Failed, Hold
+from wabajobs.outcome import Cancelled, Expired, Failed, Hold, NeedsInput
 from wabajobs.settings import DispatchSettings
 
 _UNKNOWN_TRIES = 3
 
 
-def of(
+def of(  # noqa: PLR0912 (a table of cases)
     error: Exception, *, attempts: int, now: datetime, settings: DispatchSettings
-) -> Hold | Failed | Cancelled | Expired:
+) -> Hold | NeedsInput | Failed | Cancelled | Expired:
     """Return what becomes of an operation whose attempt number `attempts` (from 1) ended in `error`."""
     match error:
         case StopAsked():
@@ -44,6 +46,8 @@ def of(
                 until=None if error.wait is None else now + error.wait,
                 notice=error.notice,
             )
+        case InputNeeded():
+            return NeedsInput(reason=error.reason, asks=error.asks, until=now + error.within)
         case ConfigurationError():
             # This worker was started wrongly (a token is missing, say). That must not cost anybody's operation.
             until = now + timedelta(seconds=settings.misconfigured_seconds)
@@ -66,6 +70,8 @@ def of(
         case GraphError():
             tries = f" (tried {attempts} times)" if isinstance(error, Transient | UnknownGraphError) else ""
             return Failed(f"{error}{tries}", graph_facts(error))
+        case Conflict():
+            return Failed(str(error), {"type": "Conflict", "difference": error.difference})
         case WabajobsError():
             return Failed(str(error), {"type": type(error).__name__})
         case _:

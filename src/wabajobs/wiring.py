@@ -28,6 +28,7 @@ from wabajobs.retries import Retries
 from wabajobs.settings import Settings
 from wabajobs.signals import Bell, Presence
 from wabajobs.signals.bell import DECISIONS, WORK
+from wabajobs.vault import Vault
 
 _RING_SECONDS = 0.25
 """How long a ring may take. It is a courtesy: who enqueues must not wait for a Redis that is away."""
@@ -102,7 +103,12 @@ class House:
     @cached_property
     def interventions(self) -> Interventions:
         """What people do with operations."""
-        return Interventions(ledger=self.ledger, bell=self.work_bell, clock=self.clock)
+        return Interventions(ledger=self.ledger, bell=self.work_bell, clock=self.clock, vault=self.vault)
+
+    @cached_property
+    def vault(self) -> Vault:
+        """The vault."""
+        return Vault(records=self.ledger.secrets, settings=self.settings.vault, clock=self.clock)
 
     @cached_property
     def planner(self) -> Planner:
@@ -146,6 +152,7 @@ class House:
             ),
             settings=self.settings,
             clock=self.clock,
+            vault=self.vault,
             worker=f"{queue}@{socket.gethostname()}:{os.getpid()}",
             retry_budget=self.retry_budget,
         )

@@ -18,6 +18,7 @@ from wabajobs.client import Client
 from wabajobs.operation import Operation
 from wabajobs.settings import Settings
 from wabajobs.simulator import Simulator
+from wabajobs.vault import new_key
 from wabajobs.wiring import House
 
 ROOT = Path(__file__).parents[2]
@@ -63,9 +64,10 @@ class Fleet:
     def __post_init__(self) -> None:
         app = self.simulator.app
         self.folder.mkdir(parents=True, exist_ok=True)
-        token, secret = self.folder / "token", self.folder / "secret"
+        token, secret, keys = self.folder / "token", self.folder / "secret", self.folder / "keys"
         token.write_text(app.token)
         secret.write_text(app.secret)
+        keys.write_text(new_key())
         table = merged(
             QUICK,
             {
@@ -73,6 +75,7 @@ class Fleet:
                 "redis_url": self.redis_url,
                 "broker_url": self.broker_url,
                 "graph_url": self.simulator.url,
+                "vault": {"keys": {"file": str(keys)}},
                 "apps": {
                     app.id: {
                         "token": {"file": str(token)},

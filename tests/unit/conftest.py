@@ -18,6 +18,7 @@ from wabajobs.ledger import Database, Ledger
 from wabajobs.operation import Operation
 from wabajobs.outcome import Outcome
 from wabajobs.settings import Settings
+from wabajobs.vault import Vault
 
 APP, WABA = "10001", "102290129340398"
 LEASE = timedelta(seconds=15)
@@ -52,6 +53,7 @@ class Bay:
             leases=self.leases,
             settings=self.settings,
             clock=self.clock,
+            vault=Vault(records=self.ledger.secrets, settings=self.settings.vault, clock=self.clock),
             worker="worker@here:1",
         )
 

@@ -11,7 +11,7 @@ from celery import Celery, Task
 from celery.exceptions import Ignore, Retry
 
 from wabajobs.attempt import Bench, perform
-from wabajobs.outcome import Cancelled, Done, Expired, Failed, Hold, NotBegun, Outcome
+from wabajobs.outcome import Cancelled, Done, Expired, Failed, Hold, NeedsInput, NotBegun, Outcome
 
 
 class OperationFailed(Exception):
@@ -47,7 +47,7 @@ def in_celerys_words(outcome: Outcome) -> str:
             raise Ignore(str(outcome))  # Celery has no exception for it: `_tell_flower` has said it
         case NotBegun(settled=True):
             raise Ignore(str(outcome))  # a second delivery must not change what is shown
-        case Hold() | NotBegun():
+        case Hold() | NeedsInput() | NotBegun():
             raise Retry(str(outcome), exc=OperationHeld(str(outcome)))
 
 

@@ -6,7 +6,8 @@ from typing import Final
 
 from wabajobs.errors import ConfigurationError, InvalidRequest
 from wabajobs.kinds import template_sync
-from wabajobs.kinds.kind import Graph, Kind, NoPayload, Step, Templates, Work
+from wabajobs.kinds.kind import Kind, NoPayload, PlannedCall, Step
+from wabajobs.kinds.work import Graph, Method, Templates, Work
 
 _OURS: Final = (template_sync.KIND,)
 
@@ -49,4 +50,15 @@ def _load(name: str) -> Kind:
     return kind
 
 
-__all__ = ["Catalogue", "Graph", "Kind", "NoPayload", "Step", "Templates", "Work", "catalogue"]
+__all__ = [
+    "Catalogue",
+    "Graph",
+    "Kind",
+    "Method",
+    "NoPayload",
+    "PlannedCall",
+    "Step",
+    "Templates",
+    "Work",
+    "catalogue",
+]

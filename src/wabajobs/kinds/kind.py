@@ -1,133 +1,77 @@
 """What a kind of operation is: a payload, a class of service, and steps. It never knows that limits exist."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol
+from datetime import timedelta
+from typing import Any
 
 from pydantic import BaseModel
 
 from wabajobs.capability import Capability, ServiceClass
-from wabajobs.errors import GraphError
-from wabajobs.operation import Operation, Order
-from wabajobs.settings import PlannerSettings, Settings
+from wabajobs.decisions import PauseMode
+from wabajobs.errors import Ask
+from wabajobs.kinds.work import Method, Work
+from wabajobs.operation import Order
+from wabajobs.settings import Settings
+
+Payload = Mapping[str, Any]
 
 
-class Graph(Protocol):
-    """The Graph API as a step sees it. Whether a call may be made now is not the step's business."""
+@dataclass(frozen=True, kw_only=True)
+class PlannedCall:
+    """One call that a step makes when nothing goes wrong."""
 
-    def get(self, path: str, **params: object) -> dict[str, Any]:
-        """Read. Raises a `GraphError`."""
-        ...
-
-    def post(self, path: str, **fields: object) -> dict[str, Any]:
-        """Change something. Raises a `GraphError`; whoever repeats it after one must first look what happened."""
-        ...
-
-    def get_many(self, ids: Sequence[str], path: str = "", **params: object) -> dict[str, Any]:
-        """Read the same of several objects, at most 50, with one request; by id. It costs a call for each."""
-        ...
-
-    def batch(
-        self, requests: Sequence[tuple[Literal["GET", "POST", "DELETE"], str, Mapping[str, object]]]
-    ) -> list[dict[str, Any] | GraphError]:
-        """Send requests (method, path, params), at most 50, as one. It costs a call for each."""
-        ...
+    method: Method
+    path: str
+    """Names in braces are fields of the operation or its payload, or what only an earlier call will tell."""
+    cost: int = 1
+    """Calls that Meta counts for it."""
+    note: str = ""
+    """How often, or when, where that is not always once: `per page`."""
 
 
-class Templates(Protocol):
-    """The mirror of templates, as a step sees it."""
-
-    def page_size(self, waba: str) -> int | None:
-        """Return the page size that Meta bore last time."""
-        ...
-
-    def stage(
-        self,
-        operation: Operation,
-        *,
-        page: int,
-        templates: Sequence[dict[str, Any]],
-        checkpoint: dict[str, Any],
-        cursor: str | None,
-        capability: Capability,
-        read_at: datetime,
-    ) -> bool:
-        """Keep a page, asked for at `read_at`, with the checkpoint behind it; False when its cursor was seen."""
-        ...
-
-    def swap(
-        self,
-        operation: Operation,
-        *,
-        checkpoint: Callable[[dict[str, int]], dict[str, Any]],
-        page_size: int,
-        now: datetime,
-        calls: int,
-        planner: PlannerSettings,
-    ) -> dict[str, int]:
-        """Put the staged list in the place of the old one, and record the difference."""
-        ...
-
-    def mark_attempt(self, operation: Operation, *, now: datetime, error: str | None) -> None:
-        """Move the clock of attempts."""
-        ...
+def _no_calls(_payload: Payload) -> tuple[PlannedCall, ...]:
+    return ()
 
 
-class Work(Protocol):
-    """What a step works with: its operation, the outside world, and its memory."""
-
-    @property
-    def operation(self) -> Operation:
-        """The operation."""
-        ...
-
-    @property
-    def graph(self) -> Graph:
-        """The Graph API."""
-        ...
-
-    @property
-    def templates(self) -> Templates:
-        """The mirror of templates."""
-        ...
-
-    @property
-    def settings(self) -> Settings:
-        """The settings."""
-        ...
-
-    @property
-    def results(self) -> dict[str, Any]:
-        """What the steps before this one have returned, together."""
-        ...
-
-    def now(self) -> datetime:
-        """Return the present moment."""
-        ...
-
-    def progress(self) -> dict[str, Any]:
-        """Return what this step has kept, in an earlier attempt or this one; empty at first."""
-        ...
-
-    def checkpoint(self, progress: dict[str, Any]) -> dict[str, Any]:
-        """Return the whole checkpoint with this step's progress, to be stored together with other rows."""
-        ...
-
-    def keep(self, progress: dict[str, Any]) -> None:
-        """Remember this step's progress, at once."""
-        ...
+def _always(_payload: Payload) -> bool:
+    return True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One named part of an operation. After a crash it is run again, and finds its own progress."""
+    """One named part of an operation. After a crash it is run again, and finds its own progress.
+
+    A step that `happens_once` is marked as begun, in the ledger, before its first call that changes something. If
+    nobody knows what became of that call, `reads_back` is asked before the step is run again.
+    """
 
     name: str
     run: Callable[[Work], dict[str, Any]]
     """Does the step and returns facts for the operation's result. Raises what it cannot mend."""
     capability: Capability | None = None
     """What its calls need; None for a step that calls nobody."""
+    calls: Callable[[Payload], tuple[PlannedCall, ...]] = _no_calls
+    """The calls that it makes when nothing goes wrong: the fewest that its task needs."""
+    when: Callable[[Payload], bool] = _always
+    """Whether an operation with this payload has the step at all."""
+    happens_once: bool = False
+    """To do it twice would do harm: a second template, a second SMS, a registration more of the ten."""
+    reads_back: Callable[[Work], dict[str, Any] | None] | None = None
+    """Finds out whether it has happened already: its facts then, and None when it has not. May ask a person."""
+    undo: str = ""
+    """What takes it back, for the person who looks at an operation that failed later on."""
+    required: bool = True
+    """Without it the operation has failed. What is not required is left out when it cannot be done, and told."""
+    point_of_no_return: bool = False
+    """From its first changing call on, stopping leaves things worse: no deadline, cancelling only by force."""
+    asks: tuple[Ask, ...] = ()
+    """What a person will be asked for."""
+
+    def __post_init__(self) -> None:
+        """Refuse a step of which nobody could say, after a crash, whether it has happened."""
+        if self.happens_once and self.reads_back is None:
+            raise ValueError(f"step {self.name!r} happens once: say how it reads back whether it has")
 
 
 class NoPayload(BaseModel, extra="forbid"):
@@ -160,13 +104,24 @@ class Kind:
     """Which of a partner's operations go first."""
     expires_after: timedelta | None = None
     """From its acceptance; an operation that has not finished by then is of no use any more, and expires."""
+    pause_modes: frozenset[PauseMode] = frozenset(PauseMode) - {PauseMode.DROP}
+    """What a pause may do with its operations."""
+    may_change_app: bool = False
+    """Whether one that waits may be moved to another app that has access: nothing in it is bound to its app."""
 
     def __post_init__(self) -> None:
         """Refuse a kind that never calls anybody: there would be nothing to queue for."""
         if not any(step.capability for step in self.steps):
             raise ValueError(f"kind {self.name!r} has no step with a capability")
+        names = [step.name for step in self.steps]
+        if len(set(names)) < len(names):
+            raise ValueError(f"kind {self.name!r} has two steps of one name")
         if self.touches and (self.one_at_a_time or self.coalesces):
             raise ValueError(f"kind {self.name!r} already has a lane for each WABA: it cannot touch less")
+
+    def calls(self, payload: Payload) -> tuple[PlannedCall, ...]:
+        """Return the calls of an operation with this payload, in their order, when nothing goes wrong."""
+        return tuple(call for step in self.steps if step.when(payload) for call in step.calls(payload))
 
     @property
     def capability(self) -> Capability:

@@ -13,8 +13,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from wabajobs.capability import Capability, ServiceClass
+from wabajobs.decisions import PauseMode
 from wabajobs.errors import GraphError, HeavyPage, InvalidCall, SyncError
-from wabajobs.kinds.kind import Kind, Step, Work
+from wabajobs.kinds.kind import Kind, PlannedCall, Step
+from wabajobs.kinds.work import Work
 from wabajobs.operation import Order
 
 FIELDS: Final = (
@@ -174,10 +176,17 @@ KIND: Final = Kind(
     name="template_sync",
     summary="mirror a WABA's message templates",
     steps=(
-        Step(name="read", run=read, capability=Capability.TEMPLATE_READS),
+        Step(
+            name="read",
+            run=read,
+            capability=Capability.TEMPLATE_READS,
+            calls=lambda _: (PlannedCall(method="GET", path="{waba}/message_templates", note="per page"),),
+        ),
         Step(name="swap", run=swap),
     ),
     service_class=ServiceClass.BACKGROUND,
     coalesces=True,
+    pause_modes=frozenset(PauseMode),
+    may_change_app=True,
     order=lambda settings: Order(settings.template_sync.order),
 )

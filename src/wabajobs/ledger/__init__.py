@@ -15,6 +15,7 @@ from wabajobs.ledger.operations import Operations
 from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.retention import Ages, Retention
 from wabajobs.ledger.retrying import Retrying
+from wabajobs.ledger.secrets import SecretRecords
 from wabajobs.ledger.selection import Selection
 from wabajobs.ledger.shares import Setting, Share, Shares
 from wabajobs.ledger.templates import Applied, Change, Did, TemplateList, TemplateMirror
@@ -34,6 +35,7 @@ class Ledger:
         self.templates = TemplateMirror(database)
         self.retention = Retention(database)
         self.fleet = Fleet(database, self.operations)
+        self.secrets = SecretRecords(database)
 
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "Planned",
     "Retention",
     "Retrying",
+    "SecretRecords",
     "Selection",
     "Setting",
     "Share",

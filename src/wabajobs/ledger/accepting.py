@@ -22,6 +22,7 @@ from wabajobs.ledger.database import each, upsert
 from wabajobs.ledger.history import tell
 from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.rows import as_operation, select_operations
+from wabajobs.ledger.secrets import keep
 from wabajobs.ledger.tables import OperationRow, RequestRow, StagedPageRow
 from wabajobs.operation import Operation, State
 
@@ -181,6 +182,9 @@ def _insert(connection: Connection, requests: Sequence[NewOperation], now: datet
     for partner in {one.partner for one in requests if one.id in inserted}:
         theirs = [one.id for one in requests if one.partner == partner and one.id in inserted]
         tell(connection, now, f"partner:{partner}", "accepted", [(id_, None, None) for id_ in theirs])
+    for one in requests:
+        if one.secrets and one.id in inserted:
+            keep(connection, one.secrets, operation_id=one.id, now=now)
     return inserted
 
 

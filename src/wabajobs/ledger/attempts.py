@@ -1,8 +1,9 @@
 """An attempt in the ledger: its beginning, its checkpoints, its end. All of it is fenced."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Final
 
 from sqlalchemy import Connection, Integer, and_, bindparam, case, exists, func, or_, select, update
@@ -18,9 +19,10 @@ from wabajobs.ledger.decisions import live_pauses
 from wabajobs.ledger.ending import NO_HOLD, final
 from wabajobs.ledger.history import tell
 from wabajobs.ledger.rows import as_operation, select_operations
+from wabajobs.ledger.secrets import keep
 from wabajobs.ledger.tables import OperationRow, UtcDateTime
 from wabajobs.operation import Operation, State, hold_of
-from wabajobs.outcome import Cancelled, Done, End, Expired, Failed, Hold, NotBegun, Unbegun
+from wabajobs.outcome import Cancelled, Done, End, Expired, Failed, Hold, NeedsInput, NotBegun, Unbegun
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def end_all(
         if lease in stops
     ]
     if kept:
-        told = [(one, _ending(one.outcome, now)) for one in kept]
+        told = [(one, _ending(one, now)) for one in kept]
         connection.execute(_END, [{"whom": one.operation.id, **values} for one, (_, _, values) in told])
         for name in {name for _, (name, _, _) in told}:
             whom = [
@@ -93,11 +95,11 @@ def end_all(
 
 
 def _as_asked(outcome: End, stop: dict[str, Any] | None) -> End:
-    return Cancelled(stop["reason"], stop["by"]) if stop and isinstance(outcome, Hold) else outcome
+    return Cancelled(stop["reason"], stop["by"]) if stop and isinstance(outcome, Hold | NeedsInput) else outcome
 
 
 def _clear_up(connection: Connection, kept: Sequence[Ending]) -> None:
-    finished = [one for one in kept if not isinstance(one.outcome, Hold)]
+    finished = [one for one in kept if not isinstance(one.outcome, Hold | NeedsInput)]
     lanes.let_next_go(connection, {one.operation.lane for one in finished if one.operation.lane})
     for one in kept:
         if isinstance(one.outcome, Hold) and one.operation.lane:
@@ -111,20 +113,28 @@ def write_checkpoint(
     checkpoint: dict[str, Any],
     *,
     capability: Capability,
+    secrets: Mapping[str, str | None] = MappingProxyType({}),
+    now: datetime | None = None,
 ) -> None:
-    """Write a checkpoint inside a transaction; the fence makes all of it void for a late worker."""
+    """Write a checkpoint inside a transaction; the fence makes all of it void for a late worker.
+
+    With it go `secrets`, sealed, by name; None deletes one. Past the point of no return no deadline holds.
+    """
     moved = connection.execute(
         update(OperationRow)
         .where(*held_by(operation_id, fence))
         .values(
             checkpoint=checkpoint,
             capability=str(capability),
+            **({"deadline_at": None} if checkpoint.get("past_return") else {}),
             # Rounds of one line mean nothing in another. What is under way goes on before what has not begun.
             turn=case((OperationRow.capability != str(capability), 0), else_=OperationRow.turn),
         )
     ).rowcount
     if not moved:
         raise _lost(operation_id, fence)
+    if secrets:
+        keep(connection, secrets, operation_id=operation_id, now=now)
 
 
 def require_lease(connection: Connection, operation: Operation) -> None:
@@ -177,7 +187,7 @@ def _ended(operation: Operation) -> Unbegun:
             return NotBegun(f"not begun: already {state}", settled=True)
 
 
-def _ending(outcome: End, now: datetime) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
+def _ending(one: Ending, now: datetime) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
     """Return an outcome's event, the event's detail, and what `_END` writes into the row."""
     values: dict[str, Any] = {
         "state": State.WAITING,
@@ -186,14 +196,25 @@ def _ending(outcome: End, now: datetime) -> tuple[str, dict[str, Any] | None, di
         "result": None,
         "error": None,
         "finished": None,
+        "needs": None,
+        "deadline": None,
         **NO_HOLD,
     }
-    match outcome:
+    match outcome := one.outcome:
         case Done(result):
             return "succeeded", result, values | {"state": State.SUCCEEDED, "result": result, "finished": now}
         case Failed() | Cancelled() | Expired():
             state, error = final(outcome)
             return str(state), error, values | {"state": state, "error": error, "finished": now}
+        case NeedsInput():
+            deadline = one.operation.deadline_at
+            values |= {
+                "state": State.NEEDS_INPUT,
+                "refund": 1,
+                "needs": {"asked": outcome.as_json(), "deadline": deadline.isoformat() if deadline else None},
+                "deadline": min(outcome.until, deadline or outcome.until),
+            }
+            return "needs input", outcome.as_json(), values
         case Hold():
             values["refund"] = 0 if outcome.spends_attempt else 1
             if outcome.by == "pause":
@@ -270,6 +291,8 @@ _END: Final = (
         result=bindparam("result"),
         error=bindparam("error"),
         finished_at=bindparam("finished"),
+        needs=bindparam("needs"),
+        deadline_at=func.coalesce(bindparam("deadline", type_=UtcDateTime), OperationRow.deadline_at),
         hold_reason=bindparam("hold_reason"),
         hold_by=bindparam("hold_by"),
         hold_until=bindparam("hold_until"),

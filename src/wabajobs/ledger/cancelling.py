@@ -25,6 +25,8 @@ class Cancelling(StrEnum):
     """It runs; it stops before its next call."""
     FINISHED = "finished"
     """It has ended otherwise before."""
+    PAST_RETURN = "past_return"
+    """To stop now would leave things worse than to go on; nothing was done."""
     SHARED = "shared"
     """Others have asked for it, too, and it was not said that they do not matter."""
 
@@ -60,4 +62,6 @@ def _answer(operation: Operation, *, force: bool) -> Cancelling:
         return Cancelling.FINISHED
     if operation.callers > 1 and not force and not operation.stop:
         return Cancelling.SHARED
+    if operation.past_return and not force:
+        return Cancelling.PAST_RETURN
     return Cancelling.STOPPING if operation.state is State.RUNNING else Cancelling.CANCELLED

@@ -63,6 +63,8 @@ def why(operation: Operation) -> str:
             return f"{deadline} while it was under way"
         case State.HELD if operation.hold:
             return f"{deadline} while it was held: {operation.hold.reason}"
+        case State.NEEDS_INPUT if operation.needs:
+            return f"{deadline} while it waited for {' or '.join(one.name for one in operation.needs.asks)}"
         case _:
             return f"{deadline} before it could begin"
 

@@ -4,7 +4,8 @@
                 ^  ^                   │                   │  └───record──> held ──┐
                 │  └───── reclaim ─────┴───── reclaim ─────┘                       │
                 └───────────────────────────── wake ───────────────────────────────┘
-    waiting | held ──cancel | expire──> cancelled | expired
+    running ──record──> needs_input ──provide──> waiting
+    waiting | held | needs_input ──cancel | expire──> cancelled | expired
     failed | cancelled | expired ──retry──> waiting
 
 Every move after `release` is fenced: it names the lease's number, and changes nothing when a newer lease has
@@ -14,6 +15,7 @@ been given (`LeaseLost`). Moments come in from the caller, so that a test can mo
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Final
 
 from sqlalchemy import Connection, and_, bindparam, case, func, literal, select, update
@@ -21,7 +23,17 @@ from sqlalchemy import Connection, and_, bindparam, case, func, literal, select,
 from wabajobs.capability import Capability
 from wabajobs.decisions import Pause
 from wabajobs.errors import LeaseLost, NotFound
-from wabajobs.ledger import attempts, cancelling, expiring, lines, reclaiming, retrying, selection, waking
+from wabajobs.ledger import (
+    attempts,
+    cancelling,
+    expiring,
+    lines,
+    providing,
+    reclaiming,
+    retrying,
+    selection,
+    waking,
+)
 from wabajobs.ledger.accepting import Accepted, accept_all, refuse_conflicts
 from wabajobs.ledger.attempts import Ending, holding
 from wabajobs.ledger.cancelling import Cancelling
@@ -213,11 +225,23 @@ class Operations:
             return set(leases) - {(row.id, row.fence) for row in held}
 
     def record_checkpoint(
-        self, operation_id: str, fence: int, checkpoint: dict[str, Any], *, capability: Capability
+        self,
+        operation_id: str,
+        fence: int,
+        checkpoint: dict[str, Any],
+        *,
+        capability: Capability,
+        secrets: Mapping[str, str | None] = MappingProxyType({}),
+        now: datetime | None = None,
     ) -> None:
-        """Remember how far the attempt has come, and what its next call needs. Raises `LeaseLost`."""
+        """Remember how far the attempt has come, and what its next call needs. Raises `LeaseLost`.
+
+        With it go `secrets`, sealed, by name; None deletes one.
+        """
         with self._database.write() as connection:
-            attempts.write_checkpoint(connection, operation_id, fence, checkpoint, capability=capability)
+            attempts.write_checkpoint(
+                connection, operation_id, fence, checkpoint, capability=capability, secrets=secrets, now=now
+            )
 
     def stop_asked(self, operation_id: str) -> dict[str, Any] | None:
         """Return who wants a running operation cancelled, and why; None when nobody does."""
@@ -263,6 +287,13 @@ class Operations:
         """Cancel operations, those of several callers only by `force`; return what came of it for each."""
         with self._database.write() as connection:
             return cancelling.cancel(connection, ids, reason=reason, actor=actor, force=force, now=now)
+
+    def provide(
+        self, operation_id: str, secrets: Mapping[str, str], *, given: list[str], actor: str, now: datetime
+    ) -> bool:
+        """Let an operation that needs input go on with what was given, sealed; False when it needs none."""
+        with self._database.write() as connection:
+            return providing.provide(connection, operation_id, secrets, given=given, actor=actor, now=now)
 
     def retry(self, ids: Collection[str], *, reason: str, actor: str, now: datetime) -> dict[str, Retrying]:
         """Let what has failed, expired or been cancelled go again; return what came of it for each there is."""

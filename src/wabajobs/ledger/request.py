@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,6 +33,8 @@ class NewOperation:
     expires_after: timedelta | None = None
     key: str | None = None
     """The caller's idempotency key, unique per partner."""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """Those of the payload, sealed, by the names that it refers to."""
     id: str = field(default_factory=new_id)
 
     def deadline(self, now: datetime) -> datetime | None:
@@ -45,9 +48,9 @@ class NewOperation:
 
     @property
     def fingerprint(self) -> str:
-        """What makes two requests the same: kind, app, WABA and payload."""
-        same = [self.kind, self.app, self.waba, self.payload]
-        return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
+        """What makes two requests the same: kind, app, WABA and payload. Of secrets, that there are some."""
+        same = json.dumps([self.kind, self.app, self.waba, self.payload], sort_keys=True)
+        return hashlib.sha256(same.replace(self.id, "").encode()).hexdigest()
 
     def accepted(self, now: datetime) -> Operation:
         """Return the operation that it becomes."""

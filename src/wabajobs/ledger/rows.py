@@ -7,7 +7,7 @@ from sqlalchemy import Column, RowMapping, Select, select
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.ledger.tables import OperationRow
 from wabajobs.operation import Operation, State
-from wabajobs.outcome import Hold
+from wabajobs.outcome import Hold, NeedsInput
 
 _CLASSES = tuple(ServiceClass)
 
@@ -51,4 +51,5 @@ def as_operation(row: RowMapping) -> Operation:
         lane=row["lane"],
         deadline_at=row["deadline_at"],
         stop=row["stop"],
+        needs=NeedsInput.of_json(row["needs"]["asked"]) if row["needs"] else None,
     )

@@ -121,6 +121,9 @@ class OperationRow(Base):
     hold_until: Mapped[datetime | None]
     hold_notice: Mapped[str | None] = mapped_column(Text)
 
+    needs: Mapped[dict[str, Any] | None]
+    """What a person is to give (`asked`), and the `deadline` that holds again once it is given."""
+
     result: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
@@ -189,6 +192,19 @@ class EventRow(Base):
     attempt: Mapped[int | None]
     """Number of the lease under which it happened."""
     detail: Mapped[dict[str, Any] | None]
+
+
+class SecretRow(Base):
+    """A secret, sealed: nobody reads it without a key that is not in the database."""
+
+    __tablename__ = "secrets"
+
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    """`operations/<id>/pin` and the like of an operation; any other name was chosen by a person or a kind."""
+    sealed: Mapped[str] = mapped_column(Text)
+    operation_id: Mapped[str | None] = mapped_column(ForeignKey("operations.id", ondelete="CASCADE"), index=True)
+    """Goes with this operation."""
+    created_at: Mapped[datetime]
 
 
 class Lifted:

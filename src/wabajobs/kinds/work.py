@@ -1,0 +1,157 @@
+"""What a step works with: operation, the Graph API behind the gate, memory, secrets, the mirror of templates."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal, NoReturn, Protocol, Self
+
+from wabajobs.capability import Capability
+from wabajobs.errors import Ask, GraphError
+from wabajobs.operation import Operation
+from wabajobs.secret import Secret
+from wabajobs.settings import PlannerSettings, Settings
+
+Method = Literal["GET", "POST", "DELETE"]
+
+
+class Graph(Protocol):
+    """The Graph API as a step sees it. Whether a call may be made now is not the step's business."""
+
+    def get(self, path: str, **params: object) -> dict[str, Any]:
+        """Read. Raises a `GraphError`."""
+        ...
+
+    def post(self, path: str, **fields: object) -> dict[str, Any]:
+        """Change something. Raises a `GraphError`; whoever repeats it after one must first look what happened."""
+        ...
+
+    def delete(self, path: str, **params: object) -> dict[str, Any]:
+        """Delete something. Raises a `GraphError`, as `post` does."""
+        ...
+
+    def send(
+        self,
+        method: Method,
+        path: str,
+        *,
+        params: Mapping[str, object] | None = None,
+        json: Mapping[str, object] | None = None,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        auth: Literal["Bearer", "OAuth", "none"] = "Bearer",
+    ) -> dict[str, Any]:
+        """Make a call of any shape: bytes for a body, a header, another way to prove who we are."""
+        ...
+
+    def by(self, token: Secret) -> Self:
+        """Return the same, in the name of another token: that of a business."""
+        ...
+
+    def get_many(self, ids: Sequence[str], path: str = "", **params: object) -> dict[str, Any]:
+        """Read the same of several objects, at most 50, with one request; by id. It costs a call for each."""
+        ...
+
+    def batch(
+        self, requests: Sequence[tuple[Method, str, Mapping[str, object]]]
+    ) -> list[dict[str, Any] | GraphError]:
+        """Send requests (method, path, params), at most 50, as one. It costs a call for each."""
+        ...
+
+
+class Templates(Protocol):
+    """The mirror of templates, as a step sees it."""
+
+    def page_size(self, waba: str) -> int | None:
+        """Return the page size that Meta bore last time."""
+        ...
+
+    def stage(
+        self,
+        operation: Operation,
+        *,
+        page: int,
+        templates: Sequence[dict[str, Any]],
+        checkpoint: dict[str, Any],
+        cursor: str | None,
+        capability: Capability,
+        read_at: datetime,
+    ) -> bool:
+        """Keep a page, asked for at `read_at`, with the checkpoint behind it; False when its cursor was seen."""
+        ...
+
+    def swap(
+        self,
+        operation: Operation,
+        *,
+        checkpoint: Callable[[dict[str, int]], dict[str, Any]],
+        page_size: int,
+        now: datetime,
+        calls: int,
+        planner: PlannerSettings,
+    ) -> dict[str, int]:
+        """Put the staged list in the place of the old one, and record the difference."""
+        ...
+
+    def mark_attempt(self, operation: Operation, *, now: datetime, error: str | None) -> None:
+        """Move the clock of attempts."""
+        ...
+
+
+class Work(Protocol):
+    """What a step works with: its operation, the outside world, and its memory."""
+
+    @property
+    def operation(self) -> Operation:
+        """The operation."""
+        ...
+
+    @property
+    def graph(self) -> Graph:
+        """The Graph API."""
+        ...
+
+    @property
+    def templates(self) -> Templates:
+        """The mirror of templates."""
+        ...
+
+    @property
+    def settings(self) -> Settings:
+        """The settings."""
+        ...
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """What the steps before this one have returned, together."""
+        ...
+
+    def now(self) -> datetime:
+        """Return the present moment."""
+        ...
+
+    def progress(self) -> dict[str, Any]:
+        """Return what this step has kept, in an earlier attempt or this one; empty at first."""
+        ...
+
+    def checkpoint(self, progress: dict[str, Any]) -> dict[str, Any]:
+        """Return the whole checkpoint with this step's progress, to be stored together with other rows."""
+        ...
+
+    def keep(self, progress: dict[str, Any], **secrets: Secret | None) -> None:
+        """Remember this step's progress, and secrets with it, at once; None forgets one."""
+        ...
+
+    def secret(self, name: str) -> Secret | None:
+        """Return a secret of the operation: what a person has given, the payload brought, or a step has kept."""
+        ...
+
+    def app_secret(self) -> Secret:
+        """Return the secret of the operation's app. Raises `ConfigurationError` when it has none."""
+        ...
+
+    def go_back(self, step: str) -> None:
+        """Go on from an earlier step: what it made is of no use any more. Returns when that was done before."""
+        ...
+
+    def ask(self, reason: str, *asks: Ask, within: timedelta) -> NoReturn:
+        """End this attempt, and wait for a person; the step runs again once something was given."""
+        ...
