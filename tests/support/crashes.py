@@ -17,7 +17,7 @@ from tests.support.fleet import Fleet, wall
 from tests.support.number_trial import LOOKS, NAME
 from tests.support.servers import RunningPostgres, RunningRedis
 from tests.support.waiting import until
-from tests.support.witness import Attempt, attempts, mirrored
+from tests.support.witness import Attempt, attempts, mirrored, open_attempts
 from wabajobs.errors import LedgerUnavailable
 from wabajobs.intake import Request
 from wabajobs.operation import Operation, State
@@ -87,9 +87,13 @@ class Trial:
     def run(
         self, kills: int, *, every: tuple[float, float], tell: Callable[[str], object] = lambda _: None
     ) -> None:
-        """Kill so many, with a random pause (seconds, least and most) before each; then let all be finished."""
+        """Kill so many, with a random pause (seconds, least and most) before each; then let all be finished.
+
+        The last one is no matter of chance: it is a worker, and it dies over an attempt.
+        """
         self._let_all_be_registered()
         names = [f"dispatcher-{i}" for i in range(_DISPATCHERS)] + [f"worker-{i}" for i in range(_WORKERS)]
+        mortals = [*names, "redis", *(["postgresql", "session"] if self.postgres else [])]
         for name in names:
             self._start(name)
         self.fleet.ready(workers=_WORKERS)
@@ -102,7 +106,10 @@ class Trial:
                 self._enough.wait(self.random.uniform(*every))
                 if not feeder.is_alive():
                     raise AssertionError(f"the feeder has failed\n{self.fleet.logs()}")
-                self._kill_one([*names, "redis", *(["postgresql", "session"] if self.postgres else [])])
+                if number < kills - 1:
+                    self._kill_one(self.random.choice(mortals))
+                else:
+                    until(self._kill_the_busiest, within=60, what="a worker dies over an attempt")
                 tell(f"{number + 1} of {kills}: {self.kills[-1].whom}")
             self._ended = wall()
         finally:
@@ -112,8 +119,24 @@ class Trial:
 
     # ── killing ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _kill_one(self, whom: Sequence[str]) -> None:
-        name = self.random.choice(whom)
+    def _kill_the_busiest(self) -> bool:
+        """Kill the worker that has most attempts open; False when it had ended them all by then."""
+        names = {str(process.pid): name for name, process in self.fleet.processes.items()}
+        open_ = Counter({pid: number for pid, number in self._open_attempts().items() if pid in names})
+        if not open_:
+            return False
+        [(pid, _)] = open_.most_common(1)
+        self._kill_one(names[pid])
+        return self._open_attempts()[pid] > 0
+
+    def _open_attempts(self) -> Counter[str]:
+        """Count them by the process that works at them."""
+        try:
+            return open_attempts(self.fleet)
+        except LedgerUnavailable:  # its server is starting again
+            return Counter()
+
+    def _kill_one(self, name: str) -> None:
         rest = self.random.uniform(0, _SOON)
         pid = self.fleet.processes[name].pid if name in self.fleet.processes else None
         self.kills.append(Kill(wall(), name, pid))
