@@ -53,6 +53,8 @@ class Verdict:
     """Effects that happened again, or never."""
     at_once: list[str]
     """Calls that nobody was allowed to make, and attempts at the same thing that overlap."""
+    gave_up: list[str]
+    """Programs that ended although nobody killed them."""
     unmirrored: list[str]
     """WABAs whose templates we have other than they are."""
     standstills: list[float]
@@ -65,7 +67,7 @@ class Verdict:
     @property
     def faults(self) -> list[str]:
         """Everything that must not be."""
-        return [*self.lost, *self.duplicates, *self.at_once, *self.unmirrored]
+        return [*self.lost, *self.duplicates, *self.at_once, *self.gave_up, *self.unmirrored]
 
 
 @dataclass
@@ -79,6 +81,7 @@ class Trial:
     open_at_once: int = 40
     """Operations that are open at any time; fewer than there are slots would leave some without work."""
     kills: list[Kill] = field(default_factory=list)
+    gave_up: list[str] = field(default_factory=list)
     accepted: dict[str, Operation] = field(default_factory=dict)
     _began: float = 0.0
     _ended: float = 0.0
@@ -110,6 +113,7 @@ class Trial:
                     self._kill_one(self.random.choice(mortals))
                 else:
                     until(self._kill_the_busiest, within=60, what="a worker dies over an attempt")
+                self._start_what_has_ended()
                 tell(f"{number + 1} of {kills}: {self.kills[-1].whom}")
             self._ended = wall()
         finally:
@@ -156,6 +160,14 @@ class Trial:
             case _:
                 self.fleet.kill(name)
                 time.sleep(rest)
+                self._start(name)
+
+    def _start_what_has_ended(self) -> None:
+        """Do what a supervisor does when a program ends by itself, and remember it."""
+        for name, process in list(self.fleet.processes.items()):
+            if process.poll() is not None:
+                last = self.fleet.log(name).strip().rpartition("\n")[2]
+                self.gave_up.append(f"{name} ended by itself: {last}")
                 self._start(name)
 
     def _start(self, name: str) -> None:
@@ -230,6 +242,7 @@ class Trial:
             lost=[f"{one.kind} {one.id} is {one.state}" for one in done if one.state is not State.SUCCEEDED],
             duplicates=self._duplicates(done),
             at_once=[*self._not_allowed(by_waba), *self._out_of_order(done)],
+            gave_up=self.gave_up,
             unmirrored=[
                 waba
                 for waba in {one.waba for one in done if one.kind == "template_sync" and one.waba}
