@@ -35,7 +35,8 @@ from wabajobs.settings import Settings
 from wabajobs.together import Together
 from wabajobs.vault import Vault
 
-_RECORD_AGAIN_SECONDS = 0.5
+_ASK_AGAIN_SECONDS = 0.5
+"""Between two looks for a database that is away."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +76,7 @@ class Bench:
 
 def perform(operation_id: str, fence: int, *, bench: Bench) -> Outcome:
     """Make one attempt at an operation under the lease `fence`. Returns how it ended."""
-    since = time.monotonic()
-    try:
-        operation = bench.begin((operation_id, fence))
-    except LedgerUnavailable as error:
-        return NotBegun(f"not begun: {error}", settled=False)
+    operation, since = _begun((operation_id, fence), bench)
     if not isinstance(operation, Operation):
         return operation
     with bench.leases.hold(operation_id, fence, since=since) as may_go_on:
@@ -96,11 +93,24 @@ def perform(operation_id: str, fence: int, *, bench: Bench) -> Outcome:
     return outcome
 
 
+def _begun(lease: tuple[str, int], bench: Bench) -> tuple[Operation | Unbegun, float]:
+    """Begin under a lease, and say when; while the database is away, for as long as it may be good."""
+    end = time.monotonic() + bench.settings.dispatch.release_lease_seconds
+    while True:
+        since = time.monotonic()
+        try:
+            return bench.begin(lease), since
+        except LedgerUnavailable as error:
+            if since > end:
+                return NotBegun(f"not begun: {error}", settled=False), since
+        time.sleep(_ASK_AGAIN_SECONDS)
+
+
 def _outcome(operation: Operation, bench: Bench, may_go_on: Callable[[], None]) -> End:
     desk = Desk(operation=operation, bench=bench, may_go_on=may_go_on)
     try:
         desk.work_off(bench.kinds[operation.kind].steps)
-    except (LeaseLost, LedgerUnavailable):
+    except LeaseLost:
         raise
     except Exception as error:
         if not isinstance(error, WabajobsError):
@@ -126,7 +136,7 @@ def _record(operation: Operation, outcome: End, bench: Bench, may_go_on: Callabl
         except LedgerUnavailable:
             with suppress(Held):  # that the worker is to stop is no reason to forget what has happened
                 may_go_on()
-            time.sleep(_RECORD_AGAIN_SECONDS)
+            time.sleep(_ASK_AGAIN_SECONDS)
         except WabajobsError:
             raise
         except Exception as error:

@@ -16,7 +16,7 @@ from celery.worker.consumer.tasks import Tasks
 from kombu.transport.redis import Channel
 
 from wabajobs import events
-from wabajobs.errors import NotReady, WabajobsError
+from wabajobs.errors import LedgerUnavailable, NotReady, WabajobsError
 from wabajobs.signals import Worker
 from wabajobs.wiring import House
 
@@ -104,12 +104,12 @@ class Consuming(bootsteps.StartStopStep):
         super().__init__(consumer, **_options)
 
     def start(self, consumer: Any) -> None:
-        """Leave out what is paused before the first fetch. Without the ledger the worker does not start."""
+        """Leave out what is paused before the first fetch. While the ledger is away nothing is fetched."""
         self._queues = tuple(self._queues or consumer.app.amqp.queues.consume_from)
         self._stop = threading.Event()
         if isinstance(consumer.task_consumer.channel, Channel):  # other brokers have no such fault
             consumer.task_consumer.channel.Message = Message
-        self._apply(consumer, self._look())
+        self._apply(consumer, self._look_when_possible())
         if consumer.hub is not None and consumer.event_dispatcher is not None:
             consumer.event_dispatcher.on_send_buffered = _FlushedTogether(consumer)
         self._threads = [
@@ -132,6 +132,16 @@ class Consuming(bootsteps.StartStopStep):
     def _look(self) -> set[str]:
         pauses = self.house.ledger.decisions.pauses(now=self.house.clock.now())
         return {queue for queue in self._queues if any(pause.covers_queue(queue) for pause in pauses)}
+
+    def _look_when_possible(self) -> set[str]:
+        """Wait for the ledger, as Celery waits for the broker. To give up here would end the worker."""
+        while True:
+            try:
+                return self._look()
+            except LedgerUnavailable as error:
+                events.tell("part_failed", part="pauses", why=error)
+            state.maybe_shutdown()
+            time.sleep(_ANNOUNCE_SECONDS)
 
     def _apply(self, consumer: Any, paused: set[str]) -> None:
         """Make it true; by what the consumer does, whatever somebody else has told it meanwhile."""

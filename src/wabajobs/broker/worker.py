@@ -1,6 +1,7 @@
 """A worker's application: `celery -A workers.template_sync worker`."""
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -37,7 +38,7 @@ def worker_app(*queues: str, settings: Settings | None = None) -> Celery:
         """Leave out the chatter between workers: nothing of ours goes that way."""
         if sender.app is app:
             sender.options.update(without_mingle=True, without_gossip=True)
-            _or_exit(house.ledger.database.require_schema)
+            _or_exit(lambda: house.ledger.database.wait_for_schema(time.sleep))
 
     @signals.worker_shutting_down.connect(weak=False)
     def shut_down(**_: Any) -> None:
