@@ -21,6 +21,8 @@ from wabajobs.wiring import House
 
 _ANNOUNCE_SECONDS = 1.0
 _FLUSH_SECONDS = 0.05
+_EVENTS_AT_ONCE = 1000
+"""How many task events may wait for that moment to end."""
 _LOOK_SECONDS = 2.0
 """How often pauses are looked up although nobody rang."""
 
@@ -92,6 +94,7 @@ class Consuming(bootsteps.StartStopStep):
         self._apply(consumer, self._look())
         if consumer.hub is not None and consumer.event_dispatcher is not None:
             consumer.event_dispatcher.on_send_buffered = _FlushedTogether(consumer)
+            consumer.event_dispatcher.buffer_limit = _EVENTS_AT_ONCE
         self._threads = [
             threading.Thread(target=self._follow, args=(consumer, self._stop), name="pauses", daemon=True),
             threading.Thread(target=self._announce, args=(consumer, self._stop), name="presence", daemon=True),
