@@ -95,9 +95,9 @@ class QoS(redis.QoS):
             if others:
                 keys = (queue, self.unacked_index_key, self.unacked_key)
                 pipe.eval(_FETCH, len(keys), *keys, others, now, f', "", {dumps(queue)}]')
-            items = pipe.execute()[-1] if others else pipe.execute() and ()
+            *_, fetched = pipe.execute()
         del self._acked[:told]
-        for item in items:
+        for item in fetched if others else ():
             raw = loads(bytes_to_str(item))
             self._noted.add(raw["properties"]["delivery_tag"])
             self.fetched.append((queue, raw))
