@@ -3,15 +3,16 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.databases import PostgresServer, SqliteFiles, missing, postgres_server
+from tests.support.databases import PostgresServer, ReusedFile, SqliteFiles, missing, postgres_server
 from tests.support.fleet import Fleet
 from tests.support.servers import RunningRedis
+from tests.support.stage import Stage, staged
 from wabajobs.ledger import Database, Ledger
 from wabajobs.machine import RedisServer, find_server
 from wabajobs.simulator import Simulator, SimulatorConfig
@@ -107,3 +108,40 @@ def fleet_on(own_redis: RunningRedis, simulate: Callable[..., Simulator]) -> Ite
 def fleet(fleet_on: Callable[..., Fleet], sqlite_files: SqliteFiles) -> Fleet:
     """A fleet on SQLite, with the simulator's defaults."""
     return fleet_on(sqlite_files.fresh())
+
+
+@pytest.fixture(scope="session")
+def redis_for_stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRedis]:
+    """A Redis that every stage empties before it uses it."""
+    yield from _running(RedisServer(find_server(), folder=tmp_path_factory.mktemp("redis-for-stages")))
+
+
+@pytest.fixture(scope="session")
+def ledger_for_stages(sqlite_files: SqliteFiles) -> Iterator[ReusedFile]:
+    """A ledger that is fresh for every stage; in memory where the machine has a file system for that."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None, prefix="stages-") as folder:
+        reused = ReusedFile(sqlite_files, Path(folder))
+        yield reused
+        reused.database.close()
+
+
+@pytest.fixture
+def stages(
+    redis_for_stages: RunningRedis, ledger_for_stages: ReusedFile, tmp_path: Path
+) -> Callable[..., AbstractContextManager[Stage]]:
+    """Sets stages: `with stages(knobs=…, settings=…, kinds=…) as stage`; one at a time."""
+
+    def make(**more: Any) -> AbstractContextManager[Stage]:
+        redis_for_stages.client.flushall()
+        ledger = ledger_for_stages.fresh()
+        return staged(ledger=ledger, redis_url=redis_for_stages.url, folder=tmp_path, **more)
+
+    return make
+
+
+@pytest.fixture
+def stage(stages: Callable[..., AbstractContextManager[Stage]]) -> Iterator[Stage]:
+    """A stage with our kinds, and the world of `tests.support.stage.KNOBS`."""
+    with stages() as made:
+        yield made
