@@ -256,9 +256,9 @@ def test_what_is_too_large_is_not_read_to_its_end(served: Web) -> None:
 
 
 def test_a_bomb_does_not_go_off(served: Web) -> None:
-    bomb = gzip.compress(gzip.compress(bytes(300_000_000), 9), 9)
-    assert len(bomb) < 10_000
-    served.serve("/a", gzip.decompress(bomb), Content_Encoding="gzip")
+    bomb = gzip.compress(bytes(50_000_000))
+    assert len(bomb) < MOST
+    served.serve("/a", bomb, Content_Encoding="gzip")
 
     unallowed(served.url("/a"), "more than the 1000000 bytes")
     served.serve("/b", b"x", Content_Encoding="gzip, gzip")
