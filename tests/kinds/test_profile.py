@@ -1,18 +1,23 @@
 """`profile_update` and `profile_photo`: what they change and refuse, and that neither keeps the other waiting."""
 
 import base64
+import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tests.kinds.cases_profile import CHANGES, profile, with_photo
+from tests.support.databases import SqliteFiles
 from tests.support.pictures import picture
 from tests.support.stage import Stage
+from wabajobs.cli import cli
 from wabajobs.errors import InvalidRequest
 from wabajobs.intake import Request, checked
 from wabajobs.kinds import catalogue
@@ -188,6 +193,26 @@ def test_what_the_edge_lets_through_meta_takes(changes: dict[str, Any]) -> None:
     said = payload.model_dump(mode="json", exclude_none=True, exclude={"number"})
     asked = profiles.ProfileInput.model_validate({"messaging_product": "whatsapp", **said})
     profiles._check(SimulatorConfig(), asked.model_dump(exclude_none=True, exclude={"messaging_product"}))
+
+
+def test_from_the_command_line(sqlite_files: SqliteFiles, tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text(
+        f'database_url = "{sqlite_files.fresh()}"\n[apps.10001]\ntoken = {{ env = "TOKEN" }}\n'
+    )
+    (tmp_path / "photo.jpg").write_bytes(picture())
+    environment = {"WABAJOBS_CONFIG": str(tmp_path / "site.toml")}
+
+    def enqueue(kind: str, *fields: str) -> Any:
+        given = [part for field in fields for part in ("--set", field)]
+        asked = ["enqueue", kind, "--partner", "acme", "--waba", "10293847561", "--json", *given]
+        accepted = json.loads(CliRunner().invoke(cli, asked, env=environment).stdout)
+        return accepted["payload"]
+
+    changes = enqueue("profile_update", f"number={NUMBER}", "about=24", 'websites=["https://a.example"]')
+    photo = enqueue("profile_photo", f"number={NUMBER}", f'photo={{"file": "{tmp_path / "photo.jpg"}"}}')
+
+    assert changes == {"number": NUMBER, "about": "24", "websites": ["https://a.example"]}
+    assert photo["photo"]["size"] == len(picture())
 
 
 # ── profile_photo ────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,4 +1,4 @@
-"""A file gets to Meta whole and with the fewest calls, however often the way breaks; a good handle is used again."""
+"""A file gets to Meta whole and with the fewest calls, whatever breaks; a handle is used while it is good."""
 
 import json
 from collections.abc import Callable, Iterator
