@@ -9,7 +9,7 @@ import pytest
 
 from tests.kinds.cases_profile import LARGE, profile, with_photo
 from tests.support.pictures import picture
-from tests.support.stage import Arrived, Stage
+from tests.support.stage import Arrived, Crash, Point, Stage
 from tests.support.web import Web, web, whole
 from wabajobs.errors import InvalidRequest
 from wabajobs.operation import Operation, State
@@ -308,6 +308,14 @@ def test_a_file_is_fetched_once_and_before_any_call(near: Stage, served: Web) ->
     works(near, operation, OPEN, SEND, SET)
 
     assert near.calls(operation)[1].body == PHOTO
+    assert len(served.asked) == 1
+
+
+def test_a_worker_that_dies_after_fetching_has_put_it_aside(near: Stage, served: Web) -> None:
+    operation = accepted(near, url=served.serve("/photo", PHOTO))
+
+    works(near, operation, OPEN, SEND, SET, crash=Crash(1, Point.BEFORE))
+
     assert len(served.asked) == 1
 
 
