@@ -5,11 +5,15 @@ from importlib import import_module
 from typing import Final
 
 from wabajobs.errors import ConfigurationError, InvalidRequest
-from wabajobs.kinds import template_sync
+from wabajobs.kinds import profile_photo, profile_update, template_sync
 from wabajobs.kinds.kind import Kind, NoPayload, PlannedCall, Step
-from wabajobs.kinds.work import Graph, Method, Templates, Work
+from wabajobs.kinds.work import Graph, Media, Method, Templates, Work
 
-_OURS: Final = (template_sync.KIND,)
+_OURS: Final = (
+    profile_photo.KIND,
+    profile_update.KIND,
+    template_sync.KIND,
+)
 
 
 class Catalogue:
@@ -54,6 +58,7 @@ __all__ = [
     "Catalogue",
     "Graph",
     "Kind",
+    "Media",
     "Method",
     "NoPayload",
     "PlannedCall",
