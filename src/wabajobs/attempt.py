@@ -315,7 +315,8 @@ class Desk:
 
     def app_secret(self) -> Secret:
         """Return the secret of the operation's app."""
-        found = self.settings.app_secret(self.operation.app)
+        app = self.operation.app
+        found = self.bench.vault.app_secret(app, self.settings.app(app))
         if found is None:
             raise ConfigurationError(f"app {self.operation.app} has no secret: say where it is, [apps] secret")
         return found

@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from wabajobs.errors import ConfigurationError
-from wabajobs.secret import Secret, read_secret_file
+from wabajobs.secret import VAULT_NAME, Secret, read_secret_file
 
 META: Final = "https://graph.facebook.com"
 RUNNING_FILE: Final = Path(".wabajobs") / "running.toml"
@@ -30,6 +30,9 @@ RUNNING_FILE: Final = Path(".wabajobs") / "running.toml"
 
 HEAVIEST: Final = 1000.0
 """The largest weight of a partner."""
+
+VAULT_KEYS: Final = "WABAJOBS_VAULT_KEYS"
+"""The environment variable that holds the vault's keys unless the settings say otherwise."""
 
 Share = Annotated[float, Field(gt=0, le=1)]
 MayHoldPassword = Annotated[str, Field(repr=False)]
@@ -41,10 +44,12 @@ class _Table(BaseModel):
 
 
 class SecretSource(_Table):
-    """Where a secret is read from: an environment variable or a file; never the configuration itself."""
+    """Where a secret is read from: the environment, a file or the vault; never the configuration itself."""
 
     env: str | None = None
     file: Path | None = None
+    vault: Annotated[str, StringConstraints(pattern=rf"^{VAULT_NAME}$")] | None = None
+    """Its name in the vault: `wabajobs vault set NAME`. Another one is in use within seconds."""
 
     def read(self, environ: Mapping[str, str], *, what: str) -> Secret:
         """Return the secret, or raise `ConfigurationError` that names what is missing."""
@@ -59,6 +64,8 @@ class SecretSource(_Table):
                 raise ConfigurationError(f"{what}: {self.file} cannot be read ({error.strerror})") from None
             except UnicodeDecodeError:
                 raise ConfigurationError(f"{what}: {self.file} cannot be read (it is not UTF-8 text)") from None
+        if self.vault is not None:
+            raise ConfigurationError(f"{what}: it cannot lie in the vault")
         raise ConfigurationError(f'{what}: say where it is, {{ env = "NAME" }} or {{ file = "PATH" }}')
 
 
@@ -232,7 +239,7 @@ class TemplateSyncSettings(_Table):
 class VaultSettings(_Table):
     """`[vault]`: where PINs, codes and tokens lie that operations bring along."""
 
-    keys: SecretSource = SecretSource(env="WABAJOBS_VAULT_KEYS")
+    keys: SecretSource = SecretSource(env=VAULT_KEYS)
     """Its keys, separated by commas: the first seals, all open. `wabajobs vault new-key` makes one."""
     provider: str = ""
     """`module:function` that is asked for `hub:<name>`: it takes the name, and returns the secret or None."""
@@ -346,15 +353,6 @@ class Settings(_Table):
             known = ", ".join(self.apps) or "none"
             raise ConfigurationError(f"app {app_id!r} is not configured (configured: {known})")
         return self.apps[app_id]
-
-    def token(self, app_id: str, environ: Mapping[str, str] | None = None) -> Secret:
-        """Read the app's token from where the configuration says."""
-        return self.app(app_id).token.read(environ or os.environ, what=f"token of app {app_id}")
-
-    def app_secret(self, app_id: str, environ: Mapping[str, str] | None = None) -> Secret | None:
-        """Read the app's secret; None when the app has none."""
-        source = self.app(app_id).secret
-        return source.read(environ or os.environ, what=f"secret of app {app_id}") if source else None
 
 
 def _config_path(environ: Mapping[str, str], running: Path | None) -> Path | None:
