@@ -1,6 +1,6 @@
 """What a step works with: operation, the Graph API behind the gate, memory, secrets, the mirror of templates."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, NoReturn, Protocol, Self
 
@@ -89,6 +89,21 @@ class Templates(Protocol):
         planner: PlannerSettings,
     ) -> dict[str, int]:
         """Put the staged list in the place of the old one, and record the difference."""
+        ...
+
+    def note(
+        self,
+        operation: Operation,
+        *,
+        written: Sequence[dict[str, Any]] = (),
+        deleted: Collection[str] = (),
+        deleted_name: str | None = None,
+        at: datetime,
+        now: datetime,
+        planner: PlannerSettings,
+        doubted: bool = False,
+    ) -> None:
+        """Take in what a call made `at` has changed: templates written (with their id), deleted, or unknown ones."""
         ...
 
     def mark_attempt(self, operation: Operation, *, now: datetime, error: str | None) -> None:
