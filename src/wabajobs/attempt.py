@@ -21,13 +21,15 @@ from wabajobs.errors import (
     InputNeeded,
     LeaseLost,
     LedgerUnavailable,
+    NotFound,
     StopAsked,
     WabajobsError,
 )
 from wabajobs.gate import RetryBudget
-from wabajobs.kinds import Catalogue, Graph, Step, Templates
+from wabajobs.kinds import Catalogue, Graph, Media, Step, Templates
 from wabajobs.leases import Leases
 from wabajobs.ledger import Ending, Ledger, why_expired
+from wabajobs.ledger import Media as StoredMedia
 from wabajobs.operation import Operation
 from wabajobs.outcome import Done, End, Failed, NotBegun, Outcome, Unbegun
 from wabajobs.permits import Client, Gate, PermittedGraph
@@ -145,6 +147,25 @@ class _GoBack(Exception):
     step: str
 
 
+@dataclass(frozen=True)
+class _Files:
+    """The files of one operation: the `Media` of the kinds."""
+
+    whose: str
+    bench: Bench
+
+    def put(self, content: bytes, *, type: str) -> str:
+        file = StoredMedia.of(content, type=type)
+        self.bench.ledger.media.put(self.whose, file, now=self.bench.clock.now())
+        return file.sha256
+
+    def read(self, sha256: str, *, start: int = 0, length: int | None = None) -> bytes:
+        found = self.bench.ledger.media.read(self.whose, sha256, start=start, length=length)
+        if found is None:
+            raise NotFound("the operation's file is no longer kept: ask for the operation anew, with its file")
+        return found
+
+
 @dataclass
 class Desk:
     """What a step works with: the `Work` of the kinds."""
@@ -238,6 +259,11 @@ class Desk:
         """What the steps before this one have returned, together; and what was left out, and why."""
         told = {name: value for facts in self._done.values() for name, value in facts.items()}
         return told | ({"left_out": dict(self._left_out)} if self._left_out else {})
+
+    @property
+    def media(self) -> Media:
+        """The files of the operation."""
+        return _Files(self.operation.id, self.bench)
 
     @property
     def graph(self) -> Graph:

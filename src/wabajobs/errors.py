@@ -88,6 +88,14 @@ class LeaseLost(WabajobsError):
     """The attempt's lease has gone to somebody else; its holder must not write or call any more."""
 
 
+class MediaRefused(WabajobsError):
+    """A file that Meta would not take, or an address that we do not fetch from; another try would not help."""
+
+
+class MediaUnavailable(WabajobsError):
+    """A file that cannot be had now, because where it lies is away or slow: worth another try later."""
+
+
 class SyncError(WabajobsError):
     """A template list that cannot be trusted, for example one that never ends."""
 

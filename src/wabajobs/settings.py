@@ -198,6 +198,8 @@ class RetentionSettings(_Table):
     """Pages of a list whose sync ended half-way; a retry after that reads it from the beginning."""
     key_days: PositiveFloat = 90
     """Idempotency keys. One whose operation is gone is answered with an error, not with a second operation."""
+    media_days: PositiveFloat = 7
+    """Files of operations that did not succeed, for a retry; those of others go at once."""
     changes_days: PositiveFloat = 365
     """The differences that template syncs found."""
     rest_seconds: PositiveFloat = 0.5
@@ -231,6 +233,21 @@ class VaultSettings(_Table):
     """Its keys, separated by commas: the first seals, all open. `wabajobs vault new-key` makes one."""
     provider: str = ""
     """`module:function` that is asked for `hub:<name>`: it takes the name, and returns the secret or None."""
+
+
+class MediaSettings(_Table):
+    """`[media]`: files for Meta: how they are fetched from a partner's address, and uploaded."""
+
+    fetch_seconds: PositiveFloat = 60
+    """How long fetching one may take in all, with its redirects."""
+    ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = (80, 443)
+    """Ports from which a partner's file is fetched."""
+    allow: tuple[str, ...] = ()
+    """Addresses, networks or host names inside our own network from which files may be fetched, at any port."""
+    chunk_bytes: Annotated[int, Field(ge=1024)] = 16_777_216
+    """Most bytes that are sent to Meta in one call: 16 MiB, so that photos and most videos take one."""
+    handle_seconds: PositiveFloat = 86_400
+    """A handle older than this is renewed before it is used. Meta does not tell how long one lives."""
 
 
 class PlannerSettings(_Table):
@@ -286,6 +303,7 @@ class Settings(_Table):
     template_sync: TemplateSyncSettings = TemplateSyncSettings()
     planner: PlannerSettings = PlannerSettings()
     vault: VaultSettings = VaultSettings()
+    media: MediaSettings = MediaSettings()
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, *, running: Path | None = RUNNING_FILE) -> Self:

@@ -17,6 +17,7 @@ from wabajobs.errors import (
     Held,
     InputNeeded,
     LimitReached,
+    MediaUnavailable,
     NarrowLimitReached,
     NumberLimitReached,
     StopAsked,
@@ -63,7 +64,7 @@ def of(  # noqa: PLR0912 (a table of cases)
             # The gate knows by now, and knows for how long; it is asked when this short wait is over.
             until = now + timedelta(seconds=settings.retry_seconds)
             return Hold(reason=f"Meta refused the call: {error}", by="meta", until=until)
-        case Transient() if attempts < settings.max_attempts:
+        case Transient() | MediaUnavailable() if attempts < settings.max_attempts:
             return _again(error, attempts=attempts, now=now, settings=settings)
         case UnknownGraphError() if attempts < min(_UNKNOWN_TRIES, settings.max_attempts):
             return _again(error, attempts=attempts, now=now, settings=settings)
@@ -93,7 +94,7 @@ def graph_facts(error: GraphError) -> dict[str, Any]:
     }
 
 
-def _again(error: GraphError, *, attempts: int, now: datetime, settings: DispatchSettings) -> Hold:
+def _again(error: WabajobsError, *, attempts: int, now: datetime, settings: DispatchSettings) -> Hold:
     longest = min(settings.retry_cap_seconds, settings.retry_seconds * 2 ** (attempts - 1))
     wait = timedelta(seconds=random.uniform(0, longest))
     tries = f"try {attempts} of {settings.max_attempts}"

@@ -7,7 +7,7 @@ from typing import Final
 from wabajobs.errors import ConfigurationError, InvalidRequest
 from wabajobs.kinds import template_sync
 from wabajobs.kinds.kind import Kind, NoPayload, PlannedCall, Step
-from wabajobs.kinds.work import Graph, Method, Templates, Work
+from wabajobs.kinds.work import Graph, Media, Method, Templates, Work
 
 _OURS: Final = (template_sync.KIND,)
 
@@ -54,6 +54,7 @@ __all__ = [
     "Catalogue",
     "Graph",
     "Kind",
+    "Media",
     "Method",
     "NoPayload",
     "PlannedCall",

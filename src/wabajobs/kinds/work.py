@@ -111,6 +111,18 @@ class Templates(Protocol):
         ...
 
 
+class Media(Protocol):
+    """The files that an operation is to give to Meta, as a step sees them."""
+
+    def put(self, content: bytes, *, type: str) -> str:
+        """Put a file aside until the operation has ended; return its SHA-256, by which it is found."""
+        ...
+
+    def read(self, sha256: str, *, start: int = 0, length: int | None = None) -> bytes:
+        """Return a file, or a part of it. Raises `NotFound` when it is no longer kept."""
+        ...
+
+
 class Work(Protocol):
     """What a step works with: its operation, the outside world, and its memory."""
 
@@ -127,6 +139,11 @@ class Work(Protocol):
     @property
     def templates(self) -> Templates:
         """The mirror of templates."""
+        ...
+
+    @property
+    def media(self) -> Media:
+        """The operation's files."""
         ...
 
     @property

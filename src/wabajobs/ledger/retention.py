@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, or_, select, tuple_, update
 
 from wabajobs.ledger.database import Database
-from wabajobs.ledger.tables import EventRow, OperationRow, RequestRow, StagedPageRow, TemplateChangeRow
+from wabajobs.ledger.tables import EventRow, MediaRow, OperationRow, RequestRow, StagedPageRow, TemplateChangeRow
 from wabajobs.operation import FINISHED, State
 
 _ROWS: Final = 500
@@ -32,6 +32,8 @@ class Ages:
     """Pages of half-read lists, after the end of their operation."""
     requests: timedelta
     """Idempotency keys, unless their operation is still to be done."""
+    media: timedelta
+    """Files of operations that did not succeed; those of others go at once."""
     changes: timedelta
     """Differences that template syncs found."""
 
@@ -52,6 +54,7 @@ class Retention:
             before = now - (ages.failed if state is State.FAILED else ages.finished)
             yield from self._steps("operations", lambda c, s=state, b=before: _operations(c, s, b))
         yield from self._steps("pages", lambda c: _pages(c, now - ages.pages))
+        yield from self._steps("files", lambda c: _delete(c, MediaRow, _old_media(now - ages.media)))
         yield from self._steps("keys", lambda c: _delete(c, RequestRow, _old_requests(now - ages.requests)))
         old_changes = TemplateChangeRow.at < now - ages.changes
         yield from self._steps("changes", lambda c: _delete(c, TemplateChangeRow, old_changes))
@@ -66,6 +69,7 @@ class Retention:
         asked: Mapping[str, Select[int]] = {
             "operations": select(func.count()).select_from(OperationRow).where(or_(*finished)),
             "pages": select(func.count()).select_from(StagedPageRow).where(_of_ended(now - ages.pages)),
+            "files": select(func.count()).select_from(MediaRow).where(_old_media(now - ages.media)),
             "keys": select(func.count()).select_from(RequestRow).where(_old_requests(now - ages.requests)),
             "changes": select(func.count())
             .select_from(TemplateChangeRow)
@@ -120,6 +124,11 @@ def _pages(connection: Connection, before: datetime) -> tuple[bool, int]:
     key = tuple_(StagedPageRow.operation_id, StagedPageRow.page)
     deleted = connection.execute(delete(StagedPageRow).where(key.in_(pages.limit(_ROWS)))).rowcount
     return deleted == _ROWS or len(ids) == _OPERATIONS, deleted
+
+
+def _old_media(before: datetime) -> ColumnElement[bool]:
+    old = or_(OperationRow.state == State.SUCCEEDED, OperationRow.finished_at < before)
+    return exists().where(OperationRow.id == MediaRow.operation_id, OperationRow.finished_at.is_not(None), old)
 
 
 def _old_requests(before: datetime) -> ColumnElement[bool]:
