@@ -125,8 +125,13 @@ class Kind:
 
     @property
     def capability(self) -> Capability:
-        """What its first call needs."""
+        """What its first call needs, if it has all its steps."""
         return next(step.capability for step in self.steps if step.capability is not None)
+
+    def first_capability(self, payload: Payload) -> Capability:
+        """Return what the first call of an operation with this payload needs: not that of a step that it has not."""
+        needed = (step.capability for step in self.steps if step.when(payload))
+        return next(filter(None, needed), self.capability)
 
     def lane(self, *, app: str, partner: str, waba: str | None, payload: Mapping[str, Any]) -> str | None:
         """Return the lane of an operation; None when it may run beside any other.
