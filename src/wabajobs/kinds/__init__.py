@@ -5,11 +5,23 @@ from importlib import import_module
 from typing import Final
 
 from wabajobs.errors import ConfigurationError, InvalidRequest
-from wabajobs.kinds import template_sync
+from wabajobs.kinds import (
+    template_create,
+    template_delete,
+    template_edit,
+    template_migration,
+    template_sync,
+)
 from wabajobs.kinds.kind import Kind, NoPayload, PlannedCall, Step
 from wabajobs.kinds.work import Graph, Media, Method, Templates, Work
 
-_OURS: Final = (template_sync.KIND,)
+_OURS: Final = (
+    template_sync.KIND,
+    template_create.KIND,
+    template_edit.KIND,
+    template_delete.KIND,
+    template_migration.KIND,
+)
 
 
 class Catalogue:

@@ -103,7 +103,7 @@ class Templates(Protocol):
         planner: PlannerSettings,
         doubted: bool = False,
     ) -> None:
-        """Take in what a call made `at` has changed: templates written (with their id), deleted, or unknown ones."""
+        """Take in what a call made `at` has changed: templates written (with their id), or deleted."""
         ...
 
     def mark_attempt(self, operation: Operation, *, now: datetime, error: str | None) -> None:
