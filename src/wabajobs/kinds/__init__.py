@@ -6,6 +6,8 @@ from typing import Final
 
 from wabajobs.errors import ConfigurationError, InvalidRequest
 from wabajobs.kinds import (
+    profile_photo,
+    profile_update,
     template_create,
     template_delete,
     template_edit,
@@ -16,11 +18,13 @@ from wabajobs.kinds.kind import Kind, NoPayload, PlannedCall, Step
 from wabajobs.kinds.work import Graph, Media, Method, Templates, Work
 
 _OURS: Final = (
-    template_sync.KIND,
+    profile_photo.KIND,
+    profile_update.KIND,
     template_create.KIND,
-    template_edit.KIND,
     template_delete.KIND,
+    template_edit.KIND,
     template_migration.KIND,
+    template_sync.KIND,
 )
 
 

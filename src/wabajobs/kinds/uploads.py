@@ -17,7 +17,6 @@ from wabajobs.errors import Conflict, GraphError, Held, InvalidCall, MediaRefuse
 from wabajobs.kinds.kind import Payload, PlannedCall, Step
 from wabajobs.kinds.work import Work
 from wabajobs.media import Rules, fetch, fit
-from wabajobs.settings import MediaSettings
 
 RulesOf = Callable[[Payload], Rules]
 _FILE_NAMES: Final = {
@@ -27,6 +26,12 @@ _FILE_NAMES: Final = {
     "application/pdf": "document.pdf",
 }
 """Meta wants a name for the session. A partner's own name of his file is none of Meta's business."""
+
+
+_CALLS: Final = (
+    PlannedCall(method="POST", path="{app}/uploads"),
+    PlannedCall(method="POST", path="{upload}", note="per part: one, up to [media] chunk_bytes"),
+)
 
 
 def upload_steps(field: str, *, rules: Rules | RulesOf, name: str = "") -> tuple[Step, Step]:
@@ -44,7 +49,7 @@ def upload_steps(field: str, *, rules: Rules | RulesOf, name: str = "") -> tuple
             run=one.upload,
             when=one.is_needed,
             capability=Capability.UPLOADS,
-            calls=one.calls,
+            calls=lambda _: _CALLS,
         ),
     )
 
@@ -103,13 +108,6 @@ class _Upload:
     def is_needed(self, payload: Payload) -> bool:
         source = source_at(payload, self.field)
         return source is not None and "handle" not in source
-
-    def calls(self, payload: Payload) -> tuple[PlannedCall, ...]:
-        in_parts = max(self.rules(payload).most.values()) > MediaSettings().chunk_bytes
-        return (
-            PlannedCall(method="POST", path="{app}/uploads"),
-            PlannedCall(method="POST", path="{upload}", note="per part" if in_parts else ""),
-        )
 
     # ── fetch ───────────────────────────────────────────────────────────────────────────────────────────
 

@@ -245,7 +245,9 @@ class TemplateMirror:
             before = _mirrored(connection, waba, ids)
             new = {one["id"]: one for one in written if all(name in one for name in _COMPLETE)}
             since = news.known_of(connection, waba)
-            after = {id_: laid for id_ in ids if (laid := _as_told(before.get(id_) or new.get(id_), since.get(id_)))}
+            after = {
+                id_: laid for id_ in ids if (laid := _as_told(before.get(id_) or new.get(id_), since.get(id_)))
+            }
             reconcile(connection, waba, before, after, now=now, operation_id=operation.id)
             connection.execute(
                 update(TemplateListRow)
@@ -537,9 +539,7 @@ def _called(connection: Connection, waba: str, name: str | None) -> list[str]:
     return list(connection.scalars(query))
 
 
-def _mirrored(
-    connection: Connection, waba: str, ids: Collection[str] | None = None
-) -> dict[str, dict[str, Any]]:
+def _mirrored(connection: Connection, waba: str, ids: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
     query = select(TemplateRow.id, TemplateRow.content).where(TemplateRow.waba == waba)
     if ids is not None:
         query = query.where(TemplateRow.id.in_(ids))
