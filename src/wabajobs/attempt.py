@@ -226,6 +226,7 @@ class Desk:
                 found = step.reads_back(self)
                 if found is not None:
                     return found
+                self._mark_not_begun()
             return step.run(self)
         except GraphError as error:
             if step.required or not isinstance(verdict_ := _verdict(error, self.operation, self.bench), Failed):
@@ -306,9 +307,9 @@ class Desk:
         """End this attempt, and wait for a person."""
         raise InputNeeded(reason, asks, within)
 
-    def go_back(self, step: str) -> None:
-        """Go on from a step before this one, once; return when that was done already."""
-        if step not in self._again:
+    def go_back(self, step: str, *, asked: bool = False) -> None:
+        """Go on from a step before this one, once, or whenever a person asks; else return."""
+        if asked or step not in self._again:
             raise _GoBack(step)
 
     # ── memory ──────────────────────────────────────────────────────────────────────────────────────────
@@ -345,12 +346,14 @@ class Desk:
         if step.happens_once and step.name not in self._begun:
             self._begun[step.name] = True
             if step.point_of_no_return:
-                self._kept["past_return"] = True
+                self._kept.setdefault("past_return", step.name)
             self._write(capability=step.capability)
 
     def _mark_not_begun(self) -> None:
-        """Take that back: Meta has said no."""
+        """Take that back: Meta has said no, or has told since that it has not happened."""
         if self._begun.pop(self._step.name, None):
+            if self._kept.get("past_return") == self._step.name:
+                del self._kept["past_return"]
             self._write(capability=self._step.capability)
 
     def _whole(self) -> dict[str, Any]:

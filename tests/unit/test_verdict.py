@@ -63,6 +63,21 @@ def test_a_limit_of_metas_is_no_failure_however_often(
     assert outcome.reason == f"Meta refused the call: too many calls (code {code})"
 
 
+def test_a_locked_number_is_held_until_its_lock_ends() -> None:
+    outcome = of(NumberLimitReached("locked", code=133016, wait=timedelta(hours=72)))
+
+    assert isinstance(outcome, Hold)
+    assert (outcome.until, outcome.by, outcome.spends_attempt) == (NOW + timedelta(hours=72), "meta", False)
+
+
+def test_a_number_in_maintenance_is_tried_again_when_it_may_be_over() -> None:
+    outcome = of(Transient("maintenance", subcode=2494100, wait=timedelta(minutes=5)))
+
+    assert isinstance(outcome, Hold)
+    assert outcome.until is not None
+    assert timedelta(minutes=5) <= outcome.until - NOW <= timedelta(minutes=5, seconds=5)
+
+
 @pytest.mark.parametrize("attempts", [1, 1000])
 def test_a_gate_that_cannot_be_asked_is_no_failure_however_often(attempts: int) -> None:
     outcome = of(GateUnavailable("Redis cannot be reached"), attempts)

@@ -180,8 +180,11 @@ class Work(Protocol):
         """Return the secret of the operation's app. Raises `ConfigurationError` when it has none."""
         ...
 
-    def go_back(self, step: str) -> None:
-        """Go on from an earlier step: what it made is of no use any more. Returns when that was done before."""
+    def go_back(self, step: str, *, asked: bool = False) -> None:
+        """Go on from an earlier step: what it made is of no use any more. Returns when that was done before.
+
+        Unless a person has `asked` for it, it happens once in an operation.
+        """
         ...
 
     def ask(self, reason: str, *asks: Ask, within: timedelta) -> NoReturn:
