@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from wabajobs.errors import GraphError, InvalidCall
+from wabajobs.errors import GraphError, InvalidCall, MediaRefused
 from wabajobs.kinds import template_answers as answers
 from wabajobs.kinds import template_rules as rules
 from wabajobs.kinds.kind import Payload, Step
@@ -36,7 +36,10 @@ def check(media: MediaSource | None, components: Sequence[Mapping[str, Any]] | N
         return
     if components is None:
         raise ValueError("media goes with components that have a HEADER of format IMAGE, VIDEO, GIF or DOCUMENT")
-    media.check(rules_of({"components": components}))
+    try:
+        media.check(rules_of({"components": components}))
+    except MediaRefused as refused:
+        raise ValueError(f"media: {refused}") from None
 
 
 def with_handle(work: Work) -> list[dict[str, Any]]:
