@@ -3,7 +3,18 @@
 from typing import Any
 
 from tests.kinds.cases import Case, case
-from tests.kinds.templates import AUTHENTICATION, BODY, LIBRARY, MEDIA, TEXT, UPSERT, brothers, mirrored, seen, there
+from tests.kinds.templates import (
+    AUTHENTICATION,
+    BODY,
+    LIBRARY,
+    MEDIA,
+    TEXT,
+    UPSERT,
+    brothers,
+    mirrored,
+    seen,
+    there,
+)
 from tests.support.stage import Stage
 from wabajobs.operation import Operation
 

@@ -53,7 +53,10 @@ LIBRARY: Mapping[str, Any] = {
     "library_template_button_inputs": [
         {
             "type": "URL",
-            "url": {"base_url": "https://shop.example/track", "url_suffix_example": "https://shop.example/track/1"},
+            "url": {
+                "base_url": "https://shop.example/track",
+                "url_suffix_example": "https://shop.example/track/1",
+            },
         }
     ],
 }
@@ -91,7 +94,11 @@ def seen(stage: Stage, waba: str) -> list[dict[str, Any]]:
             "status": one.status,
             "category": one.category,
             "components": [
-                {name: value for name, value in part.items() if part.get("format") != "IMAGE" or name != "example"}
+                {
+                    name: value
+                    for name, value in part.items()
+                    if part.get("format") != "IMAGE" or name != "example"
+                }
                 for part in json.loads(one.components)
             ],
             "edits": len(one.edits),

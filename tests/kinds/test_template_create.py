@@ -210,7 +210,9 @@ def test_a_lost_answer_is_read_back_and_another_content_is_a_conflict_then_too(s
 def test_the_name_of_a_template_that_is_being_deleted(stages: Stages) -> None:
     with stages(knobs={"template_deletion_seconds": 3600}) as stage:
         id_ = there(stage, stage.waba, "order_sent")
-        stage.work(stage.accept("template_delete", waba=stage.waba, payload={"name": "order_sent", "hsm_id": id_}))
+        stage.work(
+            stage.accept("template_delete", waba=stage.waba, payload={"name": "order_sent", "hsm_id": id_})
+        )
 
         operation = done(stage, TEXT)
 

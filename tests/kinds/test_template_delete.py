@@ -148,8 +148,6 @@ def test_the_mirror_knows_at_once(three: tuple[Stage, list[str]], which: str) ->
         ({"name": "Not A Name"}, "name"),
     ],
 )
-def test_what_says_not_which_is_refused_at_the_edge(
-    stage: Stage, payload: dict[str, Any], sentence: str
-) -> None:
+def test_what_says_not_which_is_refused_at_the_edge(stage: Stage, payload: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InvalidRequest, match=sentence):
         stage.accept("template_delete", waba=stage.waba, payload=payload)

@@ -181,8 +181,6 @@ def test_the_destinations_list_is_due_soon(stages: Stages) -> None:
         ({"source_waba_id": "12345", "template_ids": ["12345", "12345"]}, "twice"),
     ],
 )
-def test_what_says_not_which_is_refused_at_the_edge(
-    stage: Stage, payload: dict[str, Any], sentence: str
-) -> None:
+def test_what_says_not_which_is_refused_at_the_edge(stage: Stage, payload: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InvalidRequest, match=sentence):
         stage.accept("template_migration", waba=stage.waba, payload=payload)
