@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from tests.support.databases import PostgresServer, SqliteFiles, missing, postgres_server
 from tests.support.fleet import Fleet
 from tests.support.servers import RunningRedis
+from tests.support.stage import Stage, staged
 from wabajobs.ledger import Database, Ledger
 from wabajobs.machine import RedisServer, find_server
 from wabajobs.simulator import Simulator, SimulatorConfig
@@ -107,3 +108,29 @@ def fleet_on(own_redis: RunningRedis, simulate: Callable[..., Simulator]) -> Ite
 def fleet(fleet_on: Callable[..., Fleet], sqlite_files: SqliteFiles) -> Fleet:
     """A fleet on SQLite, with the simulator's defaults."""
     return fleet_on(sqlite_files.fresh())
+
+
+@pytest.fixture(scope="session")
+def redis_for_stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRedis]:
+    """A Redis that every stage empties before it uses it."""
+    yield from _running(RedisServer(find_server(), folder=tmp_path_factory.mktemp("redis-for-stages")))
+
+
+@pytest.fixture
+def stages(
+    redis_for_stages: RunningRedis, sqlite_files: SqliteFiles, tmp_path: Path
+) -> Callable[..., AbstractContextManager[Stage]]:
+    """Sets stages: `with stages(knobs=…, settings=…, kinds=…) as stage`; one at a time."""
+
+    def make(**more: Any) -> AbstractContextManager[Stage]:
+        redis_for_stages.client.flushall()
+        return staged(database_url=sqlite_files.fresh(), redis_url=redis_for_stages.url, folder=tmp_path, **more)
+
+    return make
+
+
+@pytest.fixture
+def stage(stages: Callable[..., AbstractContextManager[Stage]]) -> Iterator[Stage]:
+    """A stage with our kinds, and the world of `tests.support.stage.KNOBS`."""
+    with stages() as made:
+        yield made
