@@ -58,3 +58,14 @@ def number_as_it_is(stage: Stage, operation: Operation) -> Any:
     assert number is not None
     [shown] = show_numbers(stage.simulator, {"number": number.id})["numbers"]
     return shown, operation.result
+
+
+def phone_number(stage: Stage) -> str:
+    """Return the first number's digits, as a request says them."""
+    number = stage.simulator.world.waba(stage.waba).numbers[0]
+    return f"+{number.cc}{number.national}"
+
+
+def destination(stage: Stage) -> str:
+    """Return the WABA that a number can move to: the second."""
+    return stage.simulator.world.waba_ids[1]

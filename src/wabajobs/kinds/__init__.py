@@ -5,11 +5,17 @@ from importlib import import_module
 from typing import Final
 
 from wabajobs.errors import ConfigurationError, InvalidRequest
-from wabajobs.kinds import number_registration, template_sync
+from wabajobs.kinds import channel_update, hosting_change, number_migration, number_registration, template_sync
 from wabajobs.kinds.kind import Kind, NoPayload, PlannedCall, Step
 from wabajobs.kinds.work import Graph, Method, Templates, Work
 
-_OURS: Final = (template_sync.KIND, number_registration.KIND)
+_OURS: Final = (
+    template_sync.KIND,
+    number_registration.KIND,
+    number_migration.KIND,
+    hosting_change.KIND,
+    channel_update.KIND,
+)
 
 
 class Catalogue:
