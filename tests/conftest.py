@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.databases import PostgresServer, SqliteFiles, missing, postgres_server
+from tests.support.databases import PostgresServer, ReusedFile, SqliteFiles, missing, postgres_server
 from tests.support.fleet import Fleet
 from tests.support.servers import RunningRedis
 from tests.support.stage import Stage, staged
@@ -116,15 +116,26 @@ def redis_for_stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runni
     yield from _running(RedisServer(find_server(), folder=tmp_path_factory.mktemp("redis-for-stages")))
 
 
+@pytest.fixture(scope="session")
+def ledger_for_stages(sqlite_files: SqliteFiles) -> Iterator[ReusedFile]:
+    """A ledger that is fresh for every stage; in memory where the machine has a file system for that."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None, prefix="stages-") as folder:
+        reused = ReusedFile(sqlite_files, Path(folder))
+        yield reused
+        reused.database.close()
+
+
 @pytest.fixture
 def stages(
-    redis_for_stages: RunningRedis, sqlite_files: SqliteFiles, tmp_path: Path
+    redis_for_stages: RunningRedis, ledger_for_stages: ReusedFile, tmp_path: Path
 ) -> Callable[..., AbstractContextManager[Stage]]:
     """Sets stages: `with stages(knobs=…, settings=…, kinds=…) as stage`; one at a time."""
 
     def make(**more: Any) -> AbstractContextManager[Stage]:
         redis_for_stages.client.flushall()
-        return staged(database_url=sqlite_files.fresh(), redis_url=redis_for_stages.url, folder=tmp_path, **more)
+        ledger = ledger_for_stages.fresh()
+        return staged(ledger=ledger, redis_url=redis_for_stages.url, folder=tmp_path, **more)
 
     return make
 

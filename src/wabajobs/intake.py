@@ -59,7 +59,7 @@ def checked(request: Request, *, kinds: Catalogue, settings: Settings, seal: Sea
         app=app,
         waba=waba,
         service_class=_service_class(request.service_class, kind),
-        capability=kind.capability,
+        capability=kind.first_capability(payload),
         payload=payload,
         lane=kind.lane(app=app, partner=partner, waba=waba, payload=payload),
         coalesces=kind.coalesces,

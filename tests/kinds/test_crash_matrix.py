@@ -1,7 +1,8 @@
 """Whatever happens to an operation of any kind, it ends as the undisturbed one does, and nothing happens twice.
 
-Each case runs undisturbed once. Then, in a world of its own each time, its worker is killed at every point of every
-call, the answer of every call is lost, and every call finds the way shut: by a pause, a breaker, a spent budget.
+Each case runs undisturbed once. Then, in a world of its own each time, its worker is killed at every point of
+every call, the answer of every call is lost, and every call finds the way shut: by a pause, a breaker, a spent
+budget.
 """
 
 import pkgutil
@@ -97,34 +98,28 @@ def test_an_undisturbed_run_makes_exactly_the_planned_calls(case: Case, stages: 
     assert not run.differs, run.differs
 
 
+def killed(case: Case, crash: Crash, stages: Stages) -> None:
+    ends_the_same(case, stages, lambda stage, one: stage.work(one, case.give, crash=crash), crash)
+
+
 @each_case
 @pytest.mark.parametrize("point", [Point.BEFORE, Point.UNHEARD, Point.ANSWERED], ids=lambda one: one.name.lower())
 def test_a_worker_that_is_killed_at_any_call(case: Case, point: Point, stages: Stages) -> None:
     for number in range(1, len(undisturbed(case, stages).calls) + 1):
-        crash = Crash(number, point)
-        ends_the_same(
-            case, stages, lambda stage, one, crash=crash: stage.work(one, case.give, crash=crash), crash
-        )
+        killed(case, Crash(number, point), stages)
 
 
 @each_case
 def test_a_worker_that_is_killed_before_it_records_how_its_attempt_ended(case: Case, stages: Stages) -> None:
     for number in range(1, undisturbed(case, stages).recordings + 1):
-        crash = Crash(number, Point.RECORDED)
-        ends_the_same(
-            case, stages, lambda stage, one, crash=crash: stage.work(one, case.give, crash=crash), crash
-        )
+        killed(case, Crash(number, Point.RECORDED), stages)
 
 
 @each_case
 def test_an_answer_that_is_lost(case: Case, stages: Stages) -> None:
     for number in range(1, len(undisturbed(case, stages).calls) + 1):
-        ends_the_same(
-            case,
-            stages,
-            lambda stage, one, number=number: stage.work(one, case.give, lose=number),
-            f"answer {number} is lost",
-        )
+        lose = partial(lambda stage, one, number: stage.work(one, case.give, lose=number), number=number)
+        ends_the_same(case, stages, lose, f"answer {number} is lost")
 
 
 def _paused(stage: Stage, _operation: Operation) -> Callable[[], None]:

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, make_url
 
-from wabajobs.ledger import Database
+from wabajobs.ledger import Database, Ledger
 
 REQUIRED = frozenset(os.environ.get("WABAJOBS_TEST_REQUIRE", "").split(","))
 """Suites that must not be skipped: `postgresql`, `redis-server`, `rabbitmq-server`, `chromium`."""
@@ -40,8 +40,27 @@ class SqliteFiles:
 
     def fresh(self) -> str:
         path = self._folder / f"{next(_numbers)}.sqlite3"
-        shutil.copy(self._template, path)
+        self.copy_to(path)
         return f"sqlite:///{path}"
+
+    def copy_to(self, path: Path) -> None:
+        shutil.copy(self._template, path)
+
+
+class ReusedFile:
+    """One SQLite file, fresh again and again under one engine, which compiles each statement once."""
+
+    def __init__(self, files: SqliteFiles, folder: Path) -> None:
+        self._files = files
+        self._path = folder / "ledger.sqlite3"
+        self.database = Database(f"sqlite:///{self._path}")
+
+    def fresh(self) -> Ledger:
+        self.database.close()
+        for ending in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + ending).unlink(missing_ok=True)
+        self._files.copy_to(self._path)
+        return Ledger(self.database)
 
 
 class PostgresServer:

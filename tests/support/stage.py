@@ -1,7 +1,7 @@
 """A stage for kinds: real ledger, gate and Graph client against a simulator, with time that is moved by hand.
 
-An attempt is made right here, or in a process of its own that kills itself at the point a test names. What reached
-the simulator is recorded on its side of the wire, so it is there whoever made the call.
+An attempt is made right here, or in a process of its own that kills itself at the point a test names. What
+reached the simulator is recorded on its side of the wire, so it is there whoever made the call.
 """
 
 import gc
@@ -29,6 +29,7 @@ from wabajobs.gate import Call, Change, Gate, Outcome, Permit, Report, Wait
 from wabajobs.graph import Exchange, GraphRequest
 from wabajobs.intake import Request, checked
 from wabajobs.kinds import Catalogue, Kind, PlannedCall
+from wabajobs.ledger import Ledger
 from wabajobs.operation import Operation, State
 from wabajobs.outcome import Outcome as End
 from wabajobs.permits import Client
@@ -65,9 +66,10 @@ class Point(StrEnum):
 
 @dataclass(frozen=True)
 class Crash:
-    """A worker is killed at a point of an operation's call (or of its recording), counted from 1 over all attempts."""
+    """A worker is killed, once."""
 
     number: int
+    """Of the operation's call, or of its recording; counted from 1, over all attempts."""
     point: Point
 
     def __str__(self) -> str:
@@ -183,7 +185,6 @@ class Stage:
     house: StagedHouse
     clock: HandClock
     witness: _Witness
-    kinds_of_its_own: Catalogue | None = None
     _made_by: dict[str, list[Arrived]] = field(default_factory=dict)
     _recordings: dict[str, int] = field(default_factory=dict)
     _before: dict[int, Callable[[], object]] = field(default_factory=dict)
@@ -376,8 +377,9 @@ class Stage:
         return released[0]
 
     def _in_a_process_of_its_own(self, released: Operation, crash: Crash) -> None:
-        """Make the attempt in a child of this process. It takes nothing of ours along: no connection, no thread."""
+        """Make the attempt in a child of this process, which takes no open connection along."""
         self.house.ledger.database.close()
+        self.house.graph.close()
         done, recorded = len(self.calls(released)), self.recordings(released)
         child = os.fork()
         if child == 0:
@@ -396,19 +398,11 @@ class Stage:
         assert os.waitstatus_to_exitcode(status) == 0, f"the worker's process failed: status {status}"
 
     def _end_badly(self, released: Operation, crash: Crash, *, done: int, recorded: int) -> None:
-        house = StagedHouse(self.house.settings, clock=HandClock(self.clock.now()))
-        if self.kinds_of_its_own is not None:
-            house.__dict__["kinds"] = self.kinds_of_its_own
-        doomed = _Doomed(house.graph, crash, done)
-        bench = house.bench("stage")
-        bench = replace(
-            bench,
-            client=doomed,
-            gate=_WatchedGate(house.gate, after=lambda: doomed.die_at(Point.ANSWERED)),
-            retry_budget=None,
-        )
+        doomed = _Doomed(self.house.graph, crash, done)
+        gate = _WatchedGate(self.house.gate, after=lambda: doomed.die_at(Point.ANSWERED))
+        bench = replace(self.house.bench("stage"), client=doomed, gate=gate, retry_budget=None)
         if crash == Crash(recorded + 1, Point.RECORDED):
-            operations = house.ledger.operations
+            operations = self.house.ledger.operations
             operations.record_all = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
         attempt.perform(released.id, released.fence, bench=bench)
 
@@ -428,14 +422,14 @@ def _awaited(child: int) -> int:
 @contextmanager
 def staged(
     *,
-    database_url: str,
+    ledger: Ledger,
     redis_url: str,
     folder: Path,
     knobs: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
     kinds: Sequence[Kind] | None = None,
 ) -> Iterator[Stage]:
-    """Set a stage: on a migrated database and an empty Redis, with a simulator of its own.
+    """Set a stage: on an empty ledger and an empty Redis, with a simulator of its own.
 
     `knobs` are the simulator's, `settings` more tables of the configuration, `kinds` stand in the place of ours.
     """
@@ -443,31 +437,24 @@ def staged(
     witness = _Witness(simulator._requests)
     simulator._requests = witness  # type: ignore[assignment]
     with simulator.running():
-        house = StagedHouse(
-            _settings(simulator, database_url, redis_url, folder, settings or {}),
-            clock=(clock := HandClock(datetime.fromtimestamp(simulator.clock.unix(), UTC))),
-        )
-        own = Catalogue(kinds) if kinds is not None else None
-        if own is not None:
-            house.__dict__["kinds"] = own
+        clock = HandClock(datetime.fromtimestamp(simulator.clock.unix(), UTC))
+        house = StagedHouse(_settings(simulator, redis_url, folder, settings or {}), clock=clock)
+        house.__dict__["ledger"] = ledger
+        if kinds is not None:
+            house.__dict__["kinds"] = Catalogue(kinds)
         house.controls.mirror()
         _let_the_gate_learn(house.gate, simulator.app.id)
-        stage = Stage(simulator, house, clock, witness, own)
         try:
-            yield stage
+            yield Stage(simulator, house, clock, witness)
         finally:
             house.graph.close()
-            house.close()
 
 
-def _settings(
-    simulator: Simulator, database_url: str, redis_url: str, folder: Path, more: Mapping[str, Any]
-) -> Settings:
+def _settings(simulator: Simulator, redis_url: str, folder: Path, more: Mapping[str, Any]) -> Settings:
     app = simulator.app
     for name, value in {"token": app.token, "secret": app.secret, "keys": _KEY}.items():
         (folder / name).write_text(value)
     table: dict[str, Any] = {
-        "database_url": database_url,
         "redis_url": redis_url,
         "graph_url": simulator.url,
         "vault": {"keys": {"file": folder / "keys"}},
@@ -489,7 +476,7 @@ def _settings(
 
 
 def _let_the_gate_learn(gate: Gate, app: str) -> None:
-    """Let it know that nothing is spent; at its first start it would let one call at a time through to find out."""
+    """Let it know that nothing is spent: at its first start it lets one call at a time through to find out."""
     call = Call(app=app, queue="first", partner="first", capability=Capability.TEMPLATE_READS)
     permit = gate.admit(call)
     assert isinstance(permit, Permit), permit
