@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, NoReturn
@@ -16,7 +16,6 @@ from wabajobs.errors import (
     ConfigurationError,
     DeadlinePassed,
     GateUnavailable,
-    GraphError,
     Held,
     InputNeeded,
     LeaseLost,
@@ -31,7 +30,7 @@ from wabajobs.leases import Leases
 from wabajobs.ledger import Ending, Ledger, why_expired
 from wabajobs.ledger import Media as StoredMedia
 from wabajobs.operation import Operation
-from wabajobs.outcome import Done, End, Failed, NotBegun, Outcome, Unbegun
+from wabajobs.outcome import Done, End, Failed, NeedsInput, NotBegun, Outcome, Unbegun
 from wabajobs.permits import Client, Gate, PermittedGraph
 from wabajobs.secret import REFERENCE, Secret, of_operation
 from wabajobs.settings import Settings
@@ -182,6 +181,8 @@ class Desk:
     """Steps that were gone back to."""
     _left_out: dict[str, str] = field(init=False)
     _step: Step = field(init=False)
+    _changes: int = field(init=False, default=0)
+    """Calls of the step, in this attempt, that may have changed something."""
 
     def __post_init__(self) -> None:
         """Take up what earlier attempts have kept."""
@@ -199,7 +200,7 @@ class Desk:
             place += 1
             if step.name in self._done:
                 continue
-            self._step = step
+            self._step, self._changes = step, 0
             try:
                 self._done[step.name] = self._do(step)
             except _GoBack as back:
@@ -226,16 +227,23 @@ class Desk:
                 found = step.reads_back(self)
                 if found is not None:
                     return found
-                self._mark_not_begun()
+                self._take_mark_back()
             return step.run(self)
-        except GraphError as error:
+        except (LeaseLost, LedgerUnavailable):
+            raise
+        except WabajobsError as error:
             if step.required or not isinstance(verdict_ := _verdict(error, self.operation, self.bench), Failed):
                 raise
             self._left_out[step.name] = verdict_.reason
             return {}
 
     def explained(self, outcome: End) -> End:
-        """Return how the attempt ended; a failure with its step, and how to undo those before it."""
+        """Return how the attempt ended; a failure with its step, and how to undo those before it.
+
+        Past the point of no return a person is waited for as long as it takes.
+        """
+        if isinstance(outcome, NeedsInput) and "past_return" in self._kept:
+            return replace(outcome, until=None)
         if not isinstance(outcome, Failed) or not hasattr(self, "_step"):
             return outcome
         steps = self.bench.kinds[self.operation.kind].steps
@@ -331,9 +339,7 @@ class Desk:
     def _may_call(self) -> None:
         """Raise when no further call may be made: the lease, the deadline or a person says so."""
         self.may_go_on()
-        if self._kept.get("past_return"):
-            return  # it is finished now, whatever anybody wants
-        if self.operation.is_overdue(self.now()):
+        if "past_return" not in self._kept and self.operation.is_overdue(self.now()):
             raise DeadlinePassed(why_expired(self.operation))
         # A read by primary key, beside a call over the Internet. While the database is away, the lease decides.
         with suppress(LedgerUnavailable):
@@ -343,24 +349,46 @@ class Desk:
     def _mark_begun(self) -> None:
         """Write down, before a call leaves, that nobody may make it again without looking."""
         step = self._step
-        if step.happens_once and step.name not in self._begun:
+        self._changes += 1
+        first = step.happens_once and step.name not in self._begun
+        final = step.point_of_no_return and "past_return" not in self._kept
+        if first:
             self._begun[step.name] = True
-            if step.point_of_no_return:
-                self._kept.setdefault("past_return", step.name)
-            self._write(capability=step.capability)
+        if final:
+            deadline = self.operation.deadline_at
+            self._kept["past_return"] = {
+                "step": step.name,
+                "deadline": deadline.isoformat() if deadline else None,
+            }
+        if first or final:
+            # Nobody is cancelled beyond the point of no return unless he was told so, and insisted.
+            self._write(capability=step.capability, unless_stopped=final)
 
     def _mark_not_begun(self) -> None:
-        """Take that back: Meta has said no, or has told since that it has not happened."""
-        if self._begun.pop(self._step.name, None):
-            if self._kept.get("past_return") == self._step.name:
-                del self._kept["past_return"]
-            self._write(capability=self._step.capability)
+        """Take that back: Meta has said no. But not where another call of the step has gone through."""
+        self._changes -= 1
+        if not self._changes:
+            self._take_mark_back()
+
+    def _take_mark_back(self) -> None:
+        """Write down that nothing of the step has happened."""
+        step, deadline = self._step, None
+        begun = self._begun.pop(step.name, False)
+        if past := self._kept.get("past_return", {}).get("step") == step.name:
+            deadline = self._kept.pop("past_return")["deadline"]
+        if begun or past:
+            self._write(capability=step.capability, deadline=deadline and datetime.fromisoformat(deadline))
 
     def _whole(self) -> dict[str, Any]:
         return {name: dict(part) if isinstance(part, dict) else part for name, part in self._kept.items() if part}
 
     def _write(
-        self, *, capability: Capability | None, secrets: Mapping[str, Secret | None] | None = None
+        self,
+        *,
+        capability: Capability | None,
+        secrets: Mapping[str, Secret | None] | None = None,
+        deadline: datetime | None = None,
+        unless_stopped: bool = False,
     ) -> None:
         vault, whose = self.bench.vault, self.operation.id
         self.bench.ledger.operations.record_checkpoint(
@@ -372,5 +400,7 @@ class Desk:
                 of_operation(whose, name): vault.seal(secret) if secret else None
                 for name, secret in (secrets or {}).items()
             },
+            deadline=deadline,
+            unless_stopped=unless_stopped,
             now=self.now(),
         )

@@ -202,7 +202,7 @@ def test_the_lock_of_a_number_lasts_as_long_as_meta_says_or_else_as_the_table_do
     assert error.wait == wait
 
 
-@pytest.mark.parametrize("code", [1, 2, 4, 100, 80008, 131000, 133004, 136025])
+@pytest.mark.parametrize("code", [1, 2, 4, 100, 80008, 131000, 133004])
 def test_words_about_time_are_no_wait_of_any_other_error(code):
     fields = {"code": code, "message": "no", "error_user_msg": "Try again in 5 minutes."}
 
@@ -215,3 +215,10 @@ def test_a_number_that_has_to_wait_was_refused_for_certain():
 
     assert refused.is_definite
     assert not unknown.is_definite
+
+
+def test_too_many_wrong_codes_wait_only_where_meta_says_how_long():
+    told = classify(400, {"error": {"code": 136025, "error_user_msg": "Too many. Try again in 60 seconds."}})
+    untold = classify(400, {"error": {"code": 136025, "error_user_msg": "The code is not correct."}})
+
+    assert (told.wait, untold.wait) == (timedelta(minutes=1), None)

@@ -39,7 +39,7 @@ class Known:
     error: type[GraphError]
     meaning: str
     wait: timedelta | None = None
-    """How long one thing has to wait after it, where Meta's answer does not say; None: it is no such error."""
+    """How long one thing has to wait after it where Meta's words do not say; zero: only where they do."""
 
 
 Key = tuple[int | None, int | None]
@@ -105,7 +105,7 @@ CODES: Final[dict[Key, Known]] = {
     (133010, None): Known(WrongState, "the number is not registered"),
     (134011, None): Known(WrongState, "the payment terms are not accepted"),
     (134102, None): Known(WrongState, "the template is not available"),
-    (136024, None): Known(WrongState, "a verification code cannot be requested now"),
+    (136024, None): Known(WrongState, "a verification code cannot be requested now", timedelta(0)),
     (139001, None): Known(WrongState, "the flow cannot be updated"),
     (139002, None): Known(WrongState, "the flow cannot be published"),
     (139003, None): Known(WrongState, "the flow is not published, or is deprecated already"),
@@ -151,7 +151,7 @@ CODES: Final[dict[Key, Known]] = {
     (133005, None): Known(InvalidCall, "the two-step PIN is wrong"),
     (134100, None): Known(InvalidCall, "not a marketing template"),
     (135000, None): Known(InvalidCall, "Meta did not understand the parameters"),
-    (136025, None): Known(InvalidCall, "the verification code is not accepted"),
+    (136025, None): Known(InvalidCall, "the verification code is not accepted", timedelta(0)),
     (139100, None): Known(InvalidCall, "not all users could be blocked"),
     (139101, None): Known(InvalidCall, "the list of blocked users is full"),
     (139102, None): Known(InvalidCall, "the list of blocked users was changed meanwhile"),
@@ -225,7 +225,7 @@ def classify(status: int, body: object, *, hide: Iterable[Secret] = ()) -> Graph
         status=status,
         fbtrace_id=_sentence(fields.get("fbtrace_id"), hide),
         details=details,
-        wait=verdict.wait and (_told_wait(details) or verdict.wait),
+        wait=None if verdict.wait is None else _told_wait(details) or verdict.wait or None,
     )
 
 

@@ -6,6 +6,10 @@ from typing import Final
 
 from wabajobs.errors import ConfigurationError, InvalidRequest
 from wabajobs.kinds import (
+    channel_update,
+    hosting_change,
+    number_migration,
+    number_registration,
     profile_photo,
     profile_update,
     template_create,
@@ -18,6 +22,10 @@ from wabajobs.kinds.kind import Kind, NoPayload, PlannedCall, Step
 from wabajobs.kinds.work import Graph, Media, Method, Templates, Work
 
 _OURS: Final = (
+    channel_update.KIND,
+    hosting_change.KIND,
+    number_migration.KIND,
+    number_registration.KIND,
     profile_photo.KIND,
     profile_update.KIND,
     template_create.KIND,

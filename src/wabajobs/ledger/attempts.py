@@ -12,7 +12,7 @@ from sqlalchemy.orm import aliased
 
 from wabajobs.capability import Capability
 from wabajobs.decisions import Pause
-from wabajobs.errors import LeaseLost
+from wabajobs.errors import LeaseLost, StopAsked
 from wabajobs.ledger import expiring, lanes
 from wabajobs.ledger.conditions import LEASES, OPEN, held_by, locked, named
 from wabajobs.ledger.decisions import live_pauses
@@ -114,25 +114,31 @@ def write_checkpoint(
     *,
     capability: Capability,
     secrets: Mapping[str, str | None] = MappingProxyType({}),
+    deadline: datetime | None = None,
+    unless_stopped: bool = False,
     now: datetime | None = None,
 ) -> None:
     """Write a checkpoint inside a transaction; the fence makes all of it void for a late worker.
 
-    With it go `secrets`, sealed, by name; None deletes one. Past the point of no return no deadline holds.
+    With it go `secrets`, sealed, by name; None deletes one. Past the point of no return no deadline holds;
+    `deadline` is one that does again, as that point was not reached after all. Raises `StopAsked`, and writes
+    nothing, where `unless_stopped` and somebody wants it cancelled.
     """
+    deadlines = {"deadline_at": deadline} if deadline or checkpoint.get("past_return") else {}
     moved = connection.execute(
         update(OperationRow)
-        .where(*held_by(operation_id, fence))
+        .where(*held_by(operation_id, fence), *([OperationRow.stop.is_(None)] if unless_stopped else []))
         .values(
             checkpoint=checkpoint,
             capability=str(capability),
-            **({"deadline_at": None} if checkpoint.get("past_return") else {}),
+            **deadlines,
             # Rounds of one line mean nothing in another. What is under way goes on before what has not begun.
             turn=case((OperationRow.capability != str(capability), 0), else_=OperationRow.turn),
         )
     ).rowcount
     if not moved:
-        raise _lost(operation_id, fence)
+        stop = connection.scalar(select(OperationRow.stop).where(*held_by(operation_id, fence)))
+        raise StopAsked(stop["reason"], stop["by"]) if stop else _lost(operation_id, fence)
     if secrets:
         keep(connection, secrets, operation_id=operation_id, now=now)
 
@@ -207,12 +213,13 @@ def _ending(one: Ending, now: datetime) -> tuple[str, dict[str, Any] | None, dic
             state, error = final(outcome)
             return str(state), error, values | {"state": state, "error": error, "finished": now}
         case NeedsInput():
-            deadline = one.operation.deadline_at
+            # Without `until` it has passed the point of no return, and no deadline holds any more.
+            deadline = one.operation.deadline_at if outcome.until else None
             values |= {
                 "state": State.NEEDS_INPUT,
                 "refund": 1,
                 "needs": {"asked": outcome.as_json(), "deadline": deadline.isoformat() if deadline else None},
-                "deadline": min(outcome.until, deadline or outcome.until),
+                "deadline": outcome.until and min(outcome.until, deadline or outcome.until),
             }
             return "needs input", outcome.as_json(), values
         case Hold():

@@ -232,15 +232,26 @@ class Operations:
         *,
         capability: Capability,
         secrets: Mapping[str, str | None] = MappingProxyType({}),
+        deadline: datetime | None = None,
+        unless_stopped: bool = False,
         now: datetime | None = None,
     ) -> None:
         """Remember how far the attempt has come, and what its next call needs. Raises `LeaseLost`.
 
-        With it go `secrets`, sealed, by name; None deletes one.
+        With it go `secrets`, sealed, by name; None deletes one. `deadline` is one that holds again. With
+        `unless_stopped` it raises `StopAsked`, and writes nothing, when somebody wants it cancelled.
         """
         with self._database.write() as connection:
             attempts.write_checkpoint(
-                connection, operation_id, fence, checkpoint, capability=capability, secrets=secrets, now=now
+                connection,
+                operation_id,
+                fence,
+                checkpoint,
+                capability=capability,
+                secrets=secrets,
+                deadline=deadline,
+                unless_stopped=unless_stopped,
+                now=now,
             )
 
     def stop_asked(self, operation_id: str) -> dict[str, Any] | None:
