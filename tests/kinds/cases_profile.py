@@ -7,6 +7,7 @@ from tests.kinds.cases import Case, case
 from tests.support.pictures import picture
 from tests.support.stage import Stage
 from wabajobs.operation import Operation
+from wabajobs.simulator.world import uploads
 
 CHANGES: Mapping[str, Any] = {
     "about": "Open all day",
@@ -17,7 +18,7 @@ CHANGES: Mapping[str, Any] = {
     "vertical": "RESTAURANT",
 }
 LARGE = picture(1400, 1400)
-PARTS = 4
+PARTS = 2
 """Into so many the large photo is cut."""
 
 
@@ -29,6 +30,18 @@ def profile(stage: Stage) -> dict[str, Any]:
 def with_photo(stage: Stage, **source: Any) -> Mapping[str, Any]:
     """Return what `accept` takes for a photo."""
     return {"waba": stage.waba, "payload": {"number": stage.number, "photo": source or {"data": picture()}}}
+
+
+def uploaded(stage: Stage) -> str:
+    """Return the handle of a photo that somebody has uploaded before."""
+    world = stage.simulator.world
+    session = uploads.open_session(
+        world, app_id=stage.app, file_name="a", file_length=len(picture()), file_type="image/jpeg"
+    )
+    uploads.receive(world, session, picture(), offset=0)
+    handle = world.nodes[session.id].handle
+    assert handle is not None
+    return handle
 
 
 def _set(stage: Stage, operation: Operation) -> Any:
@@ -44,6 +57,14 @@ case(
     )
 )
 case(Case(name="profile_photo", kind="profile_photo", prepare=with_photo, state=_set))
+case(
+    Case(
+        name="profile_photo with a handle",
+        kind="profile_photo",
+        prepare=lambda stage: with_photo(stage, handle=uploaded(stage), app=stage.app),
+        state=_set,
+    )
+)
 case(
     Case(
         name="profile_photo in parts",

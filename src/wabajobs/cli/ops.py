@@ -82,12 +82,15 @@ def _payload(fields: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    """Return a JSON object, list, number or truth value as such, and anything else as text."""
+    """Return a JSON object or list as such, and anything else as text.
+
+    A field that is a number or a truth value reads its text by itself; an id of digits must stay one.
+    """
     try:
         value = json.loads(text)
     except ValueError:
         return text
-    return text if isinstance(value, str) or value is None else value
+    return value if isinstance(value, dict | list) else text
 
 
 @click.group()

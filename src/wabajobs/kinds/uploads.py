@@ -159,6 +159,7 @@ class _Session:
 
     def finish(self) -> str:
         """Send what is missing, and return the handle. A session that Meta has forgotten is opened anew, once."""
+        self._work.media.read(self._sha256, length=1)  # before a call is spent: after days it may be gone
         progress = self._work.progress()
         if "session" not in progress:
             return self._send_from(self._open())

@@ -16,6 +16,8 @@ from wabajobs.operation import FINISHED, State
 
 _ROWS: Final = 500
 """Rows that one transaction deletes, at most."""
+_FILES: Final = 10
+"""Files that one transaction deletes: each may have a hundred megabytes."""
 _OPERATIONS: Final = 50
 """Operations of which one transaction deletes the events."""
 
@@ -54,7 +56,7 @@ class Retention:
             before = now - (ages.failed if state is State.FAILED else ages.finished)
             yield from self._steps("operations", lambda c, s=state, b=before: _operations(c, s, b))
         yield from self._steps("pages", lambda c: _pages(c, now - ages.pages))
-        yield from self._steps("files", lambda c: _delete(c, MediaRow, _old_media(now - ages.media)))
+        yield from self._steps("files", lambda c: _delete(c, MediaRow, _old_media(now - ages.media), _FILES))
         yield from self._steps("keys", lambda c: _delete(c, RequestRow, _old_requests(now - ages.requests)))
         old_changes = TemplateChangeRow.at < now - ages.changes
         yield from self._steps("changes", lambda c: _delete(c, TemplateChangeRow, old_changes))
@@ -136,8 +138,10 @@ def _old_requests(before: datetime) -> ColumnElement[bool]:
     return and_(RequestRow.created_at < before, ~unfinished)
 
 
-def _delete(connection: Connection, table: Any, condition: ColumnElement[bool]) -> tuple[bool, int]:
+def _delete(
+    connection: Connection, table: Any, condition: ColumnElement[bool], rows: int = _ROWS
+) -> tuple[bool, int]:
     key = tuple_(*table.__table__.primary_key.columns)
-    old = select(*table.__table__.primary_key.columns).where(condition).limit(_ROWS)
+    old = select(*table.__table__.primary_key.columns).where(condition).limit(rows)
     deleted = connection.execute(delete(table).where(key.in_(old))).rowcount
-    return deleted == _ROWS, deleted
+    return deleted == rows, deleted

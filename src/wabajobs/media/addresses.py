@@ -57,7 +57,7 @@ class Exceptions:
         self._hosts: set[str] = set()
         for name in names:
             try:
-                self._networks.append(ip_network(name))
+                self._networks.append(ip_network(name, strict=False))
             except ValueError:
                 self._hosts.add(name.lower())
 

@@ -70,6 +70,8 @@ def _opened(content: bytes) -> Image.Image:
     """Read what an image says of itself; nothing is decoded yet."""
     try:
         image = Image.open(io.BytesIO(content), formats=tuple(FORMATS.values()))
+    except Image.DecompressionBombError:  # Pillow counts, too, and does not say how many
+        raise MediaRefused(f"the image has more than {MOST_PIXELS} pixels in all") from None
     except Exception as error:  # whatever a decoder makes of hostile bytes: it has dozens of errors
         raise MediaRefused(f"it is no image that can be read ({type(error).__name__})") from None
     width, height = image.size

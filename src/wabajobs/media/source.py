@@ -6,7 +6,6 @@ They are put aside when the operation is accepted, and go with it: a payload kee
 import base64
 import binascii
 import hashlib
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -142,9 +141,9 @@ def sources_in(payload: object) -> Iterator[MediaSource]:
 
 def _read(path: Path) -> bytes:
     try:
+        if not path.is_file() and path.exists():  # a pipe would keep us waiting for whoever writes into it
+            raise ValueError(f"{path} is no file")
         with path.open("rb") as stream:
-            if not stat.S_ISREG(path.stat().st_mode):
-                raise ValueError(f"{path} is no file")
             return stream.read(LARGEST + 1)
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror})") from None
