@@ -96,6 +96,7 @@ def graph_facts(error: GraphError) -> dict[str, Any]:
 
 def _again(error: WabajobsError, *, attempts: int, now: datetime, settings: DispatchSettings) -> Hold:
     longest = min(settings.retry_cap_seconds, settings.retry_seconds * 2 ** (attempts - 1))
-    wait = (error.wait or timedelta()) + timedelta(seconds=random.uniform(0, longest))
+    told = error.wait if isinstance(error, GraphError) else None
+    wait = (told or timedelta()) + timedelta(seconds=random.uniform(0, longest))
     tries = f"try {attempts} of {settings.max_attempts}"
     return Hold(reason=f"{error}; {tries}", by="retry", until=now + wait, spends_attempt=True)

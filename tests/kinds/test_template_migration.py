@@ -1,4 +1,4 @@
-"""`template_migration`: page by page, smaller ones when Meta runs out of time, and what was not copied is told."""
+"""`template_migration`: page by page, smaller ones when Meta runs out of time; what was not copied is told."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
