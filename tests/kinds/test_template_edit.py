@@ -170,6 +170,29 @@ def test_a_lost_edit_is_not_made_twice(stage: Stage) -> None:
     assert operation.result == {"id": id_, "status": "PENDING"}
 
 
+def test_another_file_alone_is_an_edit_that_is_not_taken_for_done_before_it_is(stage: Stage) -> None:
+    """Which file is shown cannot be read back: when a lost call has not arrived, the edit is made."""
+    image = {
+        "type": "HEADER",
+        "format": "IMAGE",
+        "example": {"header_handle": ["https://scontent.whatsapp.net/v"]},
+    }
+    id_ = there(stage, stage.waba, "welcome", components=[image, MEDIA["components"][1]])
+    stage.pass_time(3600)
+    stage.fault(path=f"/{id_}$", method="POST", reset_before=True, times=1)
+
+    operation = edited(stage, id_, components=MEDIA["components"], media=MEDIA["media"])
+
+    assert operation.state is State.SUCCEEDED
+    assert [(one.method, one.path) for one in stage.calls(operation)][-3:] == [
+        ("POST", id_),
+        ("GET", id_),
+        ("POST", id_),
+    ]
+    [made] = [one for one in seen(stage, stage.waba) if one["name"] == "welcome"]
+    assert made["edits"] == 1
+
+
 def test_the_mirror_knows_the_new_content_and_that_it_is_in_review(stage: Stage) -> None:
     id_ = there(stage, stage.waba, "welcome")
     stage.work(stage.accept("template_sync", waba=stage.waba))

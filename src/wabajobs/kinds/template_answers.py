@@ -38,10 +38,15 @@ _MEANING: Final = {
 }
 
 
-def explained(error: GraphError, meaning: str | None = None) -> GraphError:
+def explained(error: GraphError, meaning: str) -> GraphError:
     """Return the error with what it means to a person before what Meta said; its evidence stays."""
-    meaning = meaning or _MEANING.get(error.subcode or 0)
-    return replace(error, message=f"{meaning}. Meta says: {error.message}") if meaning else error
+    return replace(error, message=f"{meaning}. Meta says: {error.message}")
+
+
+def explain(error: GraphError) -> None:
+    """Raise the error with what it means to a person; return when Meta's words say it as well."""
+    if meaning := _MEANING.get(error.subcode or 0):
+        raise explained(error, meaning) from error
 
 
 def refuses_handle(error: GraphError) -> bool:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from wabajobs.errors import InvalidCall, SyncError
 from wabajobs.kinds.template_fields import OPTIONS
-from wabajobs.kinds.template_rules import Components, variables
+from wabajobs.kinds.template_rules import MEDIA, Components, variables
 from wabajobs.kinds.work import Work
 
 FIELDS: Final = (
@@ -111,6 +111,12 @@ def difference(asked: Mapping[str, Any], there: Mapping[str, Any]) -> Difference
     if "library_template_name" in asked:
         pairs |= _in_library(asked, there)
     return {name: {"there": there_, "asked": asked_} for name, (there_, asked_) in pairs.items()}
+
+
+def shows_files(components: Components) -> bool:
+    """Whether a header shows a file, also one of a card. Which file that is cannot be read back."""
+    seen = _fields(components, is_code=False)
+    return any(path.endswith("HEADER.format") and value in MEDIA for path, value in seen)
 
 
 def _upper(value: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from wabajobs.capability import Capability
-from wabajobs.errors import Conflict, GraphError, WrongState
+from wabajobs.errors import Conflict, InvalidCall, WrongState
 from wabajobs.kinds import template_answers as answers
 from wabajobs.kinds import template_content as content
 from wabajobs.kinds import template_media as header
@@ -100,10 +100,11 @@ def create(work: Work) -> dict[str, Any]:
     payload, at = work.operation.payload, work.now()
     try:
         answer = work.graph.post(f"{work.operation.waba}/message_templates", **_template(work))
-    except GraphError as error:
+    except (InvalidCall, WrongState) as error:
         if error.subcode == answers.EXISTS and (found := _find(work)) is not None:
             return {**_as_asked(work, found), "was_there": True}
-        raise header.explained(work, error) from error
+        header.explain(work, error)
+        raise
     return _note(work, [{**answer, "language": payload["language"]}], at=at)[0]
 
 
@@ -159,7 +160,8 @@ def upsert(work: Work) -> dict[str, Any]:
     except WrongState as error:
         if error.subcode == answers.NOT_NOW:
             return _in_the_way(work, error)
-        raise answers.explained(error) from error
+        answers.explain(error)
+        raise
     return {"templates": _note(work, answer["data"], at=at)}
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 from pydantic import ValidationInfo, field_validator, model_validator
 
 from wabajobs.capability import Capability
-from wabajobs.errors import GraphError
+from wabajobs.errors import InvalidCall, WrongState
 from wabajobs.kinds import template_answers as answers
 from wabajobs.kinds import template_content as content
 from wabajobs.kinds import template_media as header
@@ -66,12 +66,16 @@ class Wanted(Options):
 def edit(work: Work) -> dict[str, Any]:
     """Edit it."""
     payload, at = work.operation.payload, work.now()
+    work.checkpoint(
+        {**work.progress(), "since": at.isoformat()}
+    )  # it is written when the call is marked as begun
     try:
         work.graph.post(payload["template_id"], **_changes(work))
-    except GraphError as error:
+    except (InvalidCall, WrongState) as error:
         if error.subcode == answers.NOT_NOW:
             return _not_now(work, error)
-        raise header.explained(work, error) from error
+        header.explain(work, error)
+        raise
     return _edited(work, at=at, status="PENDING" if {"components", "category"} & payload.keys() else None)
 
 
@@ -83,26 +87,36 @@ def _changes(work: Work) -> dict[str, Any]:
 
 
 def edited(work: Work) -> dict[str, Any] | None:
-    """Find out whether it has been edited: then it is as it was asked for."""
+    """Find out whether it has been edited: then it is as it was asked for, and was changed since."""
     at = work.now()
     found = _look(work)
-    if found is None or content.difference(work.operation.payload, found):
+    if found is None or content.difference(work.operation.payload, found) or not _changed_since(work, found):
         return None
     return _edited(work, at=at, status=found["status"])
 
 
 def _look(work: Work) -> dict[str, Any] | None:
     payload = work.operation.payload
-    return content.by_id(work, payload["template_id"], options=options_in(payload))
+    return content.by_id(work, payload["template_id"], options=("last_updated_time", *options_in(payload)))
 
 
-def _not_now(work: Work, error: GraphError) -> dict[str, Any]:
+def _changed_since(work: Work, found: dict[str, Any]) -> bool:
+    """Whether it was changed after our call began. Of another file, or another example, nothing else tells."""
+    updated = found.get("last_updated_time")
+    if not isinstance(updated, int):
+        return True
+    since = datetime.fromisoformat(work.progress()["since"]).timestamp()
+    return updated >= since - work.settings.planner.clock_margin_seconds
+
+
+def _not_now(work: Work, error: InvalidCall | WrongState) -> dict[str, Any]:
     """Meta has one subcode for several reasons; the template's state tells which."""
     at = work.now()
     found = _look(work)
     if found is None:
         raise error
-    if not content.difference(work.operation.payload, found):
+    files = content.shows_files(work.operation.payload.get("components", ()))
+    if not files and not content.difference(work.operation.payload, found):
         return {**_edited(work, at=at, status=found["status"]), "was_there": True}
     status = found["status"]
     if status in answers.IN_REVIEW:

@@ -51,14 +51,18 @@ def with_handle(work: Work) -> list[dict[str, Any]]:
     return [{**one, "example": example} if str(one["type"]).upper() == "HEADER" else one for one in components]
 
 
-def explained(work: Work, error: GraphError) -> GraphError:
-    """Say what a refused handle means, or else what the error does; one of our own making is renewed, once."""
+def explain(work: Work, error: GraphError) -> None:
+    """Say what a refused handle means, or else what the error does; one of our own making is renewed, once.
+
+    Raises the error with what it means; returns when Meta's words say it as well.
+    """
     if not (isinstance(error, InvalidCall) and answers.refuses_handle(error)):
-        return answers.explained(error)
+        answers.explain(error)
+        return
     if FIELD in work.operation.payload:
         renew_if_refused(work, error, FIELD)
-    return answers.explained(
+    raise answers.explained(
         error,
         "Meta does not take the upload's handle: it is invalid or too old, or another app than"
         f" {work.operation.app} has made it; give the file itself in `media`, or a new handle",
-    )
+    ) from error
