@@ -237,6 +237,7 @@ class Desk:
                 found = step.reads_back(self)
                 if found is not None:
                     return found
+                self._take_mark_back()
             return step.run(self)
         except (LeaseLost, LedgerUnavailable):
             raise
@@ -325,9 +326,9 @@ class Desk:
         """End this attempt, and wait for a person."""
         raise InputNeeded(reason, asks, within)
 
-    def go_back(self, step: str) -> None:
-        """Go on from a step before this one, once; return when that was done already."""
-        if step not in self._again:
+    def go_back(self, step: str, *, asked: bool = False) -> None:
+        """Go on from a step before this one, once, or whenever a person asks; else return."""
+        if asked or step not in self._again:
             raise _GoBack(step)
 
     # ── memory ──────────────────────────────────────────────────────────────────────────────────────────
@@ -376,11 +377,13 @@ class Desk:
 
     def _mark_not_begun(self) -> None:
         """Take that back: Meta has said no. But not where another call of the step has gone through."""
-        step = self._step
         self._changes -= 1
-        if self._changes:
-            return
-        deadline = None
+        if not self._changes:
+            self._take_mark_back()
+
+    def _take_mark_back(self) -> None:
+        """Write down that nothing of the step has happened."""
+        step, deadline = self._step, None
         begun = self._begun.pop(step.name, False)
         if past := self._kept.get("past_return", {}).get("step") == step.name:
             deadline = self._kept.pop("past_return")["deadline"]

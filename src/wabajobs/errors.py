@@ -173,11 +173,13 @@ class GraphError(WabajobsError):
     status: int | None = None
     fbtrace_id: str | None = None
     details: str | None = None
+    wait: timedelta | None = None
+    """How long Meta lets this one thing, such as a number, wait; None where it does not say, and nobody knows."""
 
     @property
     def is_definite(self) -> bool:
-        """Whether it is certain that the call has changed nothing."""
-        return not isinstance(self, Transient | UnknownGraphError)
+        """Whether it is certain that the call has changed nothing. Who says how long to wait has refused it."""
+        return self.wait is not None or not isinstance(self, Transient | UnknownGraphError)
 
     def __str__(self) -> str:
         code = "" if self.code is None else f"code {self.code}"

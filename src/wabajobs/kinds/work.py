@@ -1,6 +1,6 @@
 """What a step works with: operation, the Graph API behind the gate, memory, secrets, the mirror of templates."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, NoReturn, Protocol, Self
 
@@ -91,6 +91,21 @@ class Templates(Protocol):
         """Put the staged list in the place of the old one, and record the difference."""
         ...
 
+    def note(
+        self,
+        operation: Operation,
+        *,
+        written: Sequence[dict[str, Any]] = (),
+        deleted: Collection[str] = (),
+        deleted_name: str | None = None,
+        at: datetime,
+        now: datetime,
+        planner: PlannerSettings,
+        doubted: bool = False,
+    ) -> None:
+        """Take in what a call made `at` has changed: templates written (with their id), or deleted."""
+        ...
+
     def mark_attempt(self, operation: Operation, *, now: datetime, error: str | None) -> None:
         """Move the clock of attempts."""
         ...
@@ -165,8 +180,11 @@ class Work(Protocol):
         """Return the secret of the operation's app. Raises `ConfigurationError` when it has none."""
         ...
 
-    def go_back(self, step: str) -> None:
-        """Go on from an earlier step: what it made is of no use any more. Returns when that was done before."""
+    def go_back(self, step: str, *, asked: bool = False) -> None:
+        """Go on from an earlier step: what it made is of no use any more. Returns when that was done before.
+
+        Unless a person has `asked` for it, it happens once in an operation.
+        """
         ...
 
     def ask(self, reason: str, *asks: Ask, within: timedelta) -> NoReturn:

@@ -1,0 +1,71 @@
+"""The number's owner, who gets codes and knows the PIN; and Meta, who decides."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.support.stage import Stage
+from wabajobs.operation import Operation
+from wabajobs.simulator.control.numbers import change_numbers, show_numbers
+from wabajobs.simulator.world import Number
+
+PIN = "246810"
+
+
+def does(stage: Stage, action: str, number: str | None = None, **more: Any) -> dict[str, Any]:
+    """Do something to a number (docs/simulator.md, POST numbers); the first one if none is named."""
+    return change_numbers(stage.simulator, {"action": action, "number": number or stage.number, **more})
+
+
+def number_of(stage: Stage, operation: Operation) -> Number | None:
+    """Return the number that an operation is about as its WABA has it."""
+    payload, waba = operation.payload, stage.simulator.world.waba(operation.waba or "")
+    for number in waba.numbers:
+        if number.id == payload.get("number") or f"+{number.cc}{number.national}" == payload.get("phone_number"):
+            return number
+    return None
+
+
+def codes(stage: Stage, operation: Operation) -> list[str]:
+    """Return the codes that the owner has got."""
+    number = number_of(stage, operation)
+    return [message["code"] for message in number.sms] if number else []
+
+
+def wrong(code: str) -> str:
+    """Return another code."""
+    return f"{(int(code) + 1) % 1_000_000:06d}"
+
+
+def answer(**known: str) -> Callable[[Operation, Stage], object]:
+    """Return somebody who gives the code that has come, else wishes for one; and whatever else he knows."""
+
+    def give(operation: Operation, stage: Stage) -> object:
+        assert operation.needs is not None
+        asked = {one.name for one in operation.needs.asks}
+        got = codes(stage, operation) if "code" in asked else []
+        if got:
+            return stage.provide(operation, code=got[-1])
+        if "resend" in asked:
+            return stage.provide(operation, resend="sms")
+        return stage.provide(operation, **{name: known[name] for name in asked})
+
+    return give
+
+
+def number_as_it_is(stage: Stage, operation: Operation) -> Any:
+    """Return the number as Meta has it, how often it was registered, and what the operation tells of it."""
+    number = number_of(stage, operation)
+    assert number is not None
+    [shown] = show_numbers(stage.simulator, {"number": number.id})["numbers"]
+    return shown, operation.result
+
+
+def phone_number(stage: Stage) -> str:
+    """Return the first number's digits, as a request says them."""
+    number = stage.simulator.world.waba(stage.waba).numbers[0]
+    return f"+{number.cc}{number.national}"
+
+
+def destination(stage: Stage) -> str:
+    """Return the WABA that a number can move to: the second."""
+    return stage.simulator.world.waba_ids[1]
