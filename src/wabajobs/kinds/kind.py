@@ -135,7 +135,7 @@ class Kind:
         return next(step.capability for step in self.steps if step.capability is not None)
 
     def first_capability(self, payload: Payload) -> Capability:
-        """Return what the first call of an operation with this payload needs: not that of a step that it has not."""
+        """Return what the first call of an operation with this payload needs; it may lack some of the steps."""
         needed = (step.capability for step in self.steps if step.when(payload))
         return next(filter(None, needed), self.capability)
 
