@@ -3,17 +3,18 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from wabajobs import events, verdict
-from wabajobs.capability import Capability
+from wabajobs.capability import Capability, ServiceClass
 from wabajobs.clock import Clock
 from wabajobs.errors import (
     Ask,
     ConfigurationError,
+    Conflict,
     DeadlinePassed,
     GateUnavailable,
     GraphError,
@@ -39,6 +40,14 @@ from wabajobs.vault import Vault
 _RECORD_AGAIN_SECONDS = 0.5
 
 
+class Enqueue(Protocol):
+    """Accepts an operation on behalf of another, about the same WABA."""
+
+    def __call__(self, whose: Operation, kind: str, *, key: str, service_class: ServiceClass | None) -> str:
+        """Return its id; once for each key."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bench:
     """What an attempt works with: the parts of the house, put together once per worker process."""
@@ -53,6 +62,7 @@ class Bench:
     vault: Vault
     worker: str
     """The name under which the ledger knows this worker."""
+    enqueue: Enqueue
     retry_budget: RetryBudget | None = None
     """Is told of retries that went well."""
 
@@ -160,6 +170,8 @@ class Desk:
     _again: dict[str, bool] = field(init=False)
     """Steps that were gone back to."""
     _left_out: dict[str, str] = field(init=False)
+    _found: str | None = None
+    """The WABA, where the operation came without one."""
     _step: Step = field(init=False)
 
     def __post_init__(self) -> None:
@@ -205,8 +217,9 @@ class Desk:
                 found = step.reads_back(self)
                 if found is not None:
                     return found
+                self._mark_not_begun()
             return step.run(self)
-        except GraphError as error:
+        except (GraphError, Conflict) as error:
             if step.required or not isinstance(verdict_ := _verdict(error, self.operation, self.bench), Failed):
                 raise
             self._left_out[step.name] = verdict_.reason
@@ -269,12 +282,29 @@ class Desk:
             return self.bench.vault.resolve(reference)
         return found
 
+    @property
+    def vault(self) -> Vault:
+        """The vault."""
+        return self.bench.vault
+
     def app_secret(self) -> Secret:
         """Return the secret of the operation's app."""
         found = self.settings.app_secret(self.operation.app)
         if found is None:
             raise ConfigurationError(f"app {self.operation.app} has no secret: say where it is, [apps] secret")
         return found
+
+    def is_about(self, waba: str) -> None:
+        """Let the operation be that of a WABA that it did not know; the next checkpoint writes it down."""
+        if self.operation.waba not in (None, waba):
+            raise ValueError(f"operation {self.operation.id} is about WABA {self.operation.waba}, not {waba}")
+        self.operation = replace(self.operation, waba=waba)
+        self._found = waba
+
+    def enqueue(self, kind: str, *, key: str, service_class: ServiceClass | None = None) -> str:
+        """Accept another operation for the same WABA, once for each key, and return its id."""
+        key = f"{self.operation.id}/{key}"
+        return self.bench.enqueue(self.operation, kind, key=key, service_class=service_class)
 
     def ask(self, reason: str, *asks: Ask, within: timedelta) -> NoReturn:
         """End this attempt, and wait for a person."""
@@ -306,7 +336,7 @@ class Desk:
         self.may_go_on()
         if self._kept.get("past_return"):
             return  # it is finished now, whatever anybody wants
-        if self.operation.is_overdue(self.now()):
+        if not self._kept.get("in_time") and self.operation.is_overdue(self.now()):
             raise DeadlinePassed(why_expired(self.operation))
         # A read by primary key, beside a call over the Internet. While the database is away, the lease decides.
         with suppress(LedgerUnavailable):
@@ -334,6 +364,8 @@ class Desk:
         self, *, capability: Capability | None, secrets: Mapping[str, Secret | None] | None = None
     ) -> None:
         vault, whose = self.bench.vault, self.operation.id
+        if self.bench.kinds[self.operation.kind].begins_within:
+            self._kept["in_time"] = True
         self.bench.ledger.operations.record_checkpoint(
             whose,
             self.operation.fence,
@@ -343,5 +375,6 @@ class Desk:
                 of_operation(whose, name): vault.seal(secret) if secret else None
                 for name, secret in (secrets or {}).items()
             },
+            waba=self._found,
             now=self.now(),
         )

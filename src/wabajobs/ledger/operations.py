@@ -232,15 +232,23 @@ class Operations:
         *,
         capability: Capability,
         secrets: Mapping[str, str | None] = MappingProxyType({}),
+        waba: str | None = None,
         now: datetime | None = None,
     ) -> None:
         """Remember how far the attempt has come, and what its next call needs. Raises `LeaseLost`.
 
-        With it go `secrets`, sealed, by name; None deletes one.
+        With it go `secrets`, sealed, by name; None deletes one. `waba` is what an operation without one is about.
         """
         with self._database.write() as connection:
             attempts.write_checkpoint(
-                connection, operation_id, fence, checkpoint, capability=capability, secrets=secrets, now=now
+                connection,
+                operation_id,
+                fence,
+                checkpoint,
+                capability=capability,
+                secrets=secrets,
+                waba=waba,
+                now=now,
             )
 
     def stop_asked(self, operation_id: str) -> dict[str, Any] | None:
