@@ -5,11 +5,11 @@ from importlib import import_module
 from typing import Final
 
 from wabajobs.errors import ConfigurationError, InvalidRequest
-from wabajobs.kinds import template_sync
+from wabajobs.kinds import onboarding, template_sync
 from wabajobs.kinds.kind import Kind, NoPayload, PlannedCall, Step
 from wabajobs.kinds.work import Graph, Method, Templates, Work
 
-_OURS: Final = (template_sync.KIND,)
+_OURS: Final = (template_sync.KIND, onboarding.KIND)
 
 
 class Catalogue:
