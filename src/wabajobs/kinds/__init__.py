@@ -5,11 +5,11 @@ from importlib import import_module
 from typing import Final
 
 from wabajobs.errors import ConfigurationError, InvalidRequest
-from wabajobs.kinds import onboarding, template_sync
+from wabajobs.kinds import flow_publish, onboarding, template_sync
 from wabajobs.kinds.kind import Kind, NoPayload, PlannedCall, Step
 from wabajobs.kinds.work import Graph, Method, Templates, Work
 
-_OURS: Final = (template_sync.KIND, onboarding.KIND)
+_OURS: Final = (template_sync.KIND, onboarding.KIND, flow_publish.KIND)
 
 
 class Catalogue:
