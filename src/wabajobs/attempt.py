@@ -14,10 +14,8 @@ from wabajobs.clock import Clock
 from wabajobs.errors import (
     Ask,
     ConfigurationError,
-    Conflict,
     DeadlinePassed,
     GateUnavailable,
-    GraphError,
     Held,
     InputNeeded,
     LeaseLost,
@@ -30,14 +28,15 @@ from wabajobs.kinds import Catalogue, Graph, Step, Templates
 from wabajobs.leases import Leases
 from wabajobs.ledger import Ending, Ledger, why_expired
 from wabajobs.operation import Operation
-from wabajobs.outcome import Done, End, Failed, NotBegun, Outcome, Unbegun
+from wabajobs.outcome import Done, End, Failed, NeedsInput, NotBegun, Outcome, Unbegun
 from wabajobs.permits import Client, Gate, PermittedGraph
 from wabajobs.secret import REFERENCE, Secret, of_operation
 from wabajobs.settings import Settings
 from wabajobs.together import Together
 from wabajobs.vault import Vault
 
-_RECORD_AGAIN_SECONDS = 0.5
+_ASK_AGAIN_SECONDS = 0.5
+"""Between two looks for a database that is away."""
 
 
 class Enqueue(Protocol):
@@ -86,11 +85,7 @@ class Bench:
 
 def perform(operation_id: str, fence: int, *, bench: Bench) -> Outcome:
     """Make one attempt at an operation under the lease `fence`. Returns how it ended."""
-    since = time.monotonic()
-    try:
-        operation = bench.begin((operation_id, fence))
-    except LedgerUnavailable as error:
-        return NotBegun(f"not begun: {error}", settled=False)
+    operation, since = _begun((operation_id, fence), bench)
     if not isinstance(operation, Operation):
         return operation
     with bench.leases.hold(operation_id, fence, since=since) as may_go_on:
@@ -107,11 +102,24 @@ def perform(operation_id: str, fence: int, *, bench: Bench) -> Outcome:
     return outcome
 
 
+def _begun(lease: tuple[str, int], bench: Bench) -> tuple[Operation | Unbegun, float]:
+    """Begin under a lease, and say when; while the database is away, for as long as it may be good."""
+    end = time.monotonic() + bench.settings.dispatch.release_lease_seconds
+    while True:
+        since = time.monotonic()
+        try:
+            return bench.begin(lease), since
+        except LedgerUnavailable as error:
+            if since > end:
+                return NotBegun(f"not begun: {error}", settled=False), since
+        time.sleep(_ASK_AGAIN_SECONDS)
+
+
 def _outcome(operation: Operation, bench: Bench, may_go_on: Callable[[], None]) -> End:
     desk = Desk(operation=operation, bench=bench, may_go_on=may_go_on)
     try:
         desk.work_off(bench.kinds[operation.kind].steps)
-    except (LeaseLost, LedgerUnavailable):
+    except LeaseLost:
         raise
     except Exception as error:
         if not isinstance(error, WabajobsError):
@@ -137,7 +145,7 @@ def _record(operation: Operation, outcome: End, bench: Bench, may_go_on: Callabl
         except LedgerUnavailable:
             with suppress(Held):  # that the worker is to stop is no reason to forget what has happened
                 may_go_on()
-            time.sleep(_RECORD_AGAIN_SECONDS)
+            time.sleep(_ASK_AGAIN_SECONDS)
         except WabajobsError:
             raise
         except Exception as error:
@@ -173,6 +181,8 @@ class Desk:
     _found: str | None = None
     """The WABA, where the operation came without one."""
     _step: Step = field(init=False)
+    _changes: int = field(init=False, default=0)
+    """Calls of the step, in this attempt, that may have changed something."""
 
     def __post_init__(self) -> None:
         """Take up what earlier attempts have kept."""
@@ -190,7 +200,7 @@ class Desk:
             place += 1
             if step.name in self._done:
                 continue
-            self._step = step
+            self._step, self._changes = step, 0
             try:
                 self._done[step.name] = self._do(step)
             except _GoBack as back:
@@ -217,16 +227,23 @@ class Desk:
                 found = step.reads_back(self)
                 if found is not None:
                     return found
-                self._mark_not_begun()
+                self._take_mark_back()
             return step.run(self)
-        except (GraphError, Conflict) as error:
+        except (LeaseLost, LedgerUnavailable):
+            raise
+        except WabajobsError as error:
             if step.required or not isinstance(verdict_ := _verdict(error, self.operation, self.bench), Failed):
                 raise
             self._left_out[step.name] = verdict_.reason
             return {}
 
     def explained(self, outcome: End) -> End:
-        """Return how the attempt ended; a failure with its step, and how to undo those before it."""
+        """Return how the attempt ended; a failure with its step, and how to undo those before it.
+
+        Past the point of no return a person is waited for as long as it takes.
+        """
+        if isinstance(outcome, NeedsInput) and "past_return" in self._kept:
+            return replace(outcome, until=None)
         if not isinstance(outcome, Failed) or not hasattr(self, "_step"):
             return outcome
         steps = self.bench.kinds[self.operation.kind].steps
@@ -334,9 +351,8 @@ class Desk:
     def _may_call(self) -> None:
         """Raise when no further call may be made: the lease, the deadline or a person says so."""
         self.may_go_on()
-        if self._kept.get("past_return"):
-            return  # it is finished now, whatever anybody wants
-        if not self._kept.get("in_time") and self.operation.is_overdue(self.now()):
+        timely = {"past_return", "in_time"} & self._kept.keys()
+        if not timely and self.operation.is_overdue(self.now()):
             raise DeadlinePassed(why_expired(self.operation))
         # A read by primary key, beside a call over the Internet. While the database is away, the lease decides.
         with suppress(LedgerUnavailable):
@@ -346,22 +362,46 @@ class Desk:
     def _mark_begun(self) -> None:
         """Write down, before a call leaves, that nobody may make it again without looking."""
         step = self._step
-        if step.happens_once and step.name not in self._begun:
+        self._changes += 1
+        first = step.happens_once and step.name not in self._begun
+        final = step.point_of_no_return and "past_return" not in self._kept
+        if first:
             self._begun[step.name] = True
-            if step.point_of_no_return:
-                self._kept["past_return"] = True
-            self._write(capability=step.capability)
+        if final:
+            deadline = self.operation.deadline_at
+            self._kept["past_return"] = {
+                "step": step.name,
+                "deadline": deadline.isoformat() if deadline else None,
+            }
+        if first or final:
+            # Nobody is cancelled beyond the point of no return unless he was told so, and insisted.
+            self._write(capability=step.capability, unless_stopped=final)
 
     def _mark_not_begun(self) -> None:
-        """Take that back: Meta has said no."""
-        if self._begun.pop(self._step.name, None):
-            self._write(capability=self._step.capability)
+        """Take that back: Meta has said no. But not where another call of the step has gone through."""
+        self._changes -= 1
+        if not self._changes:
+            self._take_mark_back()
+
+    def _take_mark_back(self) -> None:
+        """Write down that nothing of the step has happened."""
+        step, deadline = self._step, None
+        begun = self._begun.pop(step.name, False)
+        if past := self._kept.get("past_return", {}).get("step") == step.name:
+            deadline = self._kept.pop("past_return")["deadline"]
+        if begun or past:
+            self._write(capability=step.capability, deadline=deadline and datetime.fromisoformat(deadline))
 
     def _whole(self) -> dict[str, Any]:
         return {name: dict(part) if isinstance(part, dict) else part for name, part in self._kept.items() if part}
 
     def _write(
-        self, *, capability: Capability | None, secrets: Mapping[str, Secret | None] | None = None
+        self,
+        *,
+        capability: Capability | None,
+        secrets: Mapping[str, Secret | None] | None = None,
+        deadline: datetime | None = None,
+        unless_stopped: bool = False,
     ) -> None:
         vault, whose = self.bench.vault, self.operation.id
         if self.bench.kinds[self.operation.kind].begins_within:
@@ -376,5 +416,7 @@ class Desk:
                 for name, secret in (secrets or {}).items()
             },
             waba=self._found,
+            deadline=deadline,
+            unless_stopped=unless_stopped,
             now=self.now(),
         )

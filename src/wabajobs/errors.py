@@ -8,6 +8,7 @@ WabajobsError
 ├── NotReady                    a part of the system is not there (yet)
 │   ├── GateUnavailable         the gate cannot be asked: no calls are made
 │   ├── LedgerUnavailable       the database cannot be asked
+│   │   └── WrongSchema         its tables are not those of this version
 │   └── PortTaken               somebody else listens there
 ├── LeaseLost                   this attempt is no longer ours: write nothing
 ├── Held                        not now: the gate says how long and why
@@ -79,6 +80,10 @@ class GateUnavailable(NotReady):
 
 class LedgerUnavailable(NotReady):
     """The ledger's database cannot be asked."""
+
+
+class WrongSchema(LedgerUnavailable):
+    """The database answers, and its tables are not those of this version. Waiting does not help."""
 
 
 class PortTaken(NotReady):

@@ -42,18 +42,20 @@ class NeedsInput:
     reason: str
     asks: tuple[Ask, ...]
     """Of these at least one is to be given."""
-    until: datetime
+    until: datetime | None
+    """None: for as long as it takes."""
 
     def __str__(self) -> str:
         names = ", ".join(ask.name for ask in self.asks)
-        return f"needs input ({names}) until {self.until:%Y-%m-%d %H:%M:%S} UTC: {self.reason}"
+        until = f" until {self.until:%Y-%m-%d %H:%M:%S} UTC" if self.until else ""
+        return f"needs input ({names}){until}: {self.reason}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the public form: `reason`, `asks` (each `name`, `about`, `pattern`), `until`."""
         return {
             "reason": self.reason,
             "asks": [{"name": one.name, "about": one.about, "pattern": one.pattern} for one in self.asks],
-            "until": self.until.isoformat(),
+            "until": self.until.isoformat() if self.until else None,
         }
 
     @classmethod
@@ -62,7 +64,7 @@ class NeedsInput:
         return cls(
             reason=value["reason"],
             asks=tuple(Ask(**one) for one in value["asks"]),
-            until=datetime.fromisoformat(value["until"]),
+            until=datetime.fromisoformat(value["until"]) if value["until"] else None,
         )
 
 

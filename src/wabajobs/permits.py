@@ -71,8 +71,8 @@ class PermittedGraph:
     ) -> None:
         """Call in the name of `operation`; `may_go_on` raises when it must stop.
 
-        `before_change` is told right before a call that changes something leaves, and `not_changed` when it is
-        certain that it has changed nothing. `token` is that of a business, instead of the app's own.
+        `before_change` is told right before a call that changes something leaves, and `not_changed` after that
+        when it is certain that it has changed nothing. `token` is that of a business, instead of the app's own.
         """
         self._gate = gate
         self._client = client
@@ -155,14 +155,14 @@ class PermittedGraph:
         except InvalidRequest:
             # The client refused it before anything went out: no token, a path that cannot be.
             self._settle(permit, Report(outcome=Outcome.UNUSED))
+            self._tell_not_changed(changes)
             raise
         except BaseException:
             # Nothing is known of the call, not even whether it was made: the worst is assumed.
             self._settle(permit, Report(outcome=Outcome.FAILED))
             raise
         self._settle(permit, _report(exchange, self._call, seconds=time.monotonic() - began))
-        if changes and exchange.error is not None and exchange.error.is_definite:
-            self._not_changed()
+        self._tell_not_changed(changes and _changed_nothing(exchange))
         for waba, active in shown_activity(request, exchange):
             with suppress(GateUnavailable):  # until it is shown again, Meta's headers correct the limit
                 self._gate.note_activity(self._operation.app, waba, active=active)
@@ -178,6 +178,11 @@ class PermittedGraph:
                 continue
             if self._may_start(answer, changes=changes):
                 return answer
+            self._tell_not_changed(changes)
+
+    def _tell_not_changed(self, is_so: bool) -> None:
+        if is_so:
+            self._not_changed()
 
     def _may_start(self, permit: Permit, *, changes: bool) -> bool:
         try:
@@ -234,6 +239,11 @@ def _call(call: Call, request: GraphRequest) -> Call:
     if (call.cost, call.quota, call.number) == (calls := cost(request), quota, number):
         return call
     return replace(call, cost=calls, quota=quota, number=number)
+
+
+def _changed_nothing(exchange: Exchange) -> bool:
+    errors = [one.error for one in exchange.parts or (exchange,)]
+    return all(error is not None and error.is_definite for error in errors)
 
 
 def _report(exchange: Exchange, call: Call, *, seconds: float) -> Report:

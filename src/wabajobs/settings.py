@@ -28,6 +28,9 @@ META: Final = "https://graph.facebook.com"
 RUNNING_FILE: Final = Path(".wabajobs") / "running.toml"
 """Written by `wabajobs up`; read when no variable says otherwise, so that a second terminal finds it."""
 
+HEAVIEST: Final = 1000.0
+"""The largest weight of a partner."""
+
 Share = Annotated[float, Field(gt=0, le=1)]
 MayHoldPassword = Annotated[str, Field(repr=False)]
 MetaId = Annotated[str, StringConstraints(pattern=r"^[0-9]{5,20}$")]
@@ -185,7 +188,7 @@ class DispatchSettings(_Table):
 class PartnerSettings(_Table):
     """One partner: `[partners.<partner>]`. `wabajobs partners set` has the last word."""
 
-    weight: PositiveFloat = 1
+    weight: Annotated[float, Field(gt=0, le=HEAVIEST)] = 1
     """How many turns the partner has for one of an ordinary one's."""
     at_most: PositiveInt | None = None
     """How many of the partner's operations may be out at once; without it, as many as there are slots."""

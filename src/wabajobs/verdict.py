@@ -17,6 +17,7 @@ from wabajobs.errors import (
     GraphError,
     Held,
     InputNeeded,
+    LedgerUnavailable,
     LimitReached,
     NarrowLimitReached,
     NumberLimitReached,
@@ -53,9 +54,8 @@ def of(  # noqa: PLR0912 (a table of cases)
             # This worker was started wrongly (a token is missing, say). That must not cost anybody's operation.
             until = now + timedelta(seconds=settings.misconfigured_seconds)
             return Hold(reason=str(error), by="configuration", until=until)
-        case GateUnavailable():
-            until = now + timedelta(seconds=settings.retry_seconds)
-            return Hold(reason=f"no calls are made: {error}", by="gate", until=until)
+        case GateUnavailable() | LedgerUnavailable():
+            return _away(error, until=now + timedelta(seconds=settings.retry_seconds))
         case NarrowLimitReached() | NumberLimitReached() if not error.is_of_capability:
             # A limit of one template or number: no breaker stands for it, so the wait itself must be long.
             until = now + timedelta(seconds=settings.retry_cap_seconds)
@@ -94,6 +94,13 @@ def graph_facts(error: GraphError) -> dict[str, Any]:
         "fbtrace_id": error.fbtrace_id,
         "details": error.details,
     }
+
+
+def _away(error: GateUnavailable | LedgerUnavailable, *, until: datetime) -> Hold:
+    if isinstance(error, GateUnavailable):
+        return Hold(reason=f"no calls are made: {error}", by="gate", until=until)
+    # What it wrote last is written or is not: both are as after a worker's death.
+    return Hold(reason="the ledger was away; it goes on from its checkpoint", by="ledger", until=until)
 
 
 def _again(error: GraphError, *, attempts: int, now: datetime, settings: DispatchSettings) -> Hold:

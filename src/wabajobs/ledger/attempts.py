@@ -12,7 +12,7 @@ from sqlalchemy.orm import aliased
 
 from wabajobs.capability import Capability
 from wabajobs.decisions import Pause
-from wabajobs.errors import LeaseLost
+from wabajobs.errors import LeaseLost, StopAsked
 from wabajobs.ledger import expiring, lanes
 from wabajobs.ledger.conditions import LEASES, OPEN, held_by, locked, named
 from wabajobs.ledger.decisions import live_pauses
@@ -117,27 +117,34 @@ def write_checkpoint(
     capability: Capability,
     secrets: Mapping[str, str | None] = MappingProxyType({}),
     waba: str | None = None,
+    deadline: datetime | None = None,
+    unless_stopped: bool = False,
     now: datetime | None = None,
 ) -> None:
     """Write a checkpoint inside a transaction; the fence makes all of it void for a late worker.
 
     With it go `secrets`, sealed, by name; None deletes one. `waba` is that of the operation, once it is known.
-    Past the point of no return no deadline holds, nor for who had only to begin in time.
+    Past the point of no return no deadline holds, nor for who had only to begin in time; `deadline` is one that
+    does again, as that point was not reached after all. Raises `StopAsked`, and writes nothing, where
+    `unless_stopped` and somebody wants it cancelled.
     """
+    lifted = not {"past_return", "in_time"}.isdisjoint(checkpoint)
+    deadlines = {"deadline_at": None if "in_time" in checkpoint else deadline} if deadline or lifted else {}
     moved = connection.execute(
         update(OperationRow)
-        .where(*held_by(operation_id, fence))
+        .where(*held_by(operation_id, fence), *([OperationRow.stop.is_(None)] if unless_stopped else []))
         .values(
             checkpoint=checkpoint,
             capability=str(capability),
-            **({"deadline_at": None} if {"past_return", "in_time"} & checkpoint.keys() else {}),
+            **deadlines,
             **({"waba": waba} if waba else {}),
             # Rounds of one line mean nothing in another. What is under way goes on before what has not begun.
             turn=case((OperationRow.capability != str(capability), 0), else_=OperationRow.turn),
         )
     ).rowcount
     if not moved:
-        raise _lost(operation_id, fence)
+        stop = connection.scalar(select(OperationRow.stop).where(*held_by(operation_id, fence)))
+        raise StopAsked(stop["reason"], stop["by"]) if stop else _lost(operation_id, fence)
     if secrets:
         keep(connection, secrets, operation_id=operation_id, now=now)
 
@@ -218,7 +225,7 @@ def _ending(
                 "state": State.NEEDS_INPUT,
                 "refund": 1,
                 "needs": {"asked": outcome.as_json(), "deadline": deadline.isoformat() if deadline else None},
-                "deadline": min(outcome.until, deadline or outcome.until),
+                "deadline": outcome.until and min(outcome.until, deadline or outcome.until),
             }
             return "needs input", outcome.as_json(), values
         case Hold():

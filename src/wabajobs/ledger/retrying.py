@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import Connection, RowMapping, bindparam, select, update
 
@@ -78,7 +78,7 @@ def _values(connection: Connection, rows: Sequence[RowMapping], now: datetime) -
     places = order.places(connection, requests, now)
     values = []
     for row, request in zip(rows, requests, strict=True):
-        deadline = row["deadline_at"]
+        deadline = _deadline(row)
         values.append(
             {
                 "whom": row["id"],
@@ -91,6 +91,14 @@ def _values(connection: Connection, rows: Sequence[RowMapping], now: datetime) -
             }
         )
     return values
+
+
+def _deadline(row: RowMapping) -> datetime | None:
+    """Return the operation's own deadline: while it asked a person, another one held."""
+    if row["needs"] is None:
+        return cast("datetime | None", row["deadline_at"])
+    own = row["needs"]["deadline"]
+    return datetime.fromisoformat(own) if own else None
 
 
 def _as_request(row: RowMapping) -> NewOperation:
@@ -122,6 +130,7 @@ _AGAIN: Final = (
         due_at=bindparam("now"),
         deadline_at=bindparam("its_deadline"),
         stop=None,
+        needs=None,
         result=None,
         error=None,
         finished_at=None,

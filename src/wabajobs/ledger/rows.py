@@ -51,5 +51,5 @@ def as_operation(row: RowMapping) -> Operation:
         lane=row["lane"],
         deadline_at=row["deadline_at"],
         stop=row["stop"],
-        needs=NeedsInput.of_json(row["needs"]["asked"]) if row["needs"] else None,
+        needs=NeedsInput.of_json(row["needs"]["asked"]) if row["state"] == State.NEEDS_INPUT else None,
     )
