@@ -348,6 +348,12 @@ class Desk:
         self._progress[self._step.name] = progress
         self._write(capability=self._step.capability, secrets=secrets)
 
+    def settle(self, progress: dict[str, Any], **secrets: Secret | None) -> None:
+        """Remember what has come of the step's calls so far: none of them needs to be looked for any more."""
+        self._begun.pop(self._step.name, None)
+        self._changes = 0
+        self.keep(progress, **secrets)
+
     def _may_call(self) -> None:
         """Raise when no further call may be made: the lease, the deadline or a person says so."""
         self.may_go_on()

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from tests.kinds.cases_onboarding import second_number
 from tests.support.stage import Arrived, Stage
 from wabajobs.errors import InvalidRequest
 from wabajobs.operation import Operation, State
-from wabajobs.simulator.world import Allocation, Waba, numbers
-from wabajobs.simulator.world.nodes import Number, Signup
+from wabajobs.simulator.world import Allocation, Number, Waba
+from wabajobs.simulator.world.nodes import Signup
 
 Stages = Callable[..., AbstractContextManager[Stage]]
 ALL_BUT_REGISTER = (
@@ -459,17 +460,7 @@ def test_a_pin_that_was_asked_for_is_of_one_number_only(stage: Stage) -> None:
     signup = sign_up(stage)
     first = number_of(stage, signup)
     first.pin = "135790"
-    waba = waba_of(stage, signup)
-    second = numbers.add(
-        stage.simulator.world,
-        waba,
-        cc="49",
-        phone_number="15155501234",
-        verified_name="Shop",
-        migrate=False,
-        preverified_id=None,
-    )
-    second.code_status = "VERIFIED"
+    second = second_number(stage, signup.waba_id)
 
     needs = onboard(stage, signup)
     stage.provide(needs, pin="135790")

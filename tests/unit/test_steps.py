@@ -76,6 +76,35 @@ def test_what_has_not_happened_is_marked_anew_before_it_is_tried_again(bay: Bay)
     assert len(asked) == 1
 
 
+def test_a_call_whose_outcome_is_settled_is_not_looked_for(bay: Bay) -> None:
+    looked = []
+
+    def two_calls(work: Work) -> dict[str, Any]:
+        for thing in ("a", "b"):
+            if thing not in work.progress():
+                work.graph.post(thing)
+                work.settle({**work.progress(), thing: True})
+        return work.progress()
+
+    def look(_work: Work) -> None:
+        looked.append(1)
+
+    set_up(bay, two_calls, happens_once=True, reads_back=look)
+    bay.accept("a_kind")
+    bay.graph.surprises.extend([answering({}), failing(Transient("lost")), answering({})])
+    bay.gate.answers.extend([None, a_wait(60)])
+
+    for _ in ("b is held", "the answer to b is lost"):
+        assert isinstance(bay.perform(bay.release("a_kind")), Hold)
+        bay.pass_time(600)
+    assert looked == []
+    done = bay.perform(bay.release("a_kind"))
+
+    assert done == Done({"a": True, "b": True})
+    assert [one.path for one in bay.graph.requests] == ["a", "b", "b"]
+    assert looked == [1], "only the call whose answer was lost"
+
+
 def test_an_operation_that_had_only_to_begin_in_time_has_no_deadline_once_it_has_begun(bay: Bay) -> None:
     def ask(work: Work) -> dict[str, Any]:
         if work.secret("code") is None:

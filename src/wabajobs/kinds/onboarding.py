@@ -352,7 +352,7 @@ def _remember(work: Work, number: str) -> None:
     progress["registered"] = [*progress.get("registered", ()), number]
     if given is None:
         progress["pins"] = {**progress.get("pins", {}), number: f"vault:{name}"}
-    work.keep(progress, **forget)
+    work.settle(progress, **forget)
 
 
 def _looked_up(work: Work) -> Facts | None:

@@ -164,6 +164,10 @@ class Work(Protocol):
         """Remember this step's progress, and secrets with it, at once; None forgets one."""
         ...
 
+    def settle(self, progress: dict[str, Any], **secrets: Secret | None) -> None:
+        """Do so where a step that happens once has several calls, and this is what came of those made so far."""
+        ...
+
     def secret(self, name: str) -> Secret | None:
         """Return a secret of the operation: what a person has given, the payload brought, or a step has kept."""
         ...
