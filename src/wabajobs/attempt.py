@@ -6,10 +6,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from wabajobs import events, verdict
-from wabajobs.capability import Capability
+from wabajobs.capability import Capability, ServiceClass
 from wabajobs.clock import Clock
 from wabajobs.errors import (
     Ask,
@@ -41,6 +41,14 @@ _ASK_AGAIN_SECONDS = 0.5
 """Between two looks for a database that is away."""
 
 
+class Enqueue(Protocol):
+    """Accepts an operation on behalf of another, about the same WABA."""
+
+    def __call__(self, whose: Operation, kind: str, *, key: str, service_class: ServiceClass | None) -> str:
+        """Return its id; once for each key."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bench:
     """What an attempt works with: the parts of the house, put together once per worker process."""
@@ -55,6 +63,7 @@ class Bench:
     vault: Vault
     worker: str
     """The name under which the ledger knows this worker."""
+    enqueue: Enqueue
     retry_budget: RetryBudget | None = None
     """Is told of retries that went well."""
 
@@ -190,6 +199,8 @@ class Desk:
     _again: dict[str, bool] = field(init=False)
     """Steps that were gone back to."""
     _left_out: dict[str, str] = field(init=False)
+    _found: str | None = None
+    """The WABA, where the operation came without one."""
     _step: Step = field(init=False)
     _changes: int = field(init=False, default=0)
     """Calls of the step, in this attempt, that may have changed something."""
@@ -314,6 +325,11 @@ class Desk:
             return self.bench.vault.resolve(reference)
         return found
 
+    @property
+    def vault(self) -> Vault:
+        """The vault."""
+        return self.bench.vault
+
     def app_secret(self) -> Secret:
         """Return the secret of the operation's app."""
         app = self.operation.app
@@ -321,6 +337,18 @@ class Desk:
         if found is None:
             raise ConfigurationError(f"app {self.operation.app} has no secret: say where it is, [apps] secret")
         return found
+
+    def is_about(self, waba: str) -> None:
+        """Let the operation be that of a WABA that it did not know; the next checkpoint writes it down."""
+        if self.operation.waba not in (None, waba):
+            raise ValueError(f"operation {self.operation.id} is about WABA {self.operation.waba}, not {waba}")
+        self.operation = replace(self.operation, waba=waba)
+        self._found = waba
+
+    def enqueue(self, kind: str, *, key: str, service_class: ServiceClass | None = None) -> str:
+        """Accept another operation for the same WABA, once for each key, and return its id."""
+        key = f"{self.operation.id}/{key}"
+        return self.bench.enqueue(self.operation, kind, key=key, service_class=service_class)
 
     def ask(self, reason: str, *asks: Ask, within: timedelta) -> NoReturn:
         """End this attempt, and wait for a person."""
@@ -347,10 +375,17 @@ class Desk:
         self._progress[self._step.name] = progress
         self._write(capability=self._step.capability, secrets=secrets)
 
+    def settle(self, progress: dict[str, Any], **secrets: Secret | None) -> None:
+        """Remember what has come of the step's calls so far: none of them needs to be looked for any more."""
+        self._begun.pop(self._step.name, None)
+        self._changes = 0
+        self.keep(progress, **secrets)
+
     def _may_call(self) -> None:
         """Raise when no further call may be made: the lease, the deadline or a person says so."""
         self.may_go_on()
-        if "past_return" not in self._kept and self.operation.is_overdue(self.now()):
+        timely = {"past_return", "in_time"} & self._kept.keys()
+        if not timely and self.operation.is_overdue(self.now()):
             raise DeadlinePassed(why_expired(self.operation))
         # A read by primary key, beside a call over the Internet. While the database is away, the lease decides.
         with suppress(LedgerUnavailable):
@@ -402,6 +437,8 @@ class Desk:
         unless_stopped: bool = False,
     ) -> None:
         vault, whose = self.bench.vault, self.operation.id
+        if self.bench.kinds[self.operation.kind].begins_within:
+            self._kept["in_time"] = True
         self.bench.ledger.operations.record_checkpoint(
             whose,
             self.operation.fence,
@@ -411,6 +448,7 @@ class Desk:
                 of_operation(whose, name): vault.seal(secret) if secret else None
                 for name, secret in (secrets or {}).items()
             },
+            waba=self._found,
             deadline=deadline,
             unless_stopped=unless_stopped,
             now=self.now(),

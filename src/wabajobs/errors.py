@@ -16,6 +16,7 @@ WabajobsError
 ├── DeadlinePassed              this operation is of no use any more
 ├── InputNeeded                 only a person can give what comes next
 ├── Conflict                    what is there already is not what was asked for
+├── FaultsFound                 Meta has looked at what we sent, and found faults in it
 ├── SyncError                   a template list that cannot be trusted
 └── GraphError                  Meta answered, or did not answer, with an error
     ├── LimitReached            a budget of Meta's is spent
@@ -154,6 +155,17 @@ class Conflict(WabajobsError):
 
     reason: str
     difference: dict[str, Any]
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@dataclass(eq=False)
+class FaultsFound(WabajobsError):
+    """Meta has taken what we sent, and found faults in it; `faults` are Meta's own words, one for each."""
+
+    reason: str
+    faults: list[Any]
 
     def __str__(self) -> str:
         return self.reason

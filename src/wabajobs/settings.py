@@ -36,7 +36,7 @@ VAULT_KEYS: Final = "WABAJOBS_VAULT_KEYS"
 
 Share = Annotated[float, Field(gt=0, le=1)]
 MayHoldPassword = Annotated[str, Field(repr=False)]
-AppId = Annotated[str, StringConstraints(pattern=r"^[0-9]{5,20}$")]
+MetaId = Annotated[str, StringConstraints(pattern=r"^[0-9]{5,20}$")]
 
 
 class _Table(BaseModel):
@@ -81,6 +81,10 @@ class AppSettings(_Table):
     """Meta's limit per app and WABA that has a registered number."""
     calls_per_inactive_waba: PositiveInt = 200
     """The same for a WABA without one."""
+    system_user: MetaId | None = None
+    """Our system user that `onboarding` gives each new WABA to; without it that is not done."""
+    credit_line: MetaId | None = None
+    """Our line of credit that `onboarding` shares with each new WABA; without it that is not done."""
 
 
 class GateSettings(_Table):
@@ -236,6 +240,18 @@ class TemplateSyncSettings(_Table):
     """A list that was half read longer ago than this is read from the beginning."""
 
 
+class OnboardingSettings(_Table):
+    """`[onboarding]`."""
+
+    code_seconds: PositiveFloat = 30
+    """How long Meta takes the code of a signup. One that we have had for longer is not worth a call."""
+    new_code_seconds: PositiveFloat = 604_800
+    """How long a customer is waited for who is to sign up again."""
+    answer_seconds: PositiveFloat = 1_209_600
+    """How long a person is waited for who is to give a PIN or a currency. Meta lets a number be registered within
+    14 days of its signup."""
+
+
 class VaultSettings(_Table):
     """`[vault]`: where PINs, codes and tokens lie that operations bring along."""
 
@@ -303,7 +319,7 @@ class Settings(_Table):
     graph_version: Annotated[str, StringConstraints(pattern=r"^v[0-9]+\.[0-9]+$")] = "v24.0"
     kinds: tuple[str, ...] = ()
     """Modules with kinds of your own, each with a `KIND` in it."""
-    apps: dict[AppId, AppSettings] = {}
+    apps: dict[MetaId, AppSettings] = {}
     gate: GateSettings = GateSettings()
     graph: GraphSettings = GraphSettings()
     dispatch: DispatchSettings = DispatchSettings()
@@ -312,6 +328,7 @@ class Settings(_Table):
     retention: RetentionSettings = RetentionSettings()
     template_sync: TemplateSyncSettings = TemplateSyncSettings()
     planner: PlannerSettings = PlannerSettings()
+    onboarding: OnboardingSettings = OnboardingSettings()
     vault: VaultSettings = VaultSettings()
     media: MediaSettings = MediaSettings()
 

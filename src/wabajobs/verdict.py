@@ -12,6 +12,7 @@ from wabajobs.errors import (
     ConfigurationError,
     Conflict,
     DeadlinePassed,
+    FaultsFound,
     GateUnavailable,
     GraphError,
     Held,
@@ -73,6 +74,8 @@ def of(  # noqa: PLR0912 (a table of cases)
             return Failed(f"{error}{tries}", graph_facts(error))
         case Conflict():
             return Failed(str(error), {"type": "Conflict", "difference": error.difference})
+        case FaultsFound():
+            return Failed(str(error), {"type": "FaultsFound", "faults": error.faults})
         case WabajobsError():
             return Failed(str(error), {"type": type(error).__name__})
         case _:
