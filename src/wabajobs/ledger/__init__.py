@@ -10,6 +10,7 @@ from wabajobs.ledger.expiring import why as why_expired
 from wabajobs.ledger.fleet import Fleet, Kept, Planned, Stale, Wish, Wishes
 from wabajobs.ledger.history import Story
 from wabajobs.ledger.lines import Line
+from wabajobs.ledger.media import Media, MediaRecords
 from wabajobs.ledger.news import News
 from wabajobs.ledger.operations import Operations
 from wabajobs.ledger.request import NewOperation
@@ -36,6 +37,7 @@ class Ledger:
         self.retention = Retention(database)
         self.fleet = Fleet(database, self.operations)
         self.secrets = SecretRecords(database)
+        self.media = MediaRecords(database)
 
 
 __all__ = [
@@ -56,6 +58,8 @@ __all__ = [
     "KnownSecret",
     "Ledger",
     "Line",
+    "Media",
+    "MediaRecords",
     "NewOperation",
     "News",
     "Planned",

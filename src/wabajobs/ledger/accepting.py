@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 
 from wabajobs.errors import IdempotencyConflict, LedgerUnavailable, NotFound
-from wabajobs.ledger import lanes, order
+from wabajobs.ledger import lanes, media, order
 from wabajobs.ledger.conditions import OPEN
 from wabajobs.ledger.database import each, upsert
 from wabajobs.ledger.history import tell
@@ -198,6 +198,8 @@ def _insert(connection: Connection, requests: Sequence[NewOperation], now: datet
     for one in requests:
         if one.secrets and one.id in inserted:
             keep(connection, one.secrets, operation_id=one.id, now=now)
+        if one.media and one.id in inserted:
+            media.keep(connection, one.media, operation_id=one.id, now=now)
     return inserted
 
 

@@ -240,14 +240,16 @@ class Operations:
         *,
         capability: Capability,
         secrets: Mapping[str, str | None] = MappingProxyType({}),
+        waba: str | None = None,
         deadline: datetime | None = None,
         unless_stopped: bool = False,
         now: datetime | None = None,
     ) -> None:
         """Remember how far the attempt has come, and what its next call needs. Raises `LeaseLost`.
 
-        With it go `secrets`, sealed, by name; None deletes one. `deadline` is one that holds again. With
-        `unless_stopped` it raises `StopAsked`, and writes nothing, when somebody wants it cancelled.
+        With it go `secrets`, sealed, by name; None deletes one. `waba` is what an operation without one is about.
+        `deadline` is one that holds again. With `unless_stopped` it raises `StopAsked`, and writes nothing, when
+        somebody wants it cancelled.
         """
         with self._database.write() as connection:
             attempts.write_checkpoint(
@@ -257,6 +259,7 @@ class Operations:
                 checkpoint,
                 capability=capability,
                 secrets=secrets,
+                waba=waba,
                 deadline=deadline,
                 unless_stopped=unless_stopped,
                 now=now,
