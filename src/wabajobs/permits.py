@@ -105,12 +105,16 @@ class PermittedGraph:
         params: Mapping[str, object] | None = None,
         json: Mapping[str, object] | None = None,
         data: bytes | None = None,
+        form: Mapping[str, object] | None = None,
+        file: tuple[str, str, bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         auth: Literal["Bearer", "OAuth", "none"] = "Bearer",
+        changes: bool = False,
     ) -> dict[str, Any]:
-        """Make a call of any shape. Raises as `get` and `post` do."""
-        said = {"params": params or {}, "json": json, "data": data, "headers": headers or {}, "auth": auth}
-        return self._make(self._request(method=method, path=path, **said)).result()
+        """Make a call of any shape. Raises as `get` and `post` do. `changes`: something, although it is a GET."""
+        body = {"json": json, "data": data, "form": form or {}, "file": file}
+        said = {"params": params or {}, "headers": headers or {}, "auth": auth, **body}
+        return self._make(self._request(method=method, path=path, **said), changes=changes).result()
 
     def by(self, token: Secret) -> Self:
         """Return the same Graph, in the name of a business's token."""
@@ -142,8 +146,8 @@ class PermittedGraph:
     def _request(self, **said: Any) -> GraphRequest:
         return GraphRequest(app=self._operation.app, waba=self._operation.waba, token=self._token, **said)
 
-    def _make(self, request: GraphRequest) -> Exchange:
-        changes = request.method != "GET" or any(part.method != "GET" for part in request.batch)
+    def _make(self, request: GraphRequest, *, changes: bool = False) -> Exchange:
+        changes |= request.method != "GET" or any(part.method != "GET" for part in request.batch)
         permit = self._admitted(_call(self._call, request), changes=changes)
         began = time.monotonic()
         try:
@@ -157,7 +161,7 @@ class PermittedGraph:
             # Nothing is known of the call, not even whether it was made: the worst is assumed.
             self._settle(permit, Report(outcome=Outcome.FAILED))
             raise
-        self._settle(permit, _report(exchange, self._call, seconds=time.monotonic() - began))
+        self._settle(permit, _report(exchange, permit.call, seconds=time.monotonic() - began))
         self._tell_not_changed(changes and _changed_nothing(exchange))
         for waba, active in shown_activity(request, exchange):
             with suppress(GateUnavailable):  # until it is shown again, Meta's headers correct the limit
@@ -220,7 +224,8 @@ class PermittedGraph:
 
 
 _QUOTAS: Final = {"register": Quota.REGISTER, "deregister": Quota.DEREGISTER}
-_OF_A_NUMBER: Final = frozenset({Capability.PHONE_NUMBERS, Capability.PROFILE})
+_PROOFS: Final = frozenset({"register", "deregister", "request_code", "verify_code"})
+"""What a number is locked for after too many tries: Meta then still answers everything else about it."""
 
 
 def _call(call: Call, request: GraphRequest) -> Call:
@@ -230,8 +235,7 @@ def _call(call: Call, request: GraphRequest) -> Call:
     quota = _QUOTAS.get(edge) if changes else None
     if changes and edge == "message_templates":
         quota = Quota.TEMPLATE_CREATION
-    of_a_number = call.capability in _OF_A_NUMBER and thing.isdigit() and thing != call.waba
-    number = thing if of_a_number or quota in _QUOTAS.values() else None
+    number = thing if changes and edge in _PROOFS else None
     if (call.cost, call.quota, call.number) == (calls := cost(request), quota, number):
         return call
     return replace(call, cost=calls, quota=quota, number=number)
@@ -248,12 +252,17 @@ def _report(exchange: Exchange, call: Call, *, seconds: float) -> Report:
         outcome=outcome,
         app_percent=exchange.usage.app_percent,
         waba_percent=exchange.usage.waba_percent,
-        regain=exchange.usage.regain,
+        regain=_regain(exchange, error),
         seconds=seconds,
         code=error.code if error else None,
         subcode=error.subcode if error else None,
         fbtrace_id=error.fbtrace_id if error else None,
     )
+
+
+def _regain(exchange: Exchange, error: GraphError | None) -> timedelta | None:
+    """Return when a limit ends: a number's lock by what Meta says in words, the others by the header."""
+    return error.wait if isinstance(error, NumberLimitReached) else exchange.usage.regain
 
 
 _LIMITS: Final = (Outcome.APP_LIMIT, Outcome.WABA_LIMIT, Outcome.NUMBER_LIMIT, Outcome.CAPABILITY_LIMIT)
@@ -272,12 +281,12 @@ def _outcome(error: GraphError | None, call: Call) -> Outcome:
             return Outcome.APP_LIMIT
         case WabaLimitReached():
             return Outcome.WABA_LIMIT
-        case NumberLimitReached() if call.number:
-            return Outcome.NUMBER_LIMIT
+        case NarrowLimitReached() | NumberLimitReached() if call.number:
+            return Outcome.NUMBER_LIMIT  # code 613, too: this number has asked for too many codes
         case NarrowLimitReached() | NumberLimitReached():
             return Outcome.CAPABILITY_LIMIT if error.is_of_capability else Outcome.OK
-        case HeavyPage():
-            return Outcome.OK  # we asked for too much; Meta is well
+        case HeavyPage() | Transient(wait=timedelta()):
+            return Outcome.OK  # we asked for too much, or one number is not to be had; Meta is well
         case Transient():
             return Outcome.FAILED
         case _:

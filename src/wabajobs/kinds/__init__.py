@@ -5,13 +5,37 @@ from importlib import import_module
 from typing import Final
 
 from wabajobs.errors import ConfigurationError, InvalidRequest
-from wabajobs.kinds import profile_photo, profile_update, template_sync
+from wabajobs.kinds import (
+    channel_update,
+    flow_publish,
+    hosting_change,
+    number_migration,
+    number_registration,
+    onboarding,
+    profile_photo,
+    profile_update,
+    template_create,
+    template_delete,
+    template_edit,
+    template_migration,
+    template_sync,
+)
 from wabajobs.kinds.kind import Kind, NoPayload, PlannedCall, Step
 from wabajobs.kinds.work import Graph, Media, Method, Templates, Work
 
 _OURS: Final = (
+    channel_update.KIND,
+    flow_publish.KIND,
+    hosting_change.KIND,
+    number_migration.KIND,
+    number_registration.KIND,
+    onboarding.KIND,
     profile_photo.KIND,
     profile_update.KIND,
+    template_create.KIND,
+    template_delete.KIND,
+    template_edit.KIND,
+    template_migration.KIND,
     template_sync.KIND,
 )
 

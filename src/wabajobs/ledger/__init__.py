@@ -16,7 +16,7 @@ from wabajobs.ledger.operations import Operations
 from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.retention import Ages, Retention
 from wabajobs.ledger.retrying import Retrying
-from wabajobs.ledger.secrets import SecretRecords
+from wabajobs.ledger.secrets import KnownSecret, SecretRecords
 from wabajobs.ledger.selection import Selection
 from wabajobs.ledger.shares import Setting, Share, Shares
 from wabajobs.ledger.templates import Applied, Change, Did, TemplateList, TemplateMirror
@@ -55,6 +55,7 @@ __all__ = [
     "Ending",
     "Fleet",
     "Kept",
+    "KnownSecret",
     "Ledger",
     "Line",
     "Media",
