@@ -11,6 +11,7 @@ from wabajobs.ledger.fleet import Fleet, Kept, Planned, Stale, Wish, Wishes
 from wabajobs.ledger.history import Story
 from wabajobs.ledger.lines import Line
 from wabajobs.ledger.news import News
+from wabajobs.ledger.number_calls import NumberCalls
 from wabajobs.ledger.operations import Operations
 from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.retention import Ages, Retention
@@ -36,6 +37,7 @@ class Ledger:
         self.retention = Retention(database)
         self.fleet = Fleet(database, self.operations)
         self.secrets = SecretRecords(database)
+        self.number_calls = NumberCalls(database)
 
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "Line",
     "NewOperation",
     "News",
+    "NumberCalls",
     "Planned",
     "Retention",
     "Retrying",
