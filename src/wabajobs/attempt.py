@@ -6,10 +6,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from wabajobs import events, verdict
-from wabajobs.capability import Capability
+from wabajobs.capability import Capability, ServiceClass
 from wabajobs.clock import Clock
 from wabajobs.errors import (
     Ask,
@@ -20,13 +20,15 @@ from wabajobs.errors import (
     InputNeeded,
     LeaseLost,
     LedgerUnavailable,
+    NotFound,
     StopAsked,
     WabajobsError,
 )
 from wabajobs.gate import Call, RetryBudget
-from wabajobs.kinds import Catalogue, Graph, Step, Templates
+from wabajobs.kinds import Catalogue, Graph, Media, Step, Templates
 from wabajobs.leases import Leases
 from wabajobs.ledger import Ending, Ledger, why_expired
+from wabajobs.ledger import Media as StoredMedia
 from wabajobs.operation import Operation
 from wabajobs.outcome import Done, End, Failed, NeedsInput, NotBegun, Outcome, Unbegun
 from wabajobs.permits import Client, Gate, PermittedGraph
@@ -35,7 +37,16 @@ from wabajobs.settings import Settings
 from wabajobs.together import Together
 from wabajobs.vault import Vault
 
-_RECORD_AGAIN_SECONDS = 0.5
+_ASK_AGAIN_SECONDS = 0.5
+"""Between two looks for a database that is away."""
+
+
+class Enqueue(Protocol):
+    """Accepts an operation on behalf of another, about the same WABA."""
+
+    def __call__(self, whose: Operation, kind: str, *, key: str, service_class: ServiceClass | None) -> str:
+        """Return its id; once for each key."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +63,7 @@ class Bench:
     vault: Vault
     worker: str
     """The name under which the ledger knows this worker."""
+    enqueue: Enqueue
     retry_budget: RetryBudget | None = None
     """Is told of retries that went well."""
 
@@ -75,11 +87,7 @@ class Bench:
 
 def perform(operation_id: str, fence: int, *, bench: Bench) -> Outcome:
     """Make one attempt at an operation under the lease `fence`. Returns how it ended."""
-    since = time.monotonic()
-    try:
-        operation = bench.begin((operation_id, fence))
-    except LedgerUnavailable as error:
-        return NotBegun(f"not begun: {error}", settled=False)
+    operation, since = _begun((operation_id, fence), bench)
     if not isinstance(operation, Operation):
         return operation
     with bench.leases.hold(operation_id, fence, since=since) as may_go_on:
@@ -96,11 +104,24 @@ def perform(operation_id: str, fence: int, *, bench: Bench) -> Outcome:
     return outcome
 
 
+def _begun(lease: tuple[str, int], bench: Bench) -> tuple[Operation | Unbegun, float]:
+    """Begin under a lease, and say when; while the database is away, for as long as it may be good."""
+    end = time.monotonic() + bench.settings.dispatch.release_lease_seconds
+    while True:
+        since = time.monotonic()
+        try:
+            return bench.begin(lease), since
+        except LedgerUnavailable as error:
+            if since > end:
+                return NotBegun(f"not begun: {error}", settled=False), since
+        time.sleep(_ASK_AGAIN_SECONDS)
+
+
 def _outcome(operation: Operation, bench: Bench, may_go_on: Callable[[], None]) -> End:
     desk = Desk(operation=operation, bench=bench, may_go_on=may_go_on)
     try:
         desk.work_off(bench.kinds[operation.kind].steps)
-    except (LeaseLost, LedgerUnavailable):
+    except LeaseLost:
         raise
     except Exception as error:
         if not isinstance(error, WabajobsError):
@@ -126,7 +147,7 @@ def _record(operation: Operation, outcome: End, bench: Bench, may_go_on: Callabl
         except LedgerUnavailable:
             with suppress(Held):  # that the worker is to stop is no reason to forget what has happened
                 may_go_on()
-            time.sleep(_RECORD_AGAIN_SECONDS)
+            time.sleep(_ASK_AGAIN_SECONDS)
         except WabajobsError:
             raise
         except Exception as error:
@@ -144,6 +165,25 @@ class _GoBack(Exception):
     step: str
 
 
+@dataclass(frozen=True)
+class _Files:
+    """The files of one operation: the `Media` of the kinds."""
+
+    whose: str
+    bench: Bench
+
+    def put(self, content: bytes, *, type: str) -> str:
+        file = StoredMedia.of(content, type=type)
+        self.bench.ledger.media.put(self.whose, file, now=self.bench.clock.now())
+        return file.sha256
+
+    def read(self, sha256: str, *, start: int = 0, length: int | None = None) -> bytes:
+        found = self.bench.ledger.media.read(self.whose, sha256, start=start, length=length)
+        if found is None:
+            raise NotFound("the operation's file is no longer kept: ask for the operation anew, with its file")
+        return found
+
+
 @dataclass
 class Desk:
     """What a step works with: the `Work` of the kinds."""
@@ -159,6 +199,8 @@ class Desk:
     _again: dict[str, bool] = field(init=False)
     """Steps that were gone back to."""
     _left_out: dict[str, str] = field(init=False)
+    _found: str | None = None
+    """The WABA, where the operation came without one."""
     _step: Step = field(init=False)
     _charged_at: datetime = field(init=False)
     _changes: int = field(init=False, default=0)
@@ -250,6 +292,11 @@ class Desk:
         return told | ({"left_out": dict(self._left_out)} if self._left_out else {})
 
     @property
+    def media(self) -> Media:
+        """The files of the operation."""
+        return _Files(self.operation.id, self.bench)
+
+    @property
     def graph(self) -> Graph:
         """The Graph API, behind the gate."""
         if self._step.capability is None:
@@ -281,12 +328,30 @@ class Desk:
             return self.bench.vault.resolve(reference)
         return found
 
+    @property
+    def vault(self) -> Vault:
+        """The vault."""
+        return self.bench.vault
+
     def app_secret(self) -> Secret:
         """Return the secret of the operation's app."""
-        found = self.settings.app_secret(self.operation.app)
+        app = self.operation.app
+        found = self.bench.vault.app_secret(app, self.settings.app(app))
         if found is None:
             raise ConfigurationError(f"app {self.operation.app} has no secret: say where it is, [apps] secret")
         return found
+
+    def is_about(self, waba: str) -> None:
+        """Let the operation be that of a WABA that it did not know; the next checkpoint writes it down."""
+        if self.operation.waba not in (None, waba):
+            raise ValueError(f"operation {self.operation.id} is about WABA {self.operation.waba}, not {waba}")
+        self.operation = replace(self.operation, waba=waba)
+        self._found = waba
+
+    def enqueue(self, kind: str, *, key: str, service_class: ServiceClass | None = None) -> str:
+        """Accept another operation for the same WABA, once for each key, and return its id."""
+        key = f"{self.operation.id}/{key}"
+        return self.bench.enqueue(self.operation, kind, key=key, service_class=service_class)
 
     def ask(self, reason: str, *asks: Ask, within: timedelta) -> NoReturn:
         """End this attempt, and wait for a person."""
@@ -313,10 +378,17 @@ class Desk:
         self._progress[self._step.name] = progress
         self._write(capability=self._step.capability, secrets=secrets)
 
+    def settle(self, progress: dict[str, Any], **secrets: Secret | None) -> None:
+        """Remember what has come of the step's calls so far: none of them needs to be looked for any more."""
+        self._begun.pop(self._step.name, None)
+        self._changes = 0
+        self.keep(progress, **secrets)
+
     def _may_call(self) -> None:
         """Raise when no further call may be made: the lease, the deadline or a person says so."""
         self.may_go_on()
-        if "past_return" not in self._kept and self.operation.is_overdue(self.now()):
+        timely = {"past_return", "in_time"} & self._kept.keys()
+        if not timely and self.operation.is_overdue(self.now()):
             raise DeadlinePassed(why_expired(self.operation))
         # A read by primary key, beside a call over the Internet. While the database is away, the lease decides.
         with suppress(LedgerUnavailable):
@@ -392,6 +464,8 @@ class Desk:
         unless_stopped: bool = False,
     ) -> None:
         vault, whose = self.bench.vault, self.operation.id
+        if self.bench.kinds[self.operation.kind].begins_within:
+            self._kept["in_time"] = True
         self.bench.ledger.operations.record_checkpoint(
             whose,
             self.operation.fence,
@@ -401,6 +475,7 @@ class Desk:
                 of_operation(whose, name): vault.seal(secret) if secret else None
                 for name, secret in (secrets or {}).items()
             },
+            waba=self._found,
             deadline=deadline,
             unless_stopped=unless_stopped,
             now=self.now(),

@@ -11,7 +11,8 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from wabajobs.capability import ServiceClass
 from wabajobs.errors import InvalidRequest
 from wabajobs.kinds import Catalogue, Kind
-from wabajobs.ledger import NewOperation
+from wabajobs.ledger import Media, NewOperation
+from wabajobs.media import sniffed, sources_in
 from wabajobs.operation import new_id
 from wabajobs.secret import REFERENCE, Secret, of_operation
 from wabajobs.settings import Settings
@@ -47,7 +48,8 @@ def checked(request: Request, *, kinds: Catalogue, settings: Settings, seal: Sea
     """
     kind = kinds[request.kind]
     id = new_id()
-    payload, secrets = _sealed(_payload(request.payload, kind), id, seal)
+    given = _payload(request.payload, kind)
+    payload, secrets = _sealed(given, id, seal)
     app = _app(request.app, settings)
     waba = _waba(request.waba, kind)
     partner = partner_id(request.partner)
@@ -61,10 +63,11 @@ def checked(request: Request, *, kinds: Catalogue, settings: Settings, seal: Sea
         service_class=_service_class(request.service_class, kind),
         capability=kind.first_capability(payload),
         payload=payload,
+        media=_media(given, app),
         lane=kind.lane(app=app, partner=partner, waba=waba, payload=payload),
         coalesces=kind.coalesces,
         order=kind.order(settings),
-        expires_after=_expires_after(request.expires_after, kind),
+        expires_after=_expires_after(request.expires_after, kind, payload),
         key=_key(request.key),
     )
 
@@ -113,9 +116,9 @@ def _service_class(service_class: ServiceClass | str | None, kind: Kind) -> Serv
         ) from None
 
 
-def _expires_after(seconds: float | None, kind: Kind) -> timedelta | None:
+def _expires_after(seconds: float | None, kind: Kind, payload: Mapping[str, Any]) -> timedelta | None:
     if seconds is None:
-        return kind.expires_after
+        return kind.begins_within(payload) if kind.begins_within else kind.expires_after
     most = _LONGEST_LIFE.total_seconds()
     # A truth value is a number to Python, and what is no number at all is neither above nor below another.
     if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 1 <= seconds <= most:
@@ -139,6 +142,18 @@ def _sealed(payload: BaseModel, id: str, seal: Seal | None) -> tuple[dict[str, A
                 sealed[place] = seal(Secret(plain[name]))
                 plain[name] = f"vault:{place}"
     return plain, sealed
+
+
+def _media(payload: BaseModel, app: str) -> tuple[Media, ...]:
+    """Return the files that a payload has brought along, each once."""
+    files = {}
+    for source in sources_in(payload):
+        if source.app not in (None, app):
+            raise InvalidRequest(f"the handle is good for app {source.app} only, and this is for app {app}")
+        if source.content is not None:
+            file = Media.of(source.content, type=sniffed(source.content))
+            files[file.sha256] = file
+    return tuple(files.values())
 
 
 def _payload(payload: Mapping[str, Any], kind: Kind) -> BaseModel:

@@ -111,12 +111,16 @@ class PermittedGraph:
         params: Mapping[str, object] | None = None,
         json: Mapping[str, object] | None = None,
         data: bytes | None = None,
+        form: Mapping[str, object] | None = None,
+        file: tuple[str, str, bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         auth: Literal["Bearer", "OAuth", "none"] = "Bearer",
+        changes: bool = False,
     ) -> dict[str, Any]:
-        """Make a call of any shape. Raises as `get` and `post` do."""
-        said = {"params": params or {}, "json": json, "data": data, "headers": headers or {}, "auth": auth}
-        return self._make(self._request(method=method, path=path, **said)).result()
+        """Make a call of any shape. Raises as `get` and `post` do. `changes`: something, although it is a GET."""
+        body = {"json": json, "data": data, "form": form or {}, "file": file}
+        said = {"params": params or {}, "headers": headers or {}, "auth": auth, **body}
+        return self._make(self._request(method=method, path=path, **said), changes=changes).result()
 
     def by(self, token: Secret) -> Self:
         """Return the same Graph, in the name of a business's token."""
@@ -148,8 +152,8 @@ class PermittedGraph:
     def _request(self, **said: Any) -> GraphRequest:
         return GraphRequest(app=self._operation.app, waba=self._operation.waba, token=self._token, **said)
 
-    def _make(self, request: GraphRequest) -> Exchange:
-        changes = request.method != "GET" or any(part.method != "GET" for part in request.batch)
+    def _make(self, request: GraphRequest, *, changes: bool = False) -> Exchange:
+        changes |= request.method != "GET" or any(part.method != "GET" for part in request.batch)
         permit = self._admitted(_call(self._call, request), changes=changes)
         began = time.monotonic()
         try:

@@ -12,11 +12,14 @@ from wabajobs.errors import (
     ConfigurationError,
     Conflict,
     DeadlinePassed,
+    FaultsFound,
     GateUnavailable,
     GraphError,
     Held,
     InputNeeded,
+    LedgerUnavailable,
     LimitReached,
+    MediaUnavailable,
     NarrowLimitReached,
     NumberLimitReached,
     StopAsked,
@@ -52,9 +55,8 @@ def of(  # noqa: PLR0912 (a table of cases)
             # This worker was started wrongly (a token is missing, say). That must not cost anybody's operation.
             until = now + timedelta(seconds=settings.misconfigured_seconds)
             return Hold(reason=str(error), by="configuration", until=until)
-        case GateUnavailable():
-            until = now + timedelta(seconds=settings.retry_seconds)
-            return Hold(reason=f"no calls are made: {error}", by="gate", until=until)
+        case GateUnavailable() | LedgerUnavailable():
+            return _away(error, until=now + timedelta(seconds=settings.retry_seconds))
         case NarrowLimitReached() | NumberLimitReached() if not error.is_of_capability:
             # A limit of one template or number: no breaker need stand for it, so the wait itself must be long.
             until = now + (error.wait or timedelta(seconds=settings.retry_cap_seconds))
@@ -63,7 +65,7 @@ def of(  # noqa: PLR0912 (a table of cases)
             # The gate knows by now, and knows for how long; it is asked when this short wait is over.
             until = now + timedelta(seconds=settings.retry_seconds)
             return Hold(reason=f"Meta refused the call: {error}", by="meta", until=until)
-        case Transient() if attempts < settings.max_attempts:
+        case Transient() | MediaUnavailable() if attempts < settings.max_attempts:
             return _again(error, attempts=attempts, now=now, settings=settings)
         case UnknownGraphError() if attempts < min(_UNKNOWN_TRIES, settings.max_attempts):
             return _again(error, attempts=attempts, now=now, settings=settings)
@@ -72,6 +74,8 @@ def of(  # noqa: PLR0912 (a table of cases)
             return Failed(f"{error}{tries}", graph_facts(error))
         case Conflict():
             return Failed(str(error), {"type": "Conflict", "difference": error.difference})
+        case FaultsFound():
+            return Failed(str(error), {"type": "FaultsFound", "faults": error.faults})
         case WabajobsError():
             return Failed(str(error), {"type": type(error).__name__})
         case _:
@@ -93,8 +97,16 @@ def graph_facts(error: GraphError) -> dict[str, Any]:
     }
 
 
-def _again(error: GraphError, *, attempts: int, now: datetime, settings: DispatchSettings) -> Hold:
+def _away(error: GateUnavailable | LedgerUnavailable, *, until: datetime) -> Hold:
+    if isinstance(error, GateUnavailable):
+        return Hold(reason=f"no calls are made: {error}", by="gate", until=until)
+    # What it wrote last is written or is not: both are as after a worker's death.
+    return Hold(reason="the ledger was away; it goes on from its checkpoint", by="ledger", until=until)
+
+
+def _again(error: WabajobsError, *, attempts: int, now: datetime, settings: DispatchSettings) -> Hold:
     longest = min(settings.retry_cap_seconds, settings.retry_seconds * 2 ** (attempts - 1))
-    wait = (error.wait or timedelta()) + timedelta(seconds=random.uniform(0, longest))
+    told = error.wait if isinstance(error, GraphError) else None
+    wait = (told or timedelta()) + timedelta(seconds=random.uniform(0, longest))
     tries = f"try {attempts} of {settings.max_attempts}"
     return Hold(reason=f"{error}; {tries}", by="retry", until=now + wait, spends_attempt=True)

@@ -17,6 +17,7 @@ from wabajobs.errors import (
     InvalidCall,
     InvalidRequest,
     LimitReached,
+    MediaUnavailable,
     NarrowLimitReached,
     NotFound,
     NumberLimitReached,
@@ -176,3 +177,10 @@ def test_a_fault_of_ours_fails_at_once_with_its_first_line() -> None:
 def test_who_is_to_stop_is_cancelled_and_who_is_late_expires() -> None:
     assert of(StopAsked("they have left", "anna")) == Cancelled("they have left", "anna")
     assert of(DeadlinePassed("its deadline passed")) == Expired("its deadline passed")
+
+
+def test_a_file_that_is_away_is_tried_again_a_few_times() -> None:
+    away = MediaUnavailable("shop.example does not answer")
+
+    assert isinstance(of(away, 1), Hold)
+    assert isinstance(of(away, SETTINGS.max_attempts), Failed)

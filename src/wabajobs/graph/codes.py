@@ -60,7 +60,8 @@ CODES: Final[dict[Key, Known]] = {
     (133016, None): Known(NumberLimitReached, "registered or deregistered too often", timedelta(hours=72)),
     (32, None): Known(NarrowLimitReached, "the page's request limit is reached"),
     (613, None): Known(NarrowLimitReached, "the limit of this feature is reached"),
-    (80012, None): Known(NarrowLimitReached, "too many calls to this template"),
+    # Meta says no number; refused calls count, so one that comes again within the hour would never end it.
+    (80012, None): Known(NarrowLimitReached, "too many calls to this template", timedelta(hours=1)),
     (138013, None): Known(NarrowLimitReached, "the limit of calling permissions is reached"),
     # Passing trouble.
     (None, 2494100): Known(Transient, "the number is in maintenance", timedelta(minutes=5)),

@@ -5,16 +5,38 @@ from importlib import import_module
 from typing import Final
 
 from wabajobs.errors import ConfigurationError, InvalidRequest
-from wabajobs.kinds import channel_update, hosting_change, number_migration, number_registration, template_sync
+from wabajobs.kinds import (
+    channel_update,
+    flow_publish,
+    hosting_change,
+    number_migration,
+    number_registration,
+    onboarding,
+    profile_photo,
+    profile_update,
+    template_create,
+    template_delete,
+    template_edit,
+    template_migration,
+    template_sync,
+)
 from wabajobs.kinds.kind import Kind, NoPayload, PlannedCall, Step
-from wabajobs.kinds.work import Graph, Method, Templates, Work
+from wabajobs.kinds.work import Graph, Media, Method, Templates, Work
 
 _OURS: Final = (
-    template_sync.KIND,
-    number_registration.KIND,
-    number_migration.KIND,
-    hosting_change.KIND,
     channel_update.KIND,
+    flow_publish.KIND,
+    hosting_change.KIND,
+    number_migration.KIND,
+    number_registration.KIND,
+    onboarding.KIND,
+    profile_photo.KIND,
+    profile_update.KIND,
+    template_create.KIND,
+    template_delete.KIND,
+    template_edit.KIND,
+    template_migration.KIND,
+    template_sync.KIND,
 )
 
 
@@ -45,6 +67,11 @@ def catalogue(modules: Iterable[str] = ()) -> Catalogue:
     return Catalogue([*_OURS, *map(_load, modules)])
 
 
+def own_names(modules: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of the kinds in these modules. Raises `ConfigurationError`."""
+    return tuple(_load(module).name for module in modules)
+
+
 def _load(name: str) -> Kind:
     try:
         module = import_module(name)
@@ -60,6 +87,7 @@ __all__ = [
     "Catalogue",
     "Graph",
     "Kind",
+    "Media",
     "Method",
     "NoPayload",
     "PlannedCall",
@@ -67,4 +95,5 @@ __all__ = [
     "Templates",
     "Work",
     "catalogue",
+    "own_names",
 ]

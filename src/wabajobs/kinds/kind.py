@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.decisions import PauseMode
@@ -64,7 +64,7 @@ class Step:
     required: bool = True
     """Without it the operation has failed. What is not required is left out when it cannot be done, and told."""
     point_of_no_return: bool = False
-    """From its first changing call on, stopping leaves things worse: no deadline holds, only force cancels it."""
+    """From its first changing call on, stopping leaves things worse: no deadline, cancelling only by force."""
     asks: tuple[Ask, ...] = ()
     """What a person will be asked for."""
 
@@ -72,10 +72,6 @@ class Step:
         """Refuse a step of which nobody could say, after a crash, whether it has happened."""
         if self.happens_once and self.reads_back is None:
             raise ValueError(f"step {self.name!r} happens once: say how it reads back whether it has")
-
-
-def _is_secret(annotation: object) -> bool:
-    return annotation is SecretStr or any(map(_is_secret, get_args(annotation)))
 
 
 class NoPayload(BaseModel, extra="forbid"):
@@ -108,6 +104,9 @@ class Kind:
     """Which of a partner's operations go first."""
     expires_after: timedelta | None = None
     """From its acceptance; an operation that has not finished by then is of no use any more, and expires."""
+    begins_within: Callable[[Payload], timedelta | None] | None = None
+    """The same for one that has not begun by then: what it begins with is of no use any more. Once it has kept
+    anything, no deadline holds. A request's own `expires_after` takes its place, and ends in the same way."""
     pause_modes: frozenset[PauseMode] = frozenset(PauseMode) - {PauseMode.DROP}
     """What a pause may do with its operations."""
     may_change_app: bool = False
@@ -120,8 +119,6 @@ class Kind:
         names = [step.name for step in self.steps]
         if len(set(names)) < len(names):
             raise ValueError(f"kind {self.name!r} has two steps of one name")
-        if self.coalesces and any(_is_secret(one.annotation) for one in self.payload.model_fields.values()):
-            raise ValueError(f"kind {self.name!r} coalesces: a request that joins another brings no secret along")
         if self.touches and (self.one_at_a_time or self.coalesces):
             raise ValueError(f"kind {self.name!r} already has a lane for each WABA: it cannot touch less")
 
@@ -140,10 +137,10 @@ class Kind:
         return next(filter(None, needed), self.capability)
 
     def lane(self, *, app: str, partner: str, waba: str | None, payload: Mapping[str, Any]) -> str | None:
-        """Return the lane of an operation; None when it may run beside any other.
+        """Return the lane of an operation; None when it may run beside any other, as while its WABA is unknown.
 
         A partner's lanes are his own: nobody is given another's operation.
         """
         if self.one_at_a_time or self.coalesces:
             return f"{self.name}:{app}:{partner}:{waba}"
-        return f"{app}:{partner}:{waba}:{self.touches(payload)}" if self.touches else None
+        return f"{app}:{partner}:{waba}:{self.touches(payload)}" if self.touches and waba else None

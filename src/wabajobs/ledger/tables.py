@@ -16,6 +16,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     SmallInteger,
     String,
     Text,
@@ -216,6 +217,20 @@ class NumberCallsRow(Base):
     quota: Mapped[str] = mapped_column(String(20), primary_key=True)
     """`register`, `deregister`."""
     times: Mapped[list[Any]]
+
+
+class MediaRow(Base):
+    """A file that an operation is to give to Meta. Its bytes are in no payload and no message."""
+
+    __tablename__ = "media"
+
+    operation_id: Mapped[str] = mapped_column(ForeignKey("operations.id", ondelete="CASCADE"), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    size: Mapped[int]
+    type: Mapped[str | None] = mapped_column(String(80))
+    """As its first bytes tell."""
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime]
 
 
 class Lifted:
