@@ -20,13 +20,15 @@ from wabajobs.errors import (
     InputNeeded,
     LeaseLost,
     LedgerUnavailable,
+    NotFound,
     StopAsked,
     WabajobsError,
 )
 from wabajobs.gate import RetryBudget
-from wabajobs.kinds import Catalogue, Graph, Step, Templates
+from wabajobs.kinds import Catalogue, Graph, Media, Step, Templates
 from wabajobs.leases import Leases
 from wabajobs.ledger import Ending, Ledger, why_expired
+from wabajobs.ledger import Media as StoredMedia
 from wabajobs.operation import Operation
 from wabajobs.outcome import Done, End, Failed, NeedsInput, NotBegun, Outcome, Unbegun
 from wabajobs.permits import Client, Gate, PermittedGraph
@@ -163,6 +165,25 @@ class _GoBack(Exception):
     step: str
 
 
+@dataclass(frozen=True)
+class _Files:
+    """The files of one operation: the `Media` of the kinds."""
+
+    whose: str
+    bench: Bench
+
+    def put(self, content: bytes, *, type: str) -> str:
+        file = StoredMedia.of(content, type=type)
+        self.bench.ledger.media.put(self.whose, file, now=self.bench.clock.now())
+        return file.sha256
+
+    def read(self, sha256: str, *, start: int = 0, length: int | None = None) -> bytes:
+        found = self.bench.ledger.media.read(self.whose, sha256, start=start, length=length)
+        if found is None:
+            raise NotFound("the operation's file is no longer kept: ask for the operation anew, with its file")
+        return found
+
+
 @dataclass
 class Desk:
     """What a step works with: the `Work` of the kinds."""
@@ -270,6 +291,11 @@ class Desk:
         return told | ({"left_out": dict(self._left_out)} if self._left_out else {})
 
     @property
+    def media(self) -> Media:
+        """The files of the operation."""
+        return _Files(self.operation.id, self.bench)
+
+    @property
     def graph(self) -> Graph:
         """The Graph API, behind the gate."""
         if self._step.capability is None:
@@ -306,7 +332,8 @@ class Desk:
 
     def app_secret(self) -> Secret:
         """Return the secret of the operation's app."""
-        found = self.settings.app_secret(self.operation.app)
+        app = self.operation.app
+        found = self.bench.vault.app_secret(app, self.settings.app(app))
         if found is None:
             raise ConfigurationError(f"app {self.operation.app} has no secret: say where it is, [apps] secret")
         return found
@@ -327,9 +354,9 @@ class Desk:
         """End this attempt, and wait for a person."""
         raise InputNeeded(reason, asks, within)
 
-    def go_back(self, step: str) -> None:
-        """Go on from a step before this one, once; return when that was done already."""
-        if step not in self._again:
+    def go_back(self, step: str, *, asked: bool = False) -> None:
+        """Go on from a step before this one, once, or whenever a person asks; else return."""
+        if asked or step not in self._again:
             raise _GoBack(step)
 
     # ── memory ──────────────────────────────────────────────────────────────────────────────────────────

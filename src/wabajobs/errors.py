@@ -94,6 +94,14 @@ class LeaseLost(WabajobsError):
     """The attempt's lease has gone to somebody else; its holder must not write or call any more."""
 
 
+class MediaRefused(WabajobsError):
+    """A file that Meta would not take, or an address that we do not fetch from; another try would not help."""
+
+
+class MediaUnavailable(WabajobsError):
+    """A file that cannot be had now, because where it lies is away or slow: worth another try later."""
+
+
 class SyncError(WabajobsError):
     """A template list that cannot be trusted, for example one that never ends."""
 
@@ -177,11 +185,13 @@ class GraphError(WabajobsError):
     status: int | None = None
     fbtrace_id: str | None = None
     details: str | None = None
+    wait: timedelta | None = None
+    """How long Meta lets this one thing, such as a number, wait; None where it does not say, and nobody knows."""
 
     @property
     def is_definite(self) -> bool:
-        """Whether it is certain that the call has changed nothing."""
-        return not isinstance(self, Transient | UnknownGraphError)
+        """Whether it is certain that the call has changed nothing. Who says how long to wait has refused it."""
+        return self.wait is not None or not isinstance(self, Transient | UnknownGraphError)
 
     def __str__(self) -> str:
         code = "" if self.code is None else f"code {self.code}"

@@ -11,7 +11,8 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from wabajobs.capability import ServiceClass
 from wabajobs.errors import InvalidRequest
 from wabajobs.kinds import Catalogue, Kind
-from wabajobs.ledger import NewOperation
+from wabajobs.ledger import Media, NewOperation
+from wabajobs.media import sniffed, sources_in
 from wabajobs.operation import new_id
 from wabajobs.secret import REFERENCE, Secret, of_operation
 from wabajobs.settings import Settings
@@ -47,7 +48,8 @@ def checked(request: Request, *, kinds: Catalogue, settings: Settings, seal: Sea
     """
     kind = kinds[request.kind]
     id = new_id()
-    payload, secrets = _sealed(_payload(request.payload, kind), id, seal)
+    given = _payload(request.payload, kind)
+    payload, secrets = _sealed(given, id, seal)
     app = _app(request.app, settings)
     waba = _waba(request.waba, kind)
     partner = partner_id(request.partner)
@@ -59,8 +61,9 @@ def checked(request: Request, *, kinds: Catalogue, settings: Settings, seal: Sea
         app=app,
         waba=waba,
         service_class=_service_class(request.service_class, kind),
-        capability=kind.capability,
+        capability=kind.first_capability(payload),
         payload=payload,
+        media=_media(given, app),
         lane=kind.lane(app=app, partner=partner, waba=waba, payload=payload),
         coalesces=kind.coalesces,
         order=kind.order(settings),
@@ -139,6 +142,18 @@ def _sealed(payload: BaseModel, id: str, seal: Seal | None) -> tuple[dict[str, A
                 sealed[place] = seal(Secret(plain[name]))
                 plain[name] = f"vault:{place}"
     return plain, sealed
+
+
+def _media(payload: BaseModel, app: str) -> tuple[Media, ...]:
+    """Return the files that a payload has brought along, each once."""
+    files = {}
+    for source in sources_in(payload):
+        if source.app not in (None, app):
+            raise InvalidRequest(f"the handle is good for app {source.app} only, and this is for app {app}")
+        if source.content is not None:
+            file = Media.of(source.content, type=sniffed(source.content))
+            files[file.sha256] = file
+    return tuple(files.values())
 
 
 def _payload(payload: Mapping[str, Any], kind: Kind) -> BaseModel:

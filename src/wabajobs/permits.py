@@ -161,7 +161,7 @@ class PermittedGraph:
             # Nothing is known of the call, not even whether it was made: the worst is assumed.
             self._settle(permit, Report(outcome=Outcome.FAILED))
             raise
-        self._settle(permit, _report(exchange, self._call, seconds=time.monotonic() - began))
+        self._settle(permit, _report(exchange, permit.call, seconds=time.monotonic() - began))
         self._tell_not_changed(changes and _changed_nothing(exchange))
         for waba, active in shown_activity(request, exchange):
             with suppress(GateUnavailable):  # until it is shown again, Meta's headers correct the limit
@@ -224,7 +224,8 @@ class PermittedGraph:
 
 
 _QUOTAS: Final = {"register": Quota.REGISTER, "deregister": Quota.DEREGISTER}
-_OF_A_NUMBER: Final = frozenset({Capability.PHONE_NUMBERS, Capability.PROFILE})
+_PROOFS: Final = frozenset({"register", "deregister", "request_code", "verify_code"})
+"""What a number is locked for after too many tries: Meta then still answers everything else about it."""
 
 
 def _call(call: Call, request: GraphRequest) -> Call:
@@ -234,8 +235,7 @@ def _call(call: Call, request: GraphRequest) -> Call:
     quota = _QUOTAS.get(edge) if changes else None
     if changes and edge == "message_templates":
         quota = Quota.TEMPLATE_CREATION
-    of_a_number = call.capability in _OF_A_NUMBER and thing.isdigit() and thing != call.waba
-    number = thing if of_a_number or quota in _QUOTAS.values() else None
+    number = thing if changes and edge in _PROOFS else None
     if (call.cost, call.quota, call.number) == (calls := cost(request), quota, number):
         return call
     return replace(call, cost=calls, quota=quota, number=number)
@@ -252,12 +252,17 @@ def _report(exchange: Exchange, call: Call, *, seconds: float) -> Report:
         outcome=outcome,
         app_percent=exchange.usage.app_percent,
         waba_percent=exchange.usage.waba_percent,
-        regain=exchange.usage.regain,
+        regain=_regain(exchange, error),
         seconds=seconds,
         code=error.code if error else None,
         subcode=error.subcode if error else None,
         fbtrace_id=error.fbtrace_id if error else None,
     )
+
+
+def _regain(exchange: Exchange, error: GraphError | None) -> timedelta | None:
+    """Return when a limit ends: a number's lock by what Meta says in words, the others by the header."""
+    return error.wait if isinstance(error, NumberLimitReached) else exchange.usage.regain
 
 
 _LIMITS: Final = (Outcome.APP_LIMIT, Outcome.WABA_LIMIT, Outcome.NUMBER_LIMIT, Outcome.CAPABILITY_LIMIT)
@@ -276,12 +281,12 @@ def _outcome(error: GraphError | None, call: Call) -> Outcome:
             return Outcome.APP_LIMIT
         case WabaLimitReached():
             return Outcome.WABA_LIMIT
-        case NumberLimitReached() if call.number:
-            return Outcome.NUMBER_LIMIT
+        case NarrowLimitReached() | NumberLimitReached() if call.number:
+            return Outcome.NUMBER_LIMIT  # code 613, too: this number has asked for too many codes
         case NarrowLimitReached() | NumberLimitReached():
             return Outcome.CAPABILITY_LIMIT if error.is_of_capability else Outcome.OK
-        case HeavyPage():
-            return Outcome.OK  # we asked for too much; Meta is well
+        case HeavyPage() | Transient(wait=timedelta()):
+            return Outcome.OK  # we asked for too much, or one number is not to be had; Meta is well
         case Transient():
             return Outcome.FAILED
         case _:

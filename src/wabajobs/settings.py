@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from wabajobs.errors import ConfigurationError
-from wabajobs.secret import Secret, read_secret_file
+from wabajobs.secret import VAULT_NAME, Secret, read_secret_file
 
 META: Final = "https://graph.facebook.com"
 RUNNING_FILE: Final = Path(".wabajobs") / "running.toml"
@@ -30,6 +30,9 @@ RUNNING_FILE: Final = Path(".wabajobs") / "running.toml"
 
 HEAVIEST: Final = 1000.0
 """The largest weight of a partner."""
+
+VAULT_KEYS: Final = "WABAJOBS_VAULT_KEYS"
+"""The environment variable that holds the vault's keys unless the settings say otherwise."""
 
 Share = Annotated[float, Field(gt=0, le=1)]
 MayHoldPassword = Annotated[str, Field(repr=False)]
@@ -41,10 +44,12 @@ class _Table(BaseModel):
 
 
 class SecretSource(_Table):
-    """Where a secret is read from: an environment variable or a file; never the configuration itself."""
+    """Where a secret is read from: the environment, a file or the vault; never the configuration itself."""
 
     env: str | None = None
     file: Path | None = None
+    vault: Annotated[str, StringConstraints(pattern=rf"^{VAULT_NAME}$")] | None = None
+    """Its name in the vault: `wabajobs vault set NAME`. Another one is in use within seconds."""
 
     def read(self, environ: Mapping[str, str], *, what: str) -> Secret:
         """Return the secret, or raise `ConfigurationError` that names what is missing."""
@@ -59,6 +64,8 @@ class SecretSource(_Table):
                 raise ConfigurationError(f"{what}: {self.file} cannot be read ({error.strerror})") from None
             except UnicodeDecodeError:
                 raise ConfigurationError(f"{what}: {self.file} cannot be read (it is not UTF-8 text)") from None
+        if self.vault is not None:
+            raise ConfigurationError(f"{what}: it cannot lie in the vault")
         raise ConfigurationError(f'{what}: say where it is, {{ env = "NAME" }} or {{ file = "PATH" }}')
 
 
@@ -205,6 +212,8 @@ class RetentionSettings(_Table):
     """Pages of a list whose sync ended half-way; a retry after that reads it from the beginning."""
     key_days: PositiveFloat = 90
     """Idempotency keys. One whose operation is gone is answered with an error, not with a second operation."""
+    media_days: PositiveFloat = 7
+    """Files of operations that did not succeed, for a retry; those of others go at once."""
     changes_days: PositiveFloat = 365
     """The differences that template syncs found."""
     rest_seconds: PositiveFloat = 0.5
@@ -246,10 +255,25 @@ class OnboardingSettings(_Table):
 class VaultSettings(_Table):
     """`[vault]`: where PINs, codes and tokens lie that operations bring along."""
 
-    keys: SecretSource = SecretSource(env="WABAJOBS_VAULT_KEYS")
+    keys: SecretSource = SecretSource(env=VAULT_KEYS)
     """Its keys, separated by commas: the first seals, all open. `wabajobs vault new-key` makes one."""
     provider: str = ""
     """`module:function` that is asked for `hub:<name>`: it takes the name, and returns the secret or None."""
+
+
+class MediaSettings(_Table):
+    """`[media]`: files for Meta: how they are fetched from a partner's address, and uploaded."""
+
+    fetch_seconds: PositiveFloat = 60
+    """How long fetching one may take in all, with its redirects."""
+    ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = (80, 443)
+    """Ports from which a partner's file is fetched."""
+    allow: tuple[str, ...] = ()
+    """Addresses, networks or host names inside our own network from which files may be fetched, at any port."""
+    chunk_bytes: Annotated[int, Field(ge=1024)] = 16_777_216
+    """Most bytes that are sent to Meta in one call: 16 MiB, so that photos and most videos take one."""
+    handle_seconds: PositiveFloat = 86_400
+    """A handle older than this is renewed before it is used. Meta does not tell how long one lives."""
 
 
 class PlannerSettings(_Table):
@@ -306,6 +330,7 @@ class Settings(_Table):
     planner: PlannerSettings = PlannerSettings()
     onboarding: OnboardingSettings = OnboardingSettings()
     vault: VaultSettings = VaultSettings()
+    media: MediaSettings = MediaSettings()
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, *, running: Path | None = RUNNING_FILE) -> Self:
@@ -345,15 +370,6 @@ class Settings(_Table):
             known = ", ".join(self.apps) or "none"
             raise ConfigurationError(f"app {app_id!r} is not configured (configured: {known})")
         return self.apps[app_id]
-
-    def token(self, app_id: str, environ: Mapping[str, str] | None = None) -> Secret:
-        """Read the app's token from where the configuration says."""
-        return self.app(app_id).token.read(environ or os.environ, what=f"token of app {app_id}")
-
-    def app_secret(self, app_id: str, environ: Mapping[str, str] | None = None) -> Secret | None:
-        """Read the app's secret; None when the app has none."""
-        source = self.app(app_id).secret
-        return source.read(environ or os.environ, what=f"secret of app {app_id}") if source else None
 
 
 def _config_path(environ: Mapping[str, str], running: Path | None) -> Path | None:

@@ -19,6 +19,7 @@ from wabajobs.errors import (
     InputNeeded,
     LedgerUnavailable,
     LimitReached,
+    MediaUnavailable,
     NarrowLimitReached,
     NumberLimitReached,
     StopAsked,
@@ -57,14 +58,14 @@ def of(  # noqa: PLR0912 (a table of cases)
         case GateUnavailable() | LedgerUnavailable():
             return _away(error, until=now + timedelta(seconds=settings.retry_seconds))
         case NarrowLimitReached() | NumberLimitReached() if not error.is_of_capability:
-            # A limit of one template or number: no breaker stands for it, so the wait itself must be long.
-            until = now + timedelta(seconds=settings.retry_cap_seconds)
+            # A limit of one template or number: no breaker need stand for it, so the wait itself must be long.
+            until = now + (error.wait or timedelta(seconds=settings.retry_cap_seconds))
             return Hold(reason=f"Meta refused the call: {error}", by="meta", until=until)
         case LimitReached():
             # The gate knows by now, and knows for how long; it is asked when this short wait is over.
             until = now + timedelta(seconds=settings.retry_seconds)
             return Hold(reason=f"Meta refused the call: {error}", by="meta", until=until)
-        case Transient() if attempts < settings.max_attempts:
+        case Transient() | MediaUnavailable() if attempts < settings.max_attempts:
             return _again(error, attempts=attempts, now=now, settings=settings)
         case UnknownGraphError() if attempts < min(_UNKNOWN_TRIES, settings.max_attempts):
             return _again(error, attempts=attempts, now=now, settings=settings)
@@ -103,8 +104,9 @@ def _away(error: GateUnavailable | LedgerUnavailable, *, until: datetime) -> Hol
     return Hold(reason="the ledger was away; it goes on from its checkpoint", by="ledger", until=until)
 
 
-def _again(error: GraphError, *, attempts: int, now: datetime, settings: DispatchSettings) -> Hold:
+def _again(error: WabajobsError, *, attempts: int, now: datetime, settings: DispatchSettings) -> Hold:
     longest = min(settings.retry_cap_seconds, settings.retry_seconds * 2 ** (attempts - 1))
-    wait = timedelta(seconds=random.uniform(0, longest))
+    told = error.wait if isinstance(error, GraphError) else None
+    wait = (told or timedelta()) + timedelta(seconds=random.uniform(0, longest))
     tries = f"try {attempts} of {settings.max_attempts}"
     return Hold(reason=f"{error}; {tries}", by="retry", until=now + wait, spends_attempt=True)

@@ -49,7 +49,7 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Example
 
 def test_the_page_holds_a_kind_and_its_worker(example: Example) -> None:
     assert {file.name for file in example.folder.glob("*.py")} == {"waba_health.py", "waba_health_worker.py"}
-    assert catalogue(example.kinds).names == ("template_sync", "waba_health")
+    assert catalogue(example.kinds).names == (*catalogue().names, "waba_health")
 
 
 def test_the_kind_runs_in_a_worker_of_its_own(

@@ -1,4 +1,5 @@
 import json
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -181,3 +182,43 @@ def test_no_answer_whatever_makes_it_fail(status, fields, as_text):
     assert str(error)
     assert error.code is None or isinstance(error.code, int)
     str(error).encode()
+
+
+@pytest.mark.parametrize(
+    ("details", "wait"),
+    [
+        ("Too many attempts for this phone number. Try again in 43200 seconds.", timedelta(hours=12)),
+        ("Please wait 1 minute.", timedelta(minutes=1)),
+        ("Wait for 3 Days", timedelta(days=3)),
+        ("Wait a while.", timedelta(hours=72)),
+        (None, timedelta(hours=72)),
+    ],
+)
+def test_the_lock_of_a_number_lasts_as_long_as_meta_says_or_else_as_the_table_does(details, wait):
+    data = {"error_data": {"details": details}} if details else {}
+
+    error = classify(400, {"error": {"code": 133016, "message": "(#133016) no", **data}})
+
+    assert error.wait == wait
+
+
+@pytest.mark.parametrize("code", [1, 2, 4, 100, 80008, 131000, 133004])
+def test_words_about_time_are_no_wait_of_any_other_error(code):
+    fields = {"code": code, "message": "no", "error_user_msg": "Try again in 5 minutes."}
+
+    assert classify(400, {"error": fields}).wait is None
+
+
+def test_a_number_that_has_to_wait_was_refused_for_certain():
+    refused = classify(400, {"error": {"code": 133015, "message": "no"}})
+    unknown = classify(500, {"error": {"code": 2, "message": "no"}})
+
+    assert refused.is_definite
+    assert not unknown.is_definite
+
+
+def test_too_many_wrong_codes_wait_only_where_meta_says_how_long():
+    told = classify(400, {"error": {"code": 136025, "error_user_msg": "Too many. Try again in 60 seconds."}})
+    untold = classify(400, {"error": {"code": 136025, "error_user_msg": "The code is not correct."}})
+
+    assert (told.wait, untold.wait) == (timedelta(minutes=1), None)

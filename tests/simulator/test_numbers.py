@@ -652,6 +652,24 @@ def test_an_override_must_be_https_by_a_knob(start) -> None:
         assert error_of(override(client, url))["code"] == 100
 
 
+def test_overrides_are_taken_unasked_by_a_knob(start) -> None:
+    client = start(callback_asked=False)
+    url = "https://nobody.example/webhooks"
+
+    answers = [
+        override(client, url),
+        client.post(
+            f"{waba(client)}/subscribed_apps", json={"override_callback_uri": url, "verify_token": "right"}
+        ),
+    ]
+
+    assert all(answer.ok for answer in answers)
+    assert fields(client, first(client), "webhook_configuration")["webhook_configuration"] == {
+        "phone_number": url,
+        "whatsapp_business_account": url,
+    }
+
+
 def test_a_wabas_override_is_shown_at_its_numbers(start) -> None:
     client = start()
 

@@ -126,6 +126,57 @@ def test_metas_error_is_raised_and_the_gate_learns_what_it_means(error: GraphErr
     assert (report.outcome, report.code) == (outcome, error.code)
 
 
+@pytest.mark.parametrize("edge", ["register", "deregister", "request_code", "verify_code"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        NumberLimitReached("no", code=133016, wait=timedelta(hours=72)),
+        NumberLimitReached("no", code=133009, wait=timedelta(seconds=7)),
+    ],
+)
+def test_what_locks_a_number_is_told_of_that_number_and_for_as_long(edge: str, error: GraphError) -> None:
+    way = Way()
+    way.graph.surprises.append(failing(error))
+
+    with pytest.raises(NumberLimitReached):
+        way.out().post(f"30001/{edge}")
+
+    [asked], [report] = way.gate.asked, way.gate.reports
+    assert asked.number == "30001"
+    assert (report.outcome, report.regain) == (Outcome.NUMBER_LIMIT, error.wait)
+
+
+def test_too_many_codes_for_one_number_are_no_matter_of_the_other_numbers() -> None:
+    way = Way()
+    way.graph.surprises.append(failing(NarrowLimitReached("too many codes", code=613)))
+
+    with pytest.raises(NarrowLimitReached):
+        way.out().post("30001/request_code")
+
+    assert way.gate.outcomes == [Outcome.NUMBER_LIMIT]
+
+
+@pytest.mark.parametrize("path", ["30001", "30001/settings", "30001/whatsapp_business_profile"])
+def test_a_number_whose_registration_is_locked_can_be_read_and_changed(path: str) -> None:
+    way = Way()
+    way.graph.surprises.extend([answering({}), answering({})])
+
+    way.out().post(path)
+    way.out().get(path)
+
+    assert [call.number for call in way.gate.asked] == [None, None]
+
+
+def test_a_number_in_maintenance_says_nothing_against_meta() -> None:
+    way = Way()
+    way.graph.surprises.append(failing(Transient("no", subcode=2494100, wait=timedelta(minutes=5))))
+
+    with pytest.raises(Transient):
+        way.out().post("20001/phone_numbers")
+
+    assert way.gate.outcomes == [Outcome.OK]
+
+
 def test_what_was_refused_before_it_went_out_is_unused() -> None:
     way = Way()
     way.graph.surprises.append(ConfigurationError("token of app 10001: TOKEN is not set"))

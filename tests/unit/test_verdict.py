@@ -17,6 +17,7 @@ from wabajobs.errors import (
     InvalidCall,
     InvalidRequest,
     LimitReached,
+    MediaUnavailable,
     NarrowLimitReached,
     NotFound,
     NumberLimitReached,
@@ -61,6 +62,21 @@ def test_a_limit_of_metas_is_no_failure_however_often(
     assert (outcome.by, outcome.spends_attempt) == ("meta", False)
     assert outcome.until == NOW + timedelta(seconds=seconds)
     assert outcome.reason == f"Meta refused the call: too many calls (code {code})"
+
+
+def test_a_locked_number_is_held_until_its_lock_ends() -> None:
+    outcome = of(NumberLimitReached("locked", code=133016, wait=timedelta(hours=72)))
+
+    assert isinstance(outcome, Hold)
+    assert (outcome.until, outcome.by, outcome.spends_attempt) == (NOW + timedelta(hours=72), "meta", False)
+
+
+def test_a_number_in_maintenance_is_tried_again_when_it_may_be_over() -> None:
+    outcome = of(Transient("maintenance", subcode=2494100, wait=timedelta(minutes=5)))
+
+    assert isinstance(outcome, Hold)
+    assert outcome.until is not None
+    assert timedelta(minutes=5) <= outcome.until - NOW <= timedelta(minutes=5, seconds=5)
 
 
 @pytest.mark.parametrize("attempts", [1, 1000])
@@ -161,3 +177,10 @@ def test_a_fault_of_ours_fails_at_once_with_its_first_line() -> None:
 def test_who_is_to_stop_is_cancelled_and_who_is_late_expires() -> None:
     assert of(StopAsked("they have left", "anna")) == Cancelled("they have left", "anna")
     assert of(DeadlinePassed("its deadline passed")) == Expired("its deadline passed")
+
+
+def test_a_file_that_is_away_is_tried_again_a_few_times() -> None:
+    away = MediaUnavailable("shop.example does not answer")
+
+    assert isinstance(of(away, 1), Hold)
+    assert isinstance(of(away, SETTINGS.max_attempts), Failed)

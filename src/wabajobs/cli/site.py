@@ -1,6 +1,7 @@
 """Everything on one machine: which programs run, in what order, and the settings they share."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +24,8 @@ from wabajobs.machine import (
     is_listened_on,
     require_free,
 )
-from wabajobs.settings import RUNNING_FILE, Settings
+from wabajobs.settings import RUNNING_FILE, VAULT_KEYS, SecretSource, Settings
+from wabajobs.vault import new_key
 from wabajobs.wiring import House
 
 WORKERS: Final = {"template_sync": ("template_sync",)}
@@ -128,8 +130,18 @@ class Site:
             changes["redis_url"] = own_redis.redis_url
             if not self._settings.broker_url:
                 changes["broker_url"] = own_redis.broker_url
+        if self._settings.vault.keys == SecretSource(env=VAULT_KEYS) and not os.environ.get(VAULT_KEYS):
+            changes["vault"] = self._settings.vault.model_copy(update={"keys": self._own_key()})
         self._settings = self._settings.model_copy(update=changes)
         self._facts: dict[str, Any] | None = None
+
+    def _own_key(self) -> SecretSource:
+        """Return where the vault's key of this folder lies; only its owner can read it."""
+        path = self.folder / "vault-key"
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_text(new_key(), encoding="utf-8")
+        return SecretSource(file=path)
 
     def _redis(self, own_redis: RedisServer | None) -> list[Service]:
         if own_redis is None:

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from wabajobs.errors import (
@@ -37,6 +38,8 @@ class Known:
 
     error: type[GraphError]
     meaning: str
+    wait: timedelta | None = None
+    """How long one thing has to wait after it where Meta's words do not say; zero: only where they do."""
 
 
 Key = tuple[int | None, int | None]
@@ -52,24 +55,25 @@ CODES: Final[dict[Key, Known]] = {
     (130429, None): Known(NumberLimitReached, "the number's throughput is reached"),
     (131048, None): Known(NumberLimitReached, "the number is limited for spam"),
     (131056, None): Known(NumberLimitReached, "too many messages for this pair of numbers"),
-    (133008, None): Known(NumberLimitReached, "the PIN was guessed too often"),
-    (133009, None): Known(NumberLimitReached, "the PIN was guessed too fast"),
-    (133016, None): Known(NumberLimitReached, "registered or deregistered too often; blocked for 72 hours"),
+    (133008, None): Known(NumberLimitReached, "the PIN was guessed too often", timedelta(hours=1)),
+    (133009, None): Known(NumberLimitReached, "the PIN was guessed too fast", timedelta(minutes=1)),
+    (133016, None): Known(NumberLimitReached, "registered or deregistered too often", timedelta(hours=72)),
     (32, None): Known(NarrowLimitReached, "the page's request limit is reached"),
     (613, None): Known(NarrowLimitReached, "the limit of this feature is reached"),
-    (80012, None): Known(NarrowLimitReached, "too many calls to this template"),
+    # Meta says no number; refused calls count, so one that comes again within the hour would never end it.
+    (80012, None): Known(NarrowLimitReached, "too many calls to this template", timedelta(hours=1)),
     (138013, None): Known(NarrowLimitReached, "the limit of calling permissions is reached"),
     # Passing trouble.
-    (None, 2494100): Known(Transient, "the number is in maintenance for some minutes"),
+    (None, 2494100): Known(Transient, "the number is in maintenance", timedelta(minutes=5)),
     (1, None): Known(Transient, "an unknown error at Meta"),
     (2, None): Known(Transient, "Meta's service is down or overloaded"),
     (131000, None): Known(Transient, "something went wrong at Meta"),
     (131016, None): Known(Transient, "Meta's service is unavailable"),
     (131057, None): Known(Transient, "the WABA is in maintenance for about a minute"),
     (133004, None): Known(Transient, "Meta's server is temporarily unavailable"),
-    (133015, None): Known(Transient, "the number was deleted minutes ago"),
+    (133015, None): Known(Transient, "the number was deleted minutes ago", timedelta(minutes=5)),
     (134101, None): Known(Transient, "the template is still being synchronised"),
-    (2494100, None): Known(Transient, "the number is in maintenance for some minutes"),
+    (2494100, None): Known(Transient, "the number is in maintenance", timedelta(minutes=5)),
     # The token.
     (0, None): Known(Unauthorized, "the token could not be authenticated"),
     (102, None): Known(Unauthorized, "the session is over"),
@@ -101,7 +105,7 @@ CODES: Final[dict[Key, Known]] = {
     (133010, None): Known(WrongState, "the number is not registered"),
     (134011, None): Known(WrongState, "the payment terms are not accepted"),
     (134102, None): Known(WrongState, "the template is not available"),
-    (136024, None): Known(WrongState, "a verification code cannot be requested now"),
+    (136024, None): Known(WrongState, "a verification code cannot be requested now", timedelta(0)),
     (139001, None): Known(WrongState, "the flow cannot be updated"),
     (139002, None): Known(WrongState, "the flow cannot be published"),
     (139003, None): Known(WrongState, "the flow is not published, or is deprecated already"),
@@ -147,7 +151,7 @@ CODES: Final[dict[Key, Known]] = {
     (133005, None): Known(InvalidCall, "the two-step PIN is wrong"),
     (134100, None): Known(InvalidCall, "not a marketing template"),
     (135000, None): Known(InvalidCall, "Meta did not understand the parameters"),
-    (136025, None): Known(InvalidCall, "the verification code is not accepted"),
+    (136025, None): Known(InvalidCall, "the verification code is not accepted", timedelta(0)),
     (139100, None): Known(InvalidCall, "not all users could be blocked"),
     (139101, None): Known(InvalidCall, "the list of blocked users is full"),
     (139102, None): Known(InvalidCall, "the list of blocked users was changed meanwhile"),
@@ -179,6 +183,7 @@ _HEAVY: Final = Known(HeavyPage, "the page asked for is too heavy")
 _UNKNOWN: Final = Known(UnknownGraphError, "an error that Meta has not documented")
 _HEAVY_WORDS: Final = "reduce the amount of data"
 
+_WAIT: Final = re.compile(r"\b([0-9]{1,7}) (second|minute|hour|day)s?\b", re.IGNORECASE)
 _LONGEST_SENTENCE: Final = 500
 _LARGEST_CODE: Final = 2**53  # beyond it JSON numbers are no longer exact
 _URL_QUERY: Final = re.compile(r"(https?://[^\s?]+)\?\S*")
@@ -212,13 +217,15 @@ def classify(status: int, body: object, *, hide: Iterable[Secret] = ()) -> Graph
     code, subcode = _whole(fields.get("code")), _whole(fields.get("error_subcode"))
     verdict = _verdict(code, subcode, fields, status=status)
     hide = tuple(hide)
+    details = _details(fields, hide)
     return verdict.error(
         _sentence(fields.get("message"), hide) or f"Meta answered {status}: {verdict.meaning}",
         code=code,
         subcode=subcode,
         status=status,
         fbtrace_id=_sentence(fields.get("fbtrace_id"), hide),
-        details=_details(fields, hide),
+        details=details,
+        wait=None if verdict.wait is None else _told_wait(details) or verdict.wait or None,
     )
 
 
@@ -260,6 +267,12 @@ def _details(fields: Mapping[str, Any], hide: Iterable[Secret]) -> str | None:
     data = parse(fields.get("error_data"))  # an object, or the same as a string with JSON in it
     details = data.get("details") if isinstance(data, Mapping) else None
     return _sentence(fields.get("error_user_msg"), hide) or _sentence(details, hide)
+
+
+def _told_wait(details: str | None) -> timedelta | None:
+    """Return the wait that Meta's words name: "Try again in 43200 seconds"."""
+    told = _WAIT.search(details or "")
+    return timedelta(**{f"{told[2].lower()}s": int(told[1])}) if told else None
 
 
 def _whole(value: object) -> int | None:

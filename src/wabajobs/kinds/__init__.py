@@ -5,11 +5,39 @@ from importlib import import_module
 from typing import Final
 
 from wabajobs.errors import ConfigurationError, InvalidRequest
-from wabajobs.kinds import flow_publish, onboarding, template_sync
+from wabajobs.kinds import (
+    channel_update,
+    flow_publish,
+    hosting_change,
+    number_migration,
+    number_registration,
+    onboarding,
+    profile_photo,
+    profile_update,
+    template_create,
+    template_delete,
+    template_edit,
+    template_migration,
+    template_sync,
+)
 from wabajobs.kinds.kind import Kind, NoPayload, PlannedCall, Step
-from wabajobs.kinds.work import Graph, Method, Templates, Work
+from wabajobs.kinds.work import Graph, Media, Method, Templates, Work
 
-_OURS: Final = (template_sync.KIND, onboarding.KIND, flow_publish.KIND)
+_OURS: Final = (
+    channel_update.KIND,
+    flow_publish.KIND,
+    hosting_change.KIND,
+    number_migration.KIND,
+    number_registration.KIND,
+    onboarding.KIND,
+    profile_photo.KIND,
+    profile_update.KIND,
+    template_create.KIND,
+    template_delete.KIND,
+    template_edit.KIND,
+    template_migration.KIND,
+    template_sync.KIND,
+)
 
 
 class Catalogue:
@@ -54,6 +82,7 @@ __all__ = [
     "Catalogue",
     "Graph",
     "Kind",
+    "Media",
     "Method",
     "NoPayload",
     "PlannedCall",

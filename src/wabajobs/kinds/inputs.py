@@ -28,6 +28,31 @@ def secret(rule: Callable[[str], object], what: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _known_code(number: str) -> str:
+    if len(split_number(number)[1]) < 4:
+        raise ValueError("a phone number is written with its country calling code: +4930123456")
+    return number
+
+
+PhoneNumber = Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{6,14}$"), AfterValidator(_known_code)]
+"""A phone number with its country calling code, as ITU-T E.164 writes it: +4930123456."""
+
+_SHORT_CODE: Final = re.compile(
+    r"[17]|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]"  # all others have three digits
+)
+
+
+def split_number(number: str) -> tuple[str, str]:
+    """Return country calling code and national number of a `PhoneNumber`.
+
+    Source: ITU-T E.164, list of assigned country codes; none begins with another.
+    """
+    digits = number.removeprefix("+")
+    short = _SHORT_CODE.match(digits)
+    length = short.end() if short else 3
+    return digits[:length], digits[length:]
+
+
 PIN_DIGITS: Final = r"[0-9]{6}"
 Pin = Annotated[SecretStr, secret(re.compile(PIN_DIGITS).fullmatch, "a PIN of six digits")]
 """The PIN of a number's two-step verification."""

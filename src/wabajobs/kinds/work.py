@@ -1,6 +1,6 @@
 """What a step works with: operation, the Graph API behind the gate, memory, secrets, the mirror of templates."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, NoReturn, Protocol, Self
 
@@ -98,8 +98,35 @@ class Templates(Protocol):
         """Put the staged list in the place of the old one, and record the difference."""
         ...
 
+    def note(
+        self,
+        operation: Operation,
+        *,
+        written: Sequence[dict[str, Any]] = (),
+        deleted: Collection[str] = (),
+        deleted_name: str | None = None,
+        at: datetime,
+        now: datetime,
+        planner: PlannerSettings,
+        doubted: bool = False,
+    ) -> None:
+        """Take in what a call made `at` has changed: templates written (with their id), or deleted."""
+        ...
+
     def mark_attempt(self, operation: Operation, *, now: datetime, error: str | None) -> None:
         """Move the clock of attempts."""
+        ...
+
+
+class Media(Protocol):
+    """The files that an operation is to give to Meta, as a step sees them."""
+
+    def put(self, content: bytes, *, type: str) -> str:
+        """Put a file aside until the operation has ended; return its SHA-256, by which it is found."""
+        ...
+
+    def read(self, sha256: str, *, start: int = 0, length: int | None = None) -> bytes:
+        """Return a file, or a part of it. Raises `NotFound` when it is no longer kept."""
         ...
 
 
@@ -131,6 +158,11 @@ class Work(Protocol):
     @property
     def templates(self) -> Templates:
         """The mirror of templates."""
+        ...
+
+    @property
+    def media(self) -> Media:
+        """The operation's files."""
         ...
 
     @property
@@ -184,8 +216,11 @@ class Work(Protocol):
         """Accept another operation for the same WABA, partner and app, once for each key; return its id."""
         ...
 
-    def go_back(self, step: str) -> None:
-        """Go on from an earlier step: what it made is of no use any more. Returns when that was done before."""
+    def go_back(self, step: str, *, asked: bool = False) -> None:
+        """Go on from an earlier step: what it made is of no use any more. Returns when that was done before.
+
+        Unless a person has `asked` for it, it happens once in an operation.
+        """
         ...
 
     def ask(self, reason: str, *asks: Ask, within: timedelta) -> NoReturn:

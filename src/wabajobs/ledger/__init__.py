@@ -10,12 +10,13 @@ from wabajobs.ledger.expiring import why as why_expired
 from wabajobs.ledger.fleet import Fleet, Kept, Planned, Stale, Wish, Wishes
 from wabajobs.ledger.history import Story
 from wabajobs.ledger.lines import Line
+from wabajobs.ledger.media import Media, MediaRecords
 from wabajobs.ledger.news import News
 from wabajobs.ledger.operations import Operations
 from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.retention import Ages, Retention
 from wabajobs.ledger.retrying import Retrying
-from wabajobs.ledger.secrets import SecretRecords
+from wabajobs.ledger.secrets import KnownSecret, SecretRecords
 from wabajobs.ledger.selection import Selection
 from wabajobs.ledger.shares import Setting, Share, Shares
 from wabajobs.ledger.templates import Applied, Change, Did, TemplateList, TemplateMirror
@@ -36,6 +37,7 @@ class Ledger:
         self.retention = Retention(database)
         self.fleet = Fleet(database, self.operations)
         self.secrets = SecretRecords(database)
+        self.media = MediaRecords(database)
 
 
 __all__ = [
@@ -53,8 +55,11 @@ __all__ = [
     "Ending",
     "Fleet",
     "Kept",
+    "KnownSecret",
     "Ledger",
     "Line",
+    "Media",
+    "MediaRecords",
     "NewOperation",
     "News",
     "Planned",

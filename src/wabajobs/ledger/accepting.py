@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 
 from wabajobs.errors import IdempotencyConflict, LedgerUnavailable, NotFound
-from wabajobs.ledger import lanes, order
+from wabajobs.ledger import lanes, media, order
 from wabajobs.ledger.conditions import OPEN
 from wabajobs.ledger.database import each, upsert
 from wabajobs.ledger.history import tell
@@ -96,6 +96,19 @@ def refuse_conflicts(connection: Connection, requests: Sequence[NewOperation]) -
             _require_same(request, operation_id=first.id, fingerprint=first.fingerprint)
             if connection.execute(_request_of_key(request)).first():
                 _of_key(connection, request)
+
+
+def foresee(connection: Connection, request: NewOperation) -> tuple[str | None, str | None]:
+    """Return the operation that a request's key stands for, and the one that it would join; write nothing.
+
+    Raises `IdempotencyConflict`, or `NotFound`, as accepting it would.
+    """
+    if request.key is not None and connection.execute(_request_of_key(request)).first():
+        return _of_key(connection, request).id, None
+    if not request.coalesces:
+        return None, None
+    pending = and_(OperationRow.coalesce_key == request.lane, OperationRow.state.in_(OPEN))
+    return None, connection.scalar(select(OperationRow.id).where(pending))
 
 
 def _request_of_key(request: NewOperation) -> Select[str, str]:
@@ -185,6 +198,8 @@ def _insert(connection: Connection, requests: Sequence[NewOperation], now: datet
     for one in requests:
         if one.secrets and one.id in inserted:
             keep(connection, one.secrets, operation_id=one.id, now=now)
+        if one.media and one.id in inserted:
+            media.keep(connection, one.media, operation_id=one.id, now=now)
     return inserted
 
 

@@ -442,6 +442,23 @@ def note_news(
     return True
 
 
+def note_change(
+    connection: Connection,
+    waba: str,
+    *,
+    now: datetime,
+    doubted: bool,
+    pending_since: datetime | None,
+    settings: PlannerSettings,
+) -> None:
+    """An operation of ours has changed templates of a WABA; what is none of the fleet's stays out of it."""
+    for row in _rows(connection, [waba]).values():
+        row["pending_since"] = pending_since
+        if doubted and row["doubted_at"] is None:
+            row["doubted_at"] = now
+        _write(connection, [row], wishes_of(connection, settings))
+
+
 def wishes_of(connection: Connection, settings: PlannerSettings) -> Wishes:
     """Return what is wished for, as this transaction sees it."""
     table = FleetWishRow.__table__

@@ -34,7 +34,7 @@ from wabajobs.ledger import (
     selection,
     waking,
 )
-from wabajobs.ledger.accepting import Accepted, accept_all, refuse_conflicts
+from wabajobs.ledger.accepting import Accepted, accept_all, foresee, refuse_conflicts
 from wabajobs.ledger.attempts import Ending, holding
 from wabajobs.ledger.cancelling import Cancelling
 from wabajobs.ledger.conditions import LEASES, OPEN, any_covers, in_state, locked, named
@@ -76,6 +76,14 @@ class Operations:
             return accept_all(connection, requests, now)
         with self._database.write() as own:
             return accept_all(own, requests, now)
+
+    def foresee(self, request: NewOperation) -> tuple[str | None, str | None]:
+        """Return the ids of the operation that its key stands for, and of the one that it would join.
+
+        Nothing is written. Raises `IdempotencyConflict`, or `NotFound`, as accepting it would.
+        """
+        with self._database.read() as connection:
+            return foresee(connection, request)
 
     # ── out ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -356,6 +364,19 @@ class Operations:
         with self._database.read() as connection:
             rows = connection.execute(query.limit(at_most)).mappings().all()
         return [as_operation(row).under(pauses) for row in rows]
+
+    def asking(self, *, kinds: Collection[str], at_most: int = 20) -> list[Operation]:
+        """Return operations of these kinds that need input, the oldest first."""
+        if not kinds:
+            return []
+        waits = (
+            OperationRow.finished_at.is_(None),
+            OperationRow.kind.in_(kinds),
+            OperationRow.state == State.NEEDS_INPUT,
+        )
+        query = select_operations().where(*waits).order_by(OperationRow.created_at).limit(at_most)
+        with self._database.read() as connection:
+            return [as_operation(row) for row in connection.execute(query).mappings().all()]
 
     def story(self, operation_id: str) -> list[Story]:
         """Return what has happened to an operation, oldest first."""

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from wabajobs.capability import Capability, ServiceClass
+from wabajobs.ledger.media import Media
 from wabajobs.operation import Operation, Order, State, new_id
 
 
@@ -35,6 +36,8 @@ class NewOperation:
     """The caller's idempotency key, unique per partner."""
     secrets: Mapping[str, str] = field(default_factory=dict)
     """Those of the payload, sealed, by the names that it refers to."""
+    media: tuple[Media, ...] = ()
+    """Files of the payload, which refers to them by their SHA-256."""
     id: str = field(default_factory=new_id)
 
     def deadline(self, now: datetime) -> datetime | None:

@@ -11,11 +11,21 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, or_, select, tuple_, update
 
 from wabajobs.ledger.database import Database
-from wabajobs.ledger.tables import EventRow, OperationRow, RequestRow, StagedPageRow, TemplateChangeRow
+from wabajobs.ledger.tables import (
+    EventRow,
+    MediaRow,
+    OperationRow,
+    RequestRow,
+    SecretRow,
+    StagedPageRow,
+    TemplateChangeRow,
+)
 from wabajobs.operation import FINISHED, State
 
 _ROWS: Final = 500
 """Rows that one transaction deletes, at most."""
+_FILES: Final = 10
+"""Files that one transaction deletes: each may have a hundred megabytes."""
 _OPERATIONS: Final = 50
 """Operations of which one transaction deletes the events."""
 
@@ -32,6 +42,8 @@ class Ages:
     """Pages of half-read lists, after the end of their operation."""
     requests: timedelta
     """Idempotency keys, unless their operation is still to be done."""
+    media: timedelta
+    """Files of operations that did not succeed; those of others go at once."""
     changes: timedelta
     """Differences that template syncs found."""
 
@@ -48,10 +60,12 @@ class Retention:
 
         Whoever takes the steps decides how long to rest between them. Between two steps no lock is held.
         """
+        yield from self._steps("secrets", lambda c: _delete(c, SecretRow, _NEEDED_NO_MORE))
         for state in sorted(FINISHED):
             before = now - (ages.failed if state is State.FAILED else ages.finished)
             yield from self._steps("operations", lambda c, s=state, b=before: _operations(c, s, b))
         yield from self._steps("pages", lambda c: _pages(c, now - ages.pages))
+        yield from self._steps("files", lambda c: _delete(c, MediaRow, _old_media(now - ages.media), _FILES))
         yield from self._steps("keys", lambda c: _delete(c, RequestRow, _old_requests(now - ages.requests)))
         old_changes = TemplateChangeRow.at < now - ages.changes
         yield from self._steps("changes", lambda c: _delete(c, TemplateChangeRow, old_changes))
@@ -64,8 +78,10 @@ class Retention:
             for age in [ages.failed if state is State.FAILED else ages.finished]
         )
         asked: Mapping[str, Select[int]] = {
+            "secrets": select(func.count()).select_from(SecretRow).where(_NEEDED_NO_MORE),
             "operations": select(func.count()).select_from(OperationRow).where(or_(*finished)),
             "pages": select(func.count()).select_from(StagedPageRow).where(_of_ended(now - ages.pages)),
+            "files": select(func.count()).select_from(MediaRow).where(_old_media(now - ages.media)),
             "keys": select(func.count()).select_from(RequestRow).where(_old_requests(now - ages.requests)),
             "changes": select(func.count())
             .select_from(TemplateChangeRow)
@@ -122,13 +138,26 @@ def _pages(connection: Connection, before: datetime) -> tuple[bool, int]:
     return deleted == _ROWS or len(ids) == _OPERATIONS, deleted
 
 
+def _old_media(before: datetime) -> ColumnElement[bool]:
+    old = or_(OperationRow.state == State.SUCCEEDED, OperationRow.finished_at < before)
+    return exists().where(OperationRow.id == MediaRow.operation_id, OperationRow.finished_at.is_not(None), old)
+
+
 def _old_requests(before: datetime) -> ColumnElement[bool]:
     unfinished = exists().where(OperationRow.id == RequestRow.operation_id, OperationRow.finished_at.is_(None))
     return and_(RequestRow.created_at < before, ~unfinished)
 
 
-def _delete(connection: Connection, table: Any, condition: ColumnElement[bool]) -> tuple[bool, int]:
+_NEEDED_NO_MORE: Final = exists().where(
+    OperationRow.id == SecretRow.operation_id, OperationRow.state.in_(sorted(FINISHED - {State.FAILED}))
+)
+"""What failed may be let go again, with the secrets that it was given; they go when it does."""
+
+
+def _delete(
+    connection: Connection, table: Any, condition: ColumnElement[bool], rows: int = _ROWS
+) -> tuple[bool, int]:
     key = tuple_(*table.__table__.primary_key.columns)
-    old = select(*table.__table__.primary_key.columns).where(condition).limit(_ROWS)
+    old = select(*table.__table__.primary_key.columns).where(condition).limit(rows)
     deleted = connection.execute(delete(table).where(key.in_(old))).rowcount
-    return deleted == _ROWS, deleted
+    return deleted == rows, deleted

@@ -16,6 +16,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     SmallInteger,
     String,
     Text,
@@ -204,6 +205,20 @@ class SecretRow(Base):
     sealed: Mapped[str] = mapped_column(Text)
     operation_id: Mapped[str | None] = mapped_column(ForeignKey("operations.id", ondelete="CASCADE"), index=True)
     """Goes with this operation."""
+    created_at: Mapped[datetime]
+
+
+class MediaRow(Base):
+    """A file that an operation is to give to Meta. Its bytes are in no payload and no message."""
+
+    __tablename__ = "media"
+
+    operation_id: Mapped[str] = mapped_column(ForeignKey("operations.id", ondelete="CASCADE"), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    size: Mapped[int]
+    type: Mapped[str | None] = mapped_column(String(80))
+    """As its first bytes tell."""
+    content: Mapped[bytes] = mapped_column(LargeBinary)
     created_at: Mapped[datetime]
 
 

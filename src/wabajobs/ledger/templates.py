@@ -5,7 +5,7 @@ while a list was being read must not be undone by it: each page knows when it wa
 news when it happened and when it was heard.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -214,6 +214,54 @@ class TemplateMirror:
                 _lock(connection, told[number].waba)
                 applied[number] = _apply(connection, told[number], now=now, planner=planner)
         return [applied[number] for number in range(len(told))]
+
+    def note(
+        self,
+        operation: Operation,
+        *,
+        written: Sequence[dict[str, Any]] = (),
+        deleted: Collection[str] = (),
+        deleted_name: str | None = None,
+        at: datetime,
+        now: datetime,
+        planner: PlannerSettings,
+        doubted: bool = False,
+    ) -> None:
+        """Take in what an operation has changed at Meta by a call made `at`, as a webhook would tell it.
+
+        `written` are templates, each with its id and the fields that are others now; of one that is new also its
+        name, language, status and category. `deleted` are ids, `deleted_name` stands for all its languages. What
+        webhooks have told of them since stands. Safe to repeat. With `doubted`, or when the mirror lacks what was
+        changed, the list is due for a sync soon. Raises `LeaseLost`.
+        """
+        waba = operation.waba
+        assert waba is not None  # noqa: S101 (a template belongs to a WABA)
+        with self._database.write() as connection:
+            _lock(connection, waba)
+            require_lease(connection, operation)
+            gone = {*deleted, *_called(connection, waba, deleted_name)}
+            ids = [*gone, *(one["id"] for one in written)]
+            _remember_ours(connection, waba, written, gone, at=at, now=now)
+            before = _mirrored(connection, waba, ids)
+            new = {one["id"]: one for one in written if all(name in one for name in _COMPLETE)}
+            since = news.known_of(connection, waba)
+            after = {
+                id_: laid for id_ in ids if (laid := _as_told(before.get(id_) or new.get(id_), since.get(id_)))
+            }
+            reconcile(connection, waba, before, after, now=now, operation_id=operation.id)
+            connection.execute(
+                update(TemplateListRow)
+                .where(TemplateListRow.waba == waba)
+                .values(templates=TemplateListRow.templates + len(after) - len(before))
+            )
+            fleet.note_change(
+                connection,
+                waba,
+                now=now,
+                doubted=doubted or any(one["id"] not in after and one["id"] not in gone for one in written),
+                pending_since=_pending_since(connection, waba),
+                settings=planner,
+            )
 
     def forget_news(self, *, now: datetime, at_most: int = 1000) -> int:
         """Forget some of what webhooks told so long ago that it decides nothing any more; return how many."""
@@ -431,6 +479,10 @@ def _lock(connection: Connection, waba: str) -> None:
 
 
 _CHANGES: Final = ("added", "changed", "removed")
+_OURS: Final = "operation"
+"""In the place of a webhook's topic: what an operation of ours has changed."""
+_COMPLETE: Final = ("id", "name", "language", "status", "category")
+"""What must be known of a template that is new."""
 
 PENDING: Final = ("PENDING", "IN_APPEAL", "PENDING_DELETION")
 """The states in which a template waits for Meta."""
@@ -448,8 +500,49 @@ def _staged(connection: Connection, operation_id: str) -> tuple[dict[str, _Page]
     return found, None if None in moments else min(moments, default=None)
 
 
-def _mirrored(connection: Connection, waba: str) -> dict[str, dict[str, Any]]:
+def _remember_ours(
+    connection: Connection,
+    waba: str,
+    written: Sequence[dict[str, Any]],
+    gone: Collection[str],
+    *,
+    at: datetime,
+    now: datetime,
+) -> None:
+    """Let our own changes stand against a list that is being read at this moment."""
+    # Webhooks tell whole seconds: what they tell of the second of the call is taken to come after it.
+    happened_at = at.replace(microsecond=0) - timedelta(microseconds=1)
+    ours: dict[str, dict[str, Any]] = {id_: {"removed": True} for id_ in gone}
+    for one in written:
+        fields = {name: value for name, value in one.items() if name not in ("id", "name", "language")}
+        ours[one["id"]] = {"fields": fields}
+    for id_, facts in ours.items():
+        told = News(waba=waba, topic=_OURS, template_id=id_, happened_at=happened_at, **facts)
+        news.remember(connection, told, id_, happened_at=happened_at, heard_at=now, before=None)
+
+
+def _as_told(template: dict[str, Any] | None, told: Sequence[Known] | None) -> dict[str, Any] | None:
+    """Return a template with what was told of it since our own change laid over it, and that change itself."""
+    ours = False
+    for one in told or ():
+        ours = ours or one.topic == _OURS
+        if ours and template is not None:
+            template = news.laid(template, one.facts)
+    return template
+
+
+def _called(connection: Connection, waba: str, name: str | None) -> list[str]:
+    """Return the ids of the mirrored templates of a name."""
+    if name is None:
+        return []
+    query = select(TemplateRow.id).where(TemplateRow.waba == waba, TemplateRow.name == name)
+    return list(connection.scalars(query))
+
+
+def _mirrored(connection: Connection, waba: str, ids: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
     query = select(TemplateRow.id, TemplateRow.content).where(TemplateRow.waba == waba)
+    if ids is not None:
+        query = query.where(TemplateRow.id.in_(ids))
     return dict(connection.execute(query).all())
 
 

@@ -142,6 +142,8 @@ class SimulatorConfig(BaseModel):
     """Whether a number moves only between WABAs of one business, as at Meta; here each WABA has its own."""
     override_https: bool = False
     """Whether the callback of a number's own webhook, and an app's, must be https, as at Meta."""
+    callback_asked: bool = True
+    """Whether the callback of a WABA's or a number's own webhook is asked to prove itself, as at Meta."""
 
     # Business profiles
     description_most: int = Field(default=512, ge=1)

@@ -274,7 +274,7 @@ def change(context: Context, asked: ChangeInput) -> dict[str, Any] | Later:
     if asked.pin is not None and not number.registered:
         raise numbers.not_registered()
     callback, verify_token = _override(context, asked)
-    if not callback or verify_token is None:
+    if not callback or verify_token is None or not context.config.callback_asked:
         return _changed(context, asked, callback)
 
     def then(answered: bool) -> dict[str, Any]:

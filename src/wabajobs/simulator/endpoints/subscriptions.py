@@ -54,6 +54,8 @@ def subscribe(context: Context, asked: SubscribeInput) -> dict[str, Any] | Later
         raise bad_parameter("Param override_callback_uri must be a valid URI.")
     if not asked.verify_token:
         raise bad_parameter("The parameter verify_token is required.")
+    if not context.config.callback_asked:
+        return _done(context, callback)
 
     def then(answered: bool) -> dict[str, Any]:
         if not answered:
