@@ -208,6 +208,8 @@ class Site:
                 "token": {"file": str(token)},
                 "secret": {"file": str(secret)},
                 "calls_per_window": app["limit"],
+                "system_user": app["system_user"],
+                "credit_line": facts["credit"],
             }
         played = {
             "graph_url": facts["url"],
