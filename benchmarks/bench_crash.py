@@ -121,6 +121,7 @@ def _tell(report: support.Report, database: str, verdict: Verdict, trial: Trial,
         "at_once": len(verdict.at_once),
         "duplicates": len(verdict.duplicates),
         "unmirrored": len(verdict.unmirrored),
+        "gave_up": len(verdict.gave_up),
         "standstills": verdict.standstills,
         "resumed": sorted(verdict.resumed),
         "after": verdict.after,
@@ -128,7 +129,7 @@ def _tell(report: support.Report, database: str, verdict: Verdict, trial: Trial,
     }
     report.keep(what="side", side=database, **facts)
     print(", ".join(f"{name} {times}" for name, times in sorted(whom.items())) + "\n")
-    rows = [[name.replace("_", " "), f"{facts[name]:,}"] for name in list(facts)[3:11]]
+    rows = [[name.replace("_", " "), f"{facts[name]:,}"] for name in list(facts)[3:12]]
     report.table(f"{len(trial.kills)} kills in {seconds:.0f} s.", ["", "number"], rows)
     times = [["all: without a call", *(f"{one:.1f}" for one in _shares(verdict.standstills))]]
     if verdict.resumed:

@@ -60,7 +60,7 @@ def main() -> None:
         f"Procrastinate: 1 worker process, concurrency {CONCURRENCY}, a function that it runs in threads; from"
         " its first job to its last, as its own events say",
         f"both sides have worked off {WARM} before; nobody listens to the task events; log level INFO",
-        "CPU: user + system of the process, per operation of the round",
+        "CPU: user + system of the process, per operation of the round; of PostgreSQL all its processes",
     ]
     with support.stage(options.database) as stage:
         report = support.Report("throughput", options, support.machine(stage, options.database), conditions)
@@ -98,7 +98,12 @@ def ours(stage: support.Stage, number: int) -> dict[str, Any]:
     queue = Scope.of("queue", "noop")
     house.controls.pause(queue, reason="fill the ledger first", actor="benchmark")
     _enqueue(client, number)
-    used = support.CpuUse(dispatcher=leader, worker=worker, redis=psutil.Process(stage.redis_pid))
+    used = support.CpuUse(
+        dispatcher=leader,
+        worker=worker,
+        redis=psutil.Process(stage.redis_pid),
+        **_postgresql(house.settings.database),
+    )
     house.controls.resume(queue, reason="the ledger is filled", actor="benchmark")
     house.work_bell.ring()
     stage.until(lambda: _open(house) == 0, what="all operations", within=300, every=0.1)
@@ -115,6 +120,28 @@ def ours(stage: support.Stage, number: int) -> dict[str, Any]:
         "seconds": seconds,
         "cpu_ms": {name: 1000 * each / number for name, each in cpu.items()},
     }
+
+
+class _Family(psutil.Process):
+    """A process with its children, also those that have ended."""
+
+    def cpu_times(self) -> Any:
+        own = super().cpu_times()
+        living = [child.cpu_times() for child in self.children()]
+        return own._replace(
+            user=own.user + own.children_user + sum(one.user for one in living),
+            system=own.system + own.children_system + sum(one.system for one in living),
+        )
+
+
+def _postgresql(url: str) -> dict[str, psutil.Process]:
+    """Return the server of the database, if it is one."""
+    if not url.startswith("postgresql"):
+        return {}
+    with psycopg.connect(url) as connection:
+        folder = connection.execute("SHOW data_directory").fetchone()
+    assert folder is not None
+    return {"postgresql": _Family(int((Path(folder[0]) / "postmaster.pid").read_text().split()[0]))}
 
 
 def _config(stage: support.Stage) -> Path:
@@ -204,7 +231,7 @@ def procrastinate(stage: support.Stage, number: int) -> dict[str, Any]:
         stage.until(lambda: _succeeded(url)[0] == WARM, what="the first jobs")
         worker.send_signal(signal.SIGSTOP)
         noop.batch_defer(*({} for _ in range(number)))
-    used = support.CpuUse(worker=worker)
+    used = support.CpuUse(worker=worker, **_postgresql(url))
     worker.send_signal(signal.SIGCONT)
     stage.until(lambda: _succeeded(url)[0] == WARM + number, what="all jobs", within=300, every=0.1)
     cpu = used.seconds()

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from wabajobs import settings
-from wabajobs.settings import Settings
+from wabajobs.settings import SecretSource, Settings
 
 PAGE: Final = Path(__file__).with_name("settings.md")
 
@@ -136,6 +136,9 @@ def _default(name: str, field: FieldInfo) -> str:
     value: Any = field.get_default(call_default_factory=True)
     if value is None:
         return "none"
+    if isinstance(value, SecretSource):
+        told = value.model_dump(mode="json", exclude_none=True)
+        return f"`{{ {', '.join(f'{name} = {json.dumps(where)}' for name, where in told.items())} }}`"
     if isinstance(value, (dict, tuple)):
         return "none" if not value else f"`{json.dumps(value)}`"
     if isinstance(value, bool):

@@ -4,13 +4,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wabajobs.client import Client
+    from wabajobs.dry_run import Plan
     from wabajobs.intake import Request
     from wabajobs.operation import Operation, State
 
-__all__ = ["Client", "Operation", "Request", "State"]
+__all__ = ["Client", "Operation", "Plan", "Request", "State"]
 
 _HOMES = {
     "Client": "wabajobs.client",
+    "Plan": "wabajobs.dry_run",
     "Request": "wabajobs.intake",
     "Operation": "wabajobs.operation",
     "State": "wabajobs.operation",

@@ -6,10 +6,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from wabajobs import events, verdict
-from wabajobs.capability import Capability
+from wabajobs.capability import Capability, ServiceClass
 from wabajobs.clock import Clock
 from wabajobs.errors import (
     Ask,
@@ -24,7 +24,7 @@ from wabajobs.errors import (
     StopAsked,
     WabajobsError,
 )
-from wabajobs.gate import RetryBudget
+from wabajobs.gate import Call, RetryBudget
 from wabajobs.kinds import Catalogue, Graph, Media, Step, Templates
 from wabajobs.leases import Leases
 from wabajobs.ledger import Ending, Ledger, why_expired
@@ -37,7 +37,16 @@ from wabajobs.settings import Settings
 from wabajobs.together import Together
 from wabajobs.vault import Vault
 
-_RECORD_AGAIN_SECONDS = 0.5
+_ASK_AGAIN_SECONDS = 0.5
+"""Between two looks for a database that is away."""
+
+
+class Enqueue(Protocol):
+    """Accepts an operation on behalf of another, about the same WABA."""
+
+    def __call__(self, whose: Operation, kind: str, *, key: str, service_class: ServiceClass | None) -> str:
+        """Return its id; once for each key."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +63,7 @@ class Bench:
     vault: Vault
     worker: str
     """The name under which the ledger knows this worker."""
+    enqueue: Enqueue
     retry_budget: RetryBudget | None = None
     """Is told of retries that went well."""
 
@@ -77,11 +87,7 @@ class Bench:
 
 def perform(operation_id: str, fence: int, *, bench: Bench) -> Outcome:
     """Make one attempt at an operation under the lease `fence`. Returns how it ended."""
-    since = time.monotonic()
-    try:
-        operation = bench.begin((operation_id, fence))
-    except LedgerUnavailable as error:
-        return NotBegun(f"not begun: {error}", settled=False)
+    operation, since = _begun((operation_id, fence), bench)
     if not isinstance(operation, Operation):
         return operation
     with bench.leases.hold(operation_id, fence, since=since) as may_go_on:
@@ -98,11 +104,24 @@ def perform(operation_id: str, fence: int, *, bench: Bench) -> Outcome:
     return outcome
 
 
+def _begun(lease: tuple[str, int], bench: Bench) -> tuple[Operation | Unbegun, float]:
+    """Begin under a lease, and say when; while the database is away, for as long as it may be good."""
+    end = time.monotonic() + bench.settings.dispatch.release_lease_seconds
+    while True:
+        since = time.monotonic()
+        try:
+            return bench.begin(lease), since
+        except LedgerUnavailable as error:
+            if since > end:
+                return NotBegun(f"not begun: {error}", settled=False), since
+        time.sleep(_ASK_AGAIN_SECONDS)
+
+
 def _outcome(operation: Operation, bench: Bench, may_go_on: Callable[[], None]) -> End:
     desk = Desk(operation=operation, bench=bench, may_go_on=may_go_on)
     try:
         desk.work_off(bench.kinds[operation.kind].steps)
-    except (LeaseLost, LedgerUnavailable):
+    except LeaseLost:
         raise
     except Exception as error:
         if not isinstance(error, WabajobsError):
@@ -128,7 +147,7 @@ def _record(operation: Operation, outcome: End, bench: Bench, may_go_on: Callabl
         except LedgerUnavailable:
             with suppress(Held):  # that the worker is to stop is no reason to forget what has happened
                 may_go_on()
-            time.sleep(_RECORD_AGAIN_SECONDS)
+            time.sleep(_ASK_AGAIN_SECONDS)
         except WabajobsError:
             raise
         except Exception as error:
@@ -180,7 +199,10 @@ class Desk:
     _again: dict[str, bool] = field(init=False)
     """Steps that were gone back to."""
     _left_out: dict[str, str] = field(init=False)
+    _found: str | None = None
+    """The WABA, where the operation came without one."""
     _step: Step = field(init=False)
+    _charged_at: datetime = field(init=False)
     _changes: int = field(init=False, default=0)
     """Calls of the step, in this attempt, that may have changed something."""
 
@@ -287,6 +309,8 @@ class Desk:
             may_go_on=self._may_call,
             before_change=self._mark_begun,
             not_changed=self._mark_not_begun,
+            charge=self._charge,
+            give_back=self._give_back,
             short_wait=timedelta(seconds=self.settings.dispatch.short_wait_seconds),
         )
 
@@ -304,12 +328,30 @@ class Desk:
             return self.bench.vault.resolve(reference)
         return found
 
+    @property
+    def vault(self) -> Vault:
+        """The vault."""
+        return self.bench.vault
+
     def app_secret(self) -> Secret:
         """Return the secret of the operation's app."""
-        found = self.settings.app_secret(self.operation.app)
+        app = self.operation.app
+        found = self.bench.vault.app_secret(app, self.settings.app(app))
         if found is None:
             raise ConfigurationError(f"app {self.operation.app} has no secret: say where it is, [apps] secret")
         return found
+
+    def is_about(self, waba: str) -> None:
+        """Let the operation be that of a WABA that it did not know; the next checkpoint writes it down."""
+        if self.operation.waba not in (None, waba):
+            raise ValueError(f"operation {self.operation.id} is about WABA {self.operation.waba}, not {waba}")
+        self.operation = replace(self.operation, waba=waba)
+        self._found = waba
+
+    def enqueue(self, kind: str, *, key: str, service_class: ServiceClass | None = None) -> str:
+        """Accept another operation for the same WABA, once for each key, and return its id."""
+        key = f"{self.operation.id}/{key}"
+        return self.bench.enqueue(self.operation, kind, key=key, service_class=service_class)
 
     def ask(self, reason: str, *asks: Ask, within: timedelta) -> NoReturn:
         """End this attempt, and wait for a person."""
@@ -336,10 +378,17 @@ class Desk:
         self._progress[self._step.name] = progress
         self._write(capability=self._step.capability, secrets=secrets)
 
+    def settle(self, progress: dict[str, Any], **secrets: Secret | None) -> None:
+        """Remember what has come of the step's calls so far: none of them needs to be looked for any more."""
+        self._begun.pop(self._step.name, None)
+        self._changes = 0
+        self.keep(progress, **secrets)
+
     def _may_call(self) -> None:
         """Raise when no further call may be made: the lease, the deadline or a person says so."""
         self.may_go_on()
-        if "past_return" not in self._kept and self.operation.is_overdue(self.now()):
+        timely = {"past_return", "in_time"} & self._kept.keys()
+        if not timely and self.operation.is_overdue(self.now()):
             raise DeadlinePassed(why_expired(self.operation))
         # A read by primary key, beside a call over the Internet. While the database is away, the lease decides.
         with suppress(LedgerUnavailable):
@@ -379,6 +428,30 @@ class Desk:
         if begun or past:
             self._write(capability=step.capability, deadline=deadline and datetime.fromisoformat(deadline))
 
+    def _charge(self, call: Call) -> None:
+        """Write down that a number is about to be registered: the gate forgets that when Redis is emptied."""
+        gate, self._charged_at = self.settings.gate, self.now()
+        wait = self.bench.ledger.number_calls.charge(
+            str(call.number),
+            str(call.quota),
+            most=gate.registrations,
+            window=timedelta(seconds=gate.registration_window_seconds + gate.spread_seconds),
+            now=self._charged_at,
+        )
+        if wait is not None:
+            raise Held(
+                reason=f"number {call.number} has had as many calls to {call.quota} it as it may have in"
+                f" {gate.registration_window_seconds / 3600:g} h ({gate.registrations})",
+                by="budget",
+                wait=wait,
+            )
+
+    def _give_back(self, call: Call) -> None:
+        """Take that back: the call has not come to the number."""
+        with suppress(LedgerUnavailable):  # then it counts as one that has
+            number, quota = str(call.number), str(call.quota)
+            self.bench.ledger.number_calls.give_back(number, quota, at=self._charged_at)
+
     def _whole(self) -> dict[str, Any]:
         return {name: dict(part) if isinstance(part, dict) else part for name, part in self._kept.items() if part}
 
@@ -391,6 +464,8 @@ class Desk:
         unless_stopped: bool = False,
     ) -> None:
         vault, whose = self.bench.vault, self.operation.id
+        if self.bench.kinds[self.operation.kind].begins_within:
+            self._kept["in_time"] = True
         self.bench.ledger.operations.record_checkpoint(
             whose,
             self.operation.fence,
@@ -400,6 +475,7 @@ class Desk:
                 of_operation(whose, name): vault.seal(secret) if secret else None
                 for name, secret in (secrets or {}).items()
             },
+            waba=self._found,
             deadline=deadline,
             unless_stopped=unless_stopped,
             now=self.now(),

@@ -4,13 +4,14 @@ import time
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, overload
 
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from wabajobs import webhooks, wiring
 from wabajobs.capability import ServiceClass
+from wabajobs.dry_run import Plan
 from wabajobs.errors import InvalidRequest, NotReady
 from wabajobs.intake import Request, checked
 from wabajobs.ledger import Accepted, Applied
@@ -31,6 +32,37 @@ class Client:
         """Use these settings, or those of the environment (`WABAJOBS_CONFIG` and the rest)."""
         self._house = wiring.House(settings or Settings.load())
 
+    @overload
+    def enqueue(
+        self,
+        kind: str,
+        *,
+        partner: str,
+        waba: str | None = ...,
+        app: str | None = ...,
+        payload: Mapping[str, Any] | None = ...,
+        service_class: ServiceClass | str | None = ...,
+        key: str | None = ...,
+        expires_after: float | None = ...,
+        session: Session | None = ...,
+        dry_run: Literal[False] = ...,
+    ) -> Operation: ...
+
+    @overload
+    def enqueue(
+        self,
+        kind: str,
+        *,
+        partner: str,
+        waba: str | None = ...,
+        app: str | None = ...,
+        payload: Mapping[str, Any] | None = ...,
+        service_class: ServiceClass | str | None = ...,
+        key: str | None = ...,
+        expires_after: float | None = ...,
+        dry_run: Literal[True],
+    ) -> Plan: ...
+
     def enqueue(
         self,
         kind: str,
@@ -43,7 +75,8 @@ class Client:
         key: str | None = None,
         expires_after: float | None = None,
         session: Session | None = None,
-    ) -> Operation:
+        dry_run: bool = False,
+    ) -> Operation | Plan:
         """Accept an operation; when this returns, its row is committed.
 
         With `session`, the row is written inside that session's transaction and stands or falls with it: use
@@ -55,6 +88,9 @@ class Client:
 
         `expires_after` is the number of seconds after which the operation is of no use any more: what has not
         ended by then expires. Without it, the kind decides.
+
+        With `dry_run` nothing is accepted, written or called: the answer is a `Plan` of the steps and calls that
+        it would lead to, what they cost, and what is missing.
 
         Raises `InvalidRequest` (with what is wrong), `IdempotencyConflict` (the key belongs to another
         request), `NotFound` (the key's operation is no longer kept), `LedgerUnavailable`.
@@ -69,7 +105,13 @@ class Client:
             key=key,
             expires_after=expires_after,
         )
-        return self.enqueue_many([request], session=session)[0]
+        return self._plan(request) if dry_run else self.enqueue_many([request], session=session)[0]
+
+    def _plan(self, request: Request) -> Plan:
+        house = self._house
+        # Sealed with nothing: whether there is a key to seal with is one of the questions.
+        new = checked(request, kinds=house.kinds, settings=house.settings, seal=lambda _: "")
+        return house.dry_run.plan(new)
 
     def enqueue_many(self, requests: Iterable[Request], *, session: Session | None = None) -> list[Operation]:
         """Accept many operations in one transaction: all of them or, when one is invalid, none.
@@ -146,7 +188,7 @@ class Client:
         """
         house = self._house
         if signature is not None:
-            found = (house.settings.app_secret(app) for app in house.settings.apps)
+            found = (house.vault.app_secret(id, app) for id, app in house.settings.apps.items())
             webhooks.verify(body, signature, [secret for secret in found if secret is not None])
         told = webhooks.read(body)
         if not told:

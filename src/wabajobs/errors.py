@@ -8,6 +8,7 @@ WabajobsError
 ├── NotReady                    a part of the system is not there (yet)
 │   ├── GateUnavailable         the gate cannot be asked: no calls are made
 │   ├── LedgerUnavailable       the database cannot be asked
+│   │   └── WrongSchema         its tables are not those of this version
 │   └── PortTaken               somebody else listens there
 ├── LeaseLost                   this attempt is no longer ours: write nothing
 ├── Held                        not now: the gate says how long and why
@@ -15,6 +16,7 @@ WabajobsError
 ├── DeadlinePassed              this operation is of no use any more
 ├── InputNeeded                 only a person can give what comes next
 ├── Conflict                    what is there already is not what was asked for
+├── FaultsFound                 Meta has looked at what we sent, and found faults in it
 ├── SyncError                   a template list that cannot be trusted
 └── GraphError                  Meta answered, or did not answer, with an error
     ├── LimitReached            a budget of Meta's is spent
@@ -78,6 +80,10 @@ class GateUnavailable(NotReady):
 
 class LedgerUnavailable(NotReady):
     """The ledger's database cannot be asked."""
+
+
+class WrongSchema(LedgerUnavailable):
+    """The database answers, and its tables are not those of this version. Waiting does not help."""
 
 
 class PortTaken(NotReady):
@@ -149,6 +155,17 @@ class Conflict(WabajobsError):
 
     reason: str
     difference: dict[str, Any]
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@dataclass(eq=False)
+class FaultsFound(WabajobsError):
+    """Meta has taken what we sent, and found faults in it; `faults` are Meta's own words, one for each."""
+
+    reason: str
+    faults: list[Any]
 
     def __str__(self) -> str:
         return self.reason

@@ -43,6 +43,8 @@ _LEVELS: Final = {
 def tell(event: str, **facts: Any) -> None:
     """Log an event of the catalogue with its facts, as `event name=value …`; an error with its stack trace."""
     meaning = CATALOGUE[event]
-    told = " ".join(f"{name}={value}" for name, value in facts.items() if value is not None)
     level = _LEVELS.get(event, logging.INFO)
+    if not log.isEnabledFor(level):
+        return
+    told = " ".join(f"{name}={value}" for name, value in facts.items() if value is not None)
     log.log(level, "%s: %s %s", event, meaning, told, exc_info=level >= logging.ERROR)

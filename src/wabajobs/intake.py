@@ -67,7 +67,7 @@ def checked(request: Request, *, kinds: Catalogue, settings: Settings, seal: Sea
         lane=kind.lane(app=app, partner=partner, waba=waba, payload=payload),
         coalesces=kind.coalesces,
         order=kind.order(settings),
-        expires_after=_expires_after(request.expires_after, kind),
+        expires_after=_expires_after(request.expires_after, kind, payload),
         key=_key(request.key),
     )
 
@@ -116,9 +116,9 @@ def _service_class(service_class: ServiceClass | str | None, kind: Kind) -> Serv
         ) from None
 
 
-def _expires_after(seconds: float | None, kind: Kind) -> timedelta | None:
+def _expires_after(seconds: float | None, kind: Kind, payload: Mapping[str, Any]) -> timedelta | None:
     if seconds is None:
-        return kind.expires_after
+        return kind.begins_within(payload) if kind.begins_within else kind.expires_after
     most = _LONGEST_LIFE.total_seconds()
     # A truth value is a number to Python, and what is no number at all is neither above nor below another.
     if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 1 <= seconds <= most:

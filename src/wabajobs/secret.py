@@ -6,7 +6,9 @@ from typing import Final
 
 _MASK: Final = "***"
 
-REFERENCE: Final = re.compile(r"(vault|hub):([\w./@+-]{1,180})")
+VAULT_NAME: Final = r"[\w./@+-]{1,180}"
+"""Regular expression of a name under which a secret can lie."""
+REFERENCE: Final = re.compile(rf"(vault|hub):({VAULT_NAME})")
 """What stands in a payload in the place of a secret."""
 
 

@@ -22,15 +22,21 @@ from pydantic import (
 )
 
 from wabajobs.errors import ConfigurationError
-from wabajobs.secret import Secret, read_secret_file
+from wabajobs.secret import VAULT_NAME, Secret, read_secret_file
 
 META: Final = "https://graph.facebook.com"
 RUNNING_FILE: Final = Path(".wabajobs") / "running.toml"
 """Written by `wabajobs up`; read when no variable says otherwise, so that a second terminal finds it."""
 
+HEAVIEST: Final = 1000.0
+"""The largest weight of a partner."""
+
+VAULT_KEYS: Final = "WABAJOBS_VAULT_KEYS"
+"""The environment variable that holds the vault's keys unless the settings say otherwise."""
+
 Share = Annotated[float, Field(gt=0, le=1)]
 MayHoldPassword = Annotated[str, Field(repr=False)]
-AppId = Annotated[str, StringConstraints(pattern=r"^[0-9]{5,20}$")]
+MetaId = Annotated[str, StringConstraints(pattern=r"^[0-9]{5,20}$")]
 
 
 class _Table(BaseModel):
@@ -38,10 +44,12 @@ class _Table(BaseModel):
 
 
 class SecretSource(_Table):
-    """Where a secret is read from: an environment variable or a file; never the configuration itself."""
+    """Where a secret is read from: the environment, a file or the vault; never the configuration itself."""
 
     env: str | None = None
     file: Path | None = None
+    vault: Annotated[str, StringConstraints(pattern=rf"^{VAULT_NAME}$")] | None = None
+    """Its name in the vault: `wabajobs vault set NAME`. Another one is in use within seconds."""
 
     def read(self, environ: Mapping[str, str], *, what: str) -> Secret:
         """Return the secret, or raise `ConfigurationError` that names what is missing."""
@@ -56,6 +64,8 @@ class SecretSource(_Table):
                 raise ConfigurationError(f"{what}: {self.file} cannot be read ({error.strerror})") from None
             except UnicodeDecodeError:
                 raise ConfigurationError(f"{what}: {self.file} cannot be read (it is not UTF-8 text)") from None
+        if self.vault is not None:
+            raise ConfigurationError(f"{what}: it cannot lie in the vault")
         raise ConfigurationError(f'{what}: say where it is, {{ env = "NAME" }} or {{ file = "PATH" }}')
 
 
@@ -71,6 +81,10 @@ class AppSettings(_Table):
     """Meta's limit per app and WABA that has a registered number."""
     calls_per_inactive_waba: PositiveInt = 200
     """The same for a WABA without one."""
+    system_user: MetaId | None = None
+    """Our system user that `onboarding` gives each new WABA to; without it that is not done."""
+    credit_line: MetaId | None = None
+    """Our line of credit that `onboarding` shares with each new WABA; without it that is not done."""
 
 
 class GateSettings(_Table):
@@ -181,7 +195,7 @@ class DispatchSettings(_Table):
 class PartnerSettings(_Table):
     """One partner: `[partners.<partner>]`. `wabajobs partners set` has the last word."""
 
-    weight: PositiveFloat = 1
+    weight: Annotated[float, Field(gt=0, le=HEAVIEST)] = 1
     """How many turns the partner has for one of an ordinary one's."""
     at_most: PositiveInt | None = None
     """How many of the partner's operations may be out at once; without it, as many as there are slots."""
@@ -226,10 +240,22 @@ class TemplateSyncSettings(_Table):
     """A list that was half read longer ago than this is read from the beginning."""
 
 
+class OnboardingSettings(_Table):
+    """`[onboarding]`."""
+
+    code_seconds: PositiveFloat = 30
+    """How long Meta takes the code of a signup. One that we have had for longer is not worth a call."""
+    new_code_seconds: PositiveFloat = 604_800
+    """How long a customer is waited for who is to sign up again."""
+    answer_seconds: PositiveFloat = 1_209_600
+    """How long a person is waited for who is to give a PIN or a currency. Meta lets a number be registered within
+    14 days of its signup."""
+
+
 class VaultSettings(_Table):
     """`[vault]`: where PINs, codes and tokens lie that operations bring along."""
 
-    keys: SecretSource = SecretSource(env="WABAJOBS_VAULT_KEYS")
+    keys: SecretSource = SecretSource(env=VAULT_KEYS)
     """Its keys, separated by commas: the first seals, all open. `wabajobs vault new-key` makes one."""
     provider: str = ""
     """`module:function` that is asked for `hub:<name>`: it takes the name, and returns the secret or None."""
@@ -293,7 +319,7 @@ class Settings(_Table):
     graph_version: Annotated[str, StringConstraints(pattern=r"^v[0-9]+\.[0-9]+$")] = "v24.0"
     kinds: tuple[str, ...] = ()
     """Modules with kinds of your own, each with a `KIND` in it."""
-    apps: dict[AppId, AppSettings] = {}
+    apps: dict[MetaId, AppSettings] = {}
     gate: GateSettings = GateSettings()
     graph: GraphSettings = GraphSettings()
     dispatch: DispatchSettings = DispatchSettings()
@@ -302,6 +328,7 @@ class Settings(_Table):
     retention: RetentionSettings = RetentionSettings()
     template_sync: TemplateSyncSettings = TemplateSyncSettings()
     planner: PlannerSettings = PlannerSettings()
+    onboarding: OnboardingSettings = OnboardingSettings()
     vault: VaultSettings = VaultSettings()
     media: MediaSettings = MediaSettings()
 
@@ -343,15 +370,6 @@ class Settings(_Table):
             known = ", ".join(self.apps) or "none"
             raise ConfigurationError(f"app {app_id!r} is not configured (configured: {known})")
         return self.apps[app_id]
-
-    def token(self, app_id: str, environ: Mapping[str, str] | None = None) -> Secret:
-        """Read the app's token from where the configuration says."""
-        return self.app(app_id).token.read(environ or os.environ, what=f"token of app {app_id}")
-
-    def app_secret(self, app_id: str, environ: Mapping[str, str] | None = None) -> Secret | None:
-        """Read the app's secret; None when the app has none."""
-        source = self.app(app_id).secret
-        return source.read(environ or os.environ, what=f"secret of app {app_id}") if source else None
 
 
 def _config_path(environ: Mapping[str, str], running: Path | None) -> Path | None:

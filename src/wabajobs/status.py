@@ -10,7 +10,7 @@ from wabajobs.errors import NotReady
 from wabajobs.gate import AppReading, Gate
 from wabajobs.kinds import Catalogue
 from wabajobs.ledger import DISPATCHER, Ledger
-from wabajobs.operation import State
+from wabajobs.operation import Operation, State
 from wabajobs.settings import Settings
 from wabajobs.signals import Presence
 
@@ -25,6 +25,7 @@ class QueueStatus:
     waiting: int
     held: int
     running: int
+    needs_input: int
     oldest_age: timedelta | None
     """Since the oldest unfinished operation was accepted."""
     succeeded: int
@@ -47,6 +48,8 @@ class Status:
     apps: tuple[AppReading, ...]
     fleet: tuple[dict[str, Any], ...] = ()
     """What the last count of each app's fleet has come to."""
+    asking: tuple[Operation, ...] = ()
+    """Operations that need input, those that wait longest, and not all if there are many."""
     troubles: tuple[str, ...] = ()
     """What could not be asked, and what that means; empty on a good day."""
 
@@ -58,6 +61,15 @@ class Status:
             "pauses": [pause_json(pause) for pause in self.pauses],
             "apps": [_app_json(app) for app in self.apps],
             "fleet": list(self.fleet),
+            "needs_input": [
+                {
+                    "id": one.id,
+                    "kind": one.kind,
+                    "partner": one.partner,
+                    "needs": one.needs.as_json() if one.needs else None,
+                }
+                for one in self.asking
+            ],
             "troubles": list(self.troubles),
         }
 
@@ -94,6 +106,7 @@ def look(
         pauses=decisions.pauses,
         apps=tuple(apps),
         fleet=tuple(fleet),
+        asking=tuple(ledger.operations.asking(kinds=[one.queue for one in queues if one.needs_input])),
         troubles=tuple(troubles),
     )
 
@@ -152,6 +165,7 @@ def _queues(
             waiting=open_.get(name, {}).get(State.WAITING, 0),
             held=open_.get(name, {}).get(State.HELD, 0),
             running=open_.get(name, {}).get(State.RUNNING, 0),
+            needs_input=open_.get(name, {}).get(State.NEEDS_INPUT, 0),
             oldest_age=now - oldest[name] if name in oldest else None,
             succeeded=finished.get((name, State.SUCCEEDED), 0),
             failed=finished.get((name, State.FAILED), 0),
@@ -184,6 +198,7 @@ def _queue_json(queue: QueueStatus) -> dict[str, Any]:
         "waiting": queue.waiting,
         "held": queue.held,
         "running": queue.running,
+        "needs_input": queue.needs_input,
         "oldest_age_seconds": queue.oldest_age.total_seconds() if queue.oldest_age else None,
         "succeeded_last_hour": queue.succeeded,
         "failed_last_hour": queue.failed,

@@ -56,6 +56,16 @@ def summary(operation: Operation, events: Iterable[Story], *, now: datetime) -> 
     )
 
 
+def how_to_give(operation: Operation) -> str:
+    """Say what a person is to give, until when, and by which command; nothing when nothing is needed."""
+    needs = operation.needs
+    if needs is None:
+        return ""
+    names = " or ".join(ask.name for ask in needs.asks)
+    until = f" until {needs.until:%Y-%m-%d %H:%M:%S} UTC" if needs.until else ""
+    return f"give {names}{until}: wabajobs ops provide {operation.id}"
+
+
 def sentence(one: Story) -> str:
     """Tell an event in a sentence."""
     tell = _SENTENCES.get(one.name)

@@ -8,7 +8,6 @@ them first (as PostgreSQL's `commit_delay` does); who is alone never waits.
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from wabajobs.errors import NotReady
@@ -19,15 +18,25 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 
-@dataclass(eq=False)
 class _Ticket(Generic[Q, A]):
-    question: Q
-    answer: list[A] = field(default_factory=list)
-    error: BaseException | None = None
+    """A question, and the way to wake the one who asked it."""
+
+    def __init__(self, question: Q) -> None:
+        self.question = question
+        self.answer: list[A] = []
+        self.error: BaseException | None = None
+        self._asleep = threading.Lock()
+        self._asleep.acquire()
 
     @property
     def done(self) -> bool:
         return bool(self.answer) or self.error is not None
+
+    def wait(self) -> None:
+        self._asleep.acquire()
+
+    def wake(self) -> None:
+        self._asleep.release()
 
 
 class Together(Generic[Q, A]):
@@ -39,7 +48,7 @@ class Together(Generic[Q, A]):
         An exception among the answers is raised for the one who asked.
         """
         self._answer = answer
-        self._changed = threading.Condition()
+        self._inside = threading.Lock()
         self._waiting: list[_Ticket[Q, A]] = []
         self._busy = False
         self._company = 0
@@ -48,30 +57,40 @@ class Together(Generic[Q, A]):
     def __call__(self, question: Q) -> A:
         """Return the answer, or raise what went wrong."""
         mine: _Ticket[Q, A] = _Ticket(question)
-        with self._changed:
+        with self._inside:
             self._waiting.append(mine)
-            while self._busy and not mine.done:
-                self._changed.wait()
-            leads = not mine.done
-            self._busy = self._busy or leads
-        if leads:
-            self._lead()
+            leads, self._busy = not self._busy, True
+        if not leads:
+            mine.wait()  # for an answer, or for the lead
+        if not mine.done:
+            self._lead(mine)
         if mine.error is not None:
             raise mine.error
         return mine.answer[0]
 
-    def _lead(self) -> None:
+    def _lead(self, mine: _Ticket[Q, A]) -> None:
+        batch = [mine]
         try:
             if self._company > 1:
                 time.sleep(_GATHER_SECONDS)
-            with self._changed:
+            with self._inside:
                 batch, self._waiting = self._waiting, []
             self._company = len(batch)
             self._settle(batch)
         finally:
-            with self._changed:
-                self._busy = False
-                self._changed.notify_all()
+            self._hand_on(batch, mine)
+
+    def _hand_on(self, batch: list[_Ticket[Q, A]], mine: _Ticket[Q, A]) -> None:
+        """Wake whoever leads next, and those who have their answer. Nobody else: waking is what costs most."""
+        with self._inside:
+            self._waiting = [ticket for ticket in self._waiting if ticket is not mine]
+            successor = self._waiting[0] if self._waiting else None
+            self._busy = successor is not None
+        if successor is not None:
+            successor.wake()
+        for ticket in batch:
+            if ticket is not mine:
+                ticket.wake()
 
     def _settle(self, batch: list[_Ticket[Q, A]]) -> None:
         try:

@@ -12,10 +12,12 @@ from wabajobs.errors import (
     ConfigurationError,
     Conflict,
     DeadlinePassed,
+    FaultsFound,
     GateUnavailable,
     GraphError,
     Held,
     InputNeeded,
+    LedgerUnavailable,
     LimitReached,
     MediaUnavailable,
     NarrowLimitReached,
@@ -53,9 +55,8 @@ def of(  # noqa: PLR0912 (a table of cases)
             # This worker was started wrongly (a token is missing, say). That must not cost anybody's operation.
             until = now + timedelta(seconds=settings.misconfigured_seconds)
             return Hold(reason=str(error), by="configuration", until=until)
-        case GateUnavailable():
-            until = now + timedelta(seconds=settings.retry_seconds)
-            return Hold(reason=f"no calls are made: {error}", by="gate", until=until)
+        case GateUnavailable() | LedgerUnavailable():
+            return _away(error, until=now + timedelta(seconds=settings.retry_seconds))
         case NarrowLimitReached() | NumberLimitReached() if not error.is_of_capability:
             # A limit of one template or number: no breaker need stand for it, so the wait itself must be long.
             until = now + (error.wait or timedelta(seconds=settings.retry_cap_seconds))
@@ -73,6 +74,8 @@ def of(  # noqa: PLR0912 (a table of cases)
             return Failed(f"{error}{tries}", graph_facts(error))
         case Conflict():
             return Failed(str(error), {"type": "Conflict", "difference": error.difference})
+        case FaultsFound():
+            return Failed(str(error), {"type": "FaultsFound", "faults": error.faults})
         case WabajobsError():
             return Failed(str(error), {"type": type(error).__name__})
         case _:
@@ -92,6 +95,13 @@ def graph_facts(error: GraphError) -> dict[str, Any]:
         "fbtrace_id": error.fbtrace_id,
         "details": error.details,
     }
+
+
+def _away(error: GateUnavailable | LedgerUnavailable, *, until: datetime) -> Hold:
+    if isinstance(error, GateUnavailable):
+        return Hold(reason=f"no calls are made: {error}", by="gate", until=until)
+    # What it wrote last is written or is not: both are as after a worker's death.
+    return Hold(reason="the ledger was away; it goes on from its checkpoint", by="ledger", until=until)
 
 
 def _again(error: WabajobsError, *, attempts: int, now: datetime, settings: DispatchSettings) -> Hold:

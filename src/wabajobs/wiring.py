@@ -11,16 +11,20 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from wabajobs.attempt import Bench
+from wabajobs.capability import ServiceClass
 from wabajobs.clock import Clock, SystemClock
 from wabajobs.controls import Controls
 from wabajobs.dispatch import Dispatcher, Send
+from wabajobs.dry_run import DryRun
 from wabajobs.errors import ConfigurationError
 from wabajobs.gate import Gate, RetryBudget
 from wabajobs.graph import Credentials, GraphClient
+from wabajobs.intake import Request, checked
 from wabajobs.interventions import Interventions
 from wabajobs.kinds import Catalogue, catalogue
 from wabajobs.leases import Leases
 from wabajobs.ledger import Database, Ledger
+from wabajobs.operation import Operation
 from wabajobs.partners import Partners
 from wabajobs.planner import Planner
 from wabajobs.retention import Pruner
@@ -72,9 +76,7 @@ class House:
             base_url=self.settings.graph_url,
             version=self.settings.graph_version,
             settings=self.settings.graph,
-            credentials=lambda app: Credentials(
-                token=self.settings.token(app), app_secret=self.settings.app_secret(app)
-            ),
+            credentials=self._credentials,
         )
 
     @cached_property
@@ -104,6 +106,19 @@ class House:
     def interventions(self) -> Interventions:
         """What people do with operations."""
         return Interventions(ledger=self.ledger, bell=self.work_bell, clock=self.clock, vault=self.vault)
+
+    @cached_property
+    def dry_run(self) -> DryRun:
+        """What looks ahead."""
+        return DryRun(
+            ledger=self.ledger,
+            gate=self.gate,
+            presence=self.presence,
+            kinds=self.kinds,
+            vault=self.vault,
+            settings=self.settings,
+            clock=self.clock,
+        )
 
     @cached_property
     def vault(self) -> Vault:
@@ -154,8 +169,27 @@ class House:
             clock=self.clock,
             vault=self.vault,
             worker=f"{queue}@{socket.gethostname()}:{os.getpid()}",
+            enqueue=self._enqueue,
             retry_budget=self.retry_budget,
         )
+
+    def _credentials(self, app_id: str) -> Credentials:
+        app = self.settings.app(app_id)
+        return Credentials(token=self.vault.token(app_id, app), app_secret=self.vault.app_secret(app_id, app))
+
+    def _enqueue(self, whose: Operation, kind: str, *, key: str, service_class: ServiceClass | None) -> str:
+        request = Request(
+            kind=kind,
+            partner=whose.partner,
+            waba=whose.waba,
+            app=whose.app,
+            service_class=service_class,
+            key=key,
+        )
+        new = checked(request, kinds=self.kinds, settings=self.settings)
+        [accepted] = self.ledger.operations.accept([new], now=self.clock.now())
+        self.work_bell.ring()
+        return accepted.operation.id
 
     def close(self) -> None:
         """Close the ledger's connections; Redis's close by themselves."""

@@ -1,3 +1,4 @@
+import email
 import gzip
 import hashlib
 import hmac
@@ -366,3 +367,39 @@ def test_odd_characters_in_a_path_are_quoted(server, client):
 def test_an_address_that_cannot_be_is_refused_at_once(url):
     with pytest.raises(errors.ConfigurationError, match="graph_url"):
         client_of(url)
+
+
+def test_a_file_goes_in_a_form_with_its_fields_beside_it(server, client):
+    content = '{"version": "7.1", "name": "Grüße"}'.encode()
+
+    client.exchange(
+        GraphRequest(
+            app="1",
+            method="POST",
+            path="10/assets",
+            form={"name": "flow.json", "asset_type": Secret("FLOW_JSON")},
+            file=("flow.json", "application/json", content),
+        )
+    )
+
+    [seen] = server.requests
+    message = email.message_from_bytes(f"Content-Type: {seen.headers['Content-Type']}\n\n".encode() + seen.body)
+    parts = {part.get_param("name", header="content-disposition"): part for part in message.get_payload()}
+    assert list(parts) == ["name", "asset_type", "file"]
+    assert parts["name"].get_payload() == "flow.json"
+    assert parts["asset_type"].get_payload() == "FLOW_JSON"
+    assert (parts["file"].get_filename(), parts["file"].get_content_type()) == ("flow.json", "application/json")
+    assert parts["file"].get_payload(decode=True) == content
+
+
+def test_no_secret_of_a_form_is_in_an_error(server, client):
+    server.says(400, json.dumps({"error": {"code": 100, "message": "Bad pin 424242"}}).encode())
+
+    error = client.exchange(
+        GraphRequest(
+            app="1", method="POST", path="10/x", form={"pin": Secret("424242")}, file=("a", "text/plain", b"a")
+        )
+    ).error
+
+    assert error is not None
+    assert "424242" not in str(error)

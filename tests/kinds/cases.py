@@ -30,6 +30,8 @@ class Case:
     state: Callable[[Stage, Operation], Any] = lambda _stage, operation: operation.result
     """What must be the same at the end: of the simulator's world, and of the operation. It is compared between
     worlds of the same seed; leave out what depends on when something happened, and on the number of calls."""
+    brought: frozenset[str] = frozenset()
+    """Effects that come along with what a person gives: another signup's code is exchanged once more."""
     give: Callable[[Operation, Stage], object] = _nobody
     """Gives what it needs, as a person would: `stage.provide(operation, code=…)`."""
     knobs: Mapping[str, Any] = field(default_factory=dict)

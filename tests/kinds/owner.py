@@ -1,10 +1,11 @@
 """The number's owner, who gets codes and knows the PIN; and Meta, who decides."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
-from tests.support.stage import Stage
-from wabajobs.operation import Operation
+from tests.support.stage import Arrived, Stage
+from wabajobs.operation import Operation, State
 from wabajobs.simulator.control.numbers import change_numbers, show_numbers
 from wabajobs.simulator.world import Number
 
@@ -69,3 +70,39 @@ def phone_number(stage: Stage) -> str:
 def destination(stage: Stage) -> str:
     """Return the WABA that a number can move to: the second."""
     return stage.simulator.world.waba_ids[1]
+
+
+# ── what an operation says, and what it has done ─────────────────────────────────────────────────────────────
+
+
+def asked(stage: Stage, operation: Operation) -> set[str]:
+    """Return what the operation asks people for."""
+    now = stage.get(operation)
+    assert now.state is State.NEEDS_INPUT, now.as_json()
+    assert now.needs is not None
+    return {one.name for one in now.needs.asks}
+
+
+def why(stage: Stage, operation: Operation) -> str:
+    """Return why it needs input, is held or has failed."""
+    now = stage.get(operation)
+    return str(
+        now.needs.reason if now.needs else now.hold.reason if now.hold else (now.error or {}).get("message")
+    )
+
+
+def edges(calls: list[Arrived]) -> list[str]:
+    """Return the ends of the paths of calls."""
+    return [one.path.rpartition("/")[2] for one in calls]
+
+
+def held_for(stage: Stage, operation: Operation) -> timedelta:
+    """Return for how long it is held."""
+    now = stage.get(operation)
+    assert now.state is State.HELD, now.as_json()
+    return now.due_at - stage.clock.now()
+
+
+def said(call: Arrived) -> dict[str, Any]:
+    """Return the parameters of a call, without the proof that we know the app's secret."""
+    return {name: value for name, value in call.params.items() if name != "appsecret_proof"}

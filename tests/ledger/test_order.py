@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import count
+from typing import Any
 
 import pytest
+from sqlalchemy import update
 
-from tests.ledger.conftest import Book, a_request, a_sync, hold
+from tests.ledger.conftest import KIND, Book, a_request, a_sync, hold
 from tests.support.fakes import templates
 from wabajobs.capability import Capability, ServiceClass
-from wabajobs.ledger import NewOperation
+from wabajobs.ledger import NewOperation, lines
+from wabajobs.ledger.tables import OperationRow
 from wabajobs.operation import Operation, Order
 from wabajobs.outcome import Done, Hold
 
@@ -184,3 +188,61 @@ def test_what_is_about_no_waba_goes_by_age_and_starves_nobody(book: Book) -> Non
     book.accept(*flood(3))
 
     assert wabas(book.ready())[5:] == [FLOODED] * 3
+
+
+# ── WABAs that are left out ─────────────────────────────────────────────────────────────────────────────────
+
+
+def left_out(book: Book, number: int) -> list[Operation]:
+    [line] = book.ledger.operations.lines([KIND])
+    return book.ledger.operations.heads({line: number}, but={FLOODED})[line]
+
+
+@pytest.mark.parametrize("number", [1, 3, 7, 100])
+@pytest.mark.parametrize("flooded", [3, 40, 200])
+def test_who_is_left_out_changes_nothing_for_the_others(book: Book, flooded: int, number: int) -> None:
+    others = [a_request(waba=waba) for waba in OTHERS for _ in range(30)]
+    book.accept(*flood(flooded), *others, a_request(waba=None))
+    expected = [one for one in book.ready(1_000) if one.waba != FLOODED]
+    first = left_out(book, number)
+
+    found = left_out(book, number)
+
+    assert found == first
+    assert sorted(wabas(found)) == sorted(wabas(expected[:number]))
+    for waba in {one.waba for one in found}:
+        mine = [one for one in found if one.waba == waba]
+        assert mine == [one for one in expected if one.waba == waba][: len(mine)]
+
+
+def test_who_is_left_out_costs_no_more_however_much_it_has(book: Book) -> None:
+    book.accept(*flood(100), *(a_request(waba=waba) for waba in OTHERS for _ in range(3)))
+    with book.ledger.database.write() as connection:  # as if they had been served for long
+        later = update(OperationRow).where(OperationRow.waba != FLOODED).values(turn=OperationRow.turn + 10_000)
+        connection.execute(later)
+    little = cost(book)
+
+    book.accept(*flood(2_000))
+
+    assert cost(book) <= 2 * little
+
+
+def cost(book: Book) -> int:
+    """Return what a look at the heads reads: rows on PostgreSQL, steps of its machine on SQLite."""
+    [line] = book.ledger.operations.lines([KIND])
+    steps = count()
+    with book.ledger.database.read() as connection:
+        if book.ledger.database.is_sqlite:
+            sqlite: Any = connection.connection.dbapi_connection
+            sqlite.set_progress_handler(lambda: next(steps) < 0, 1)
+        found = lines.heads(connection, {line: 4}, but={FLOODED})[line]
+        if book.ledger.database.is_sqlite:
+            sqlite.set_progress_handler(None, 1)
+            read = next(steps)
+        else:
+            asked = (
+                "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'operations'"
+            )
+            read = int(connection.exec_driver_sql(asked).scalar_one())
+    assert len(found) == 4
+    return read

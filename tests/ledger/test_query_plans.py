@@ -128,6 +128,9 @@ def _work(ledger: Ledger) -> None:
     clock.advance(timedelta(days=2))
     assert dispatcher.reclaim() > 0
     assert dispatcher.release_due().released == SLOTS
+    line = operations.lines([KIND])[0]
+    paused = {str(20_000_000 + number) for number in range(WABAS - PARTNERS)}
+    assert len(operations.heads({line: 30}, but=paused)[line]) < len(operations.heads({line: 30})[line])
     operations.get(begun[0].id)
     operations.story(begun[0].id)
     operations.find(partner="partner-7")

@@ -1,12 +1,13 @@
 """What stories begin with, and what the programs have said when one fails."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.databases import SqliteFiles
 from tests.support.fleet import Fleet
+from tests.support.servers import RunningPostgres, running_postgres
 
 
 @pytest.fixture
@@ -17,6 +18,13 @@ def on_sqlite(fleet_on: Callable[..., Fleet], sqlite_files: SqliteFiles) -> Call
         return fleet_on(sqlite_files.fresh(), **more)
 
     return make
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[RunningPostgres]:
+    """A PostgreSQL server that the test may kill."""
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.hookimpl(wrapper=True)

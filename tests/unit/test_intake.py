@@ -156,3 +156,19 @@ def test_an_operation_expires_as_its_kind_says_or_as_the_caller_does() -> None:
 def test_a_time_in_which_nothing_can_expire_is_refused(seconds: Any) -> None:
     with pytest.raises(InvalidRequest, match=r"expires_after .* is no time .*: 1 to 31536000 seconds"):
         check(expires_after=seconds)
+
+
+def test_an_operation_that_has_only_to_begin_in_time_expires_as_its_payload_says() -> None:
+    kind = replace(REGISTER, begins_within=lambda one: timedelta(seconds=30) if one["pin"] == "123456" else None)
+    kinds = Catalogue([kind])
+    request = Request(kind="register", partner="acme", payload={"number": "1", "pin": "123456"})
+    other = replace(request, payload={"number": "1", "pin": "654321"})
+
+    expiring, lasting, told = (
+        checked(one, kinds=kinds, settings=some_settings())
+        for one in (request, other, replace(other, expires_after=5))
+    )
+
+    assert expiring.expires_after == timedelta(seconds=30)
+    assert lasting.expires_after is None
+    assert told.expires_after == timedelta(seconds=5)

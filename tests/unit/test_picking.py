@@ -3,14 +3,17 @@
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from math import inf, nan
 
 import pytest
+from pydantic import ValidationError
 
 from tests.support.fakes import a_wait
 from tests.unit.conftest import WABA, Bay
 from tests.unit.yard import KIND, Yard
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.decisions import Scope
+from wabajobs.errors import InvalidRequest
 from wabajobs.gate import Because, Call, Wait
 from wabajobs.ledger import Ledger, NewOperation, Share
 from wabajobs.operation import Operation, State
@@ -35,6 +38,27 @@ def share(yard: Yard, partner: str, **changes: object) -> None:
 
 def refusing(test: Callable[[Call], bool], wait: Wait) -> Callable[[Call], Wait | None]:
     return lambda call: wait if test(call) else None
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        *(({"weight": weight}, "a weight is more than 0") for weight in (0.0, -1.0, nan, inf, 1001.0)),
+        ({"at_most": 0}, "a cap is at least 1"),
+    ],
+)
+def test_a_share_with_which_nobody_could_be_served_is_refused(
+    yard: Yard, changes: dict[str, float], why: str
+) -> None:
+    share(yard, "acme", weight=3.0)
+
+    with pytest.raises(InvalidRequest, match=why):
+        share(yard, "acme", **changes)
+    if "weight" in changes:
+        with pytest.raises(ValidationError, match="weight"):
+            PartnerSettings.model_validate(changes)
+
+    assert [one.weight for one in yard.bay.ledger.shares.current()] == [3.0]
 
 
 # ── pauses ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -131,23 +131,26 @@ def an_app(source: str) -> Settings:
     return Settings.load(written(f"[apps.10001]\ntoken = {source}\nsecret = {source}"))
 
 
+def the_token(settings: Settings, environ: dict[str, str]) -> Secret:
+    return settings.app("10001").token.read(environ, what="token of app 10001")
+
+
 def test_a_secret_is_read_from_the_environment() -> None:
     settings = an_app('{ env = "TOKEN" }')
 
-    assert settings.token("10001", {"TOKEN": "abc"}) == Secret("abc")
-    assert settings.app_secret("10001", {"TOKEN": "abc"}) == Secret("abc")
+    assert the_token(settings, {"TOKEN": "abc"}) == Secret("abc")
 
 
 def test_a_secret_is_read_from_a_file() -> None:
     Path("token").write_text("abc\n")
 
-    assert an_app('{ file = "token" }').token("10001", {}) == Secret("abc")
+    assert the_token(an_app('{ file = "token" }'), {}) == Secret("abc")
 
 
 def test_an_app_may_have_no_secret() -> None:
     settings = Settings.load(written('[apps.10001]\ntoken = { env = "T" }'))
 
-    assert settings.app_secret("10001", {}) is None
+    assert settings.app("10001").secret is None
 
 
 @pytest.mark.parametrize(
@@ -156,6 +159,7 @@ def test_an_app_may_have_no_secret() -> None:
         ('{ env = "TOKEN" }', "token of app 10001: the environment variable TOKEN is not set"),
         ('{ file = "no" }', "token of app 10001: no cannot be read (No such file or directory)"),
         ('{ file = "binary" }', "token of app 10001: binary cannot be read (it is not UTF-8 text)"),
+        ('{ vault = "app" }', "token of app 10001: it cannot lie in the vault"),
         ("{}", 'token of app 10001: say where it is, { env = "NAME" } or { file = "PATH" }'),
     ],
 )
@@ -163,14 +167,14 @@ def test_a_secret_that_is_missing_is_named(source: str, sentence: str) -> None:
     Path("binary").write_bytes(b"\xff\xfe" + PASSWORD.encode())
 
     with pytest.raises(ConfigurationError) as refused:
-        an_app(source).token("10001", {"TOKEN": ""})
+        the_token(an_app(source), {"TOKEN": ""})
 
     assert str(refused.value) == sentence
 
 
 def test_an_app_that_is_not_there_names_those_that_are() -> None:
     with pytest.raises(ConfigurationError, match=r"app '7' is not configured \(configured: 10001\)"):
-        an_app('{ env = "TOKEN" }').token("7")
+        an_app('{ env = "TOKEN" }').app("7")
 
 
 def test_settings_do_not_print_passwords() -> None:

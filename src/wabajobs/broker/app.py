@@ -4,15 +4,23 @@ from collections.abc import Iterable
 from typing import Any
 
 from celery import Celery
+from celery.app.amqp import AMQP
 from kombu import Exchange, Queue
 
+from wabajobs.broker import redis_transport
 from wabajobs.settings import Settings
+
+
+class Amqp(AMQP):
+    """Celery's messaging over our connections."""
+
+    Connection = redis_transport.Connection
 
 
 def make_app(settings: Settings, *, queues: Iterable[str]) -> Celery:
     """Return an application that knows the broker and these queues, and no tasks yet."""
     queues = list(queues)
-    app = Celery("wabajobs", set_as_current=False)
+    app = Celery("wabajobs", amqp=Amqp, set_as_current=False)
     app.conf.update(
         broker_url=settings.broker,
         # Each with an exchange of its own: else all would be bound to that of the first.

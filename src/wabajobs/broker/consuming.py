@@ -13,34 +13,18 @@ from typing import Any
 from celery import bootsteps
 from celery.worker import state
 from celery.worker.consumer.tasks import Tasks
-from kombu.transport.redis import Channel
 
 from wabajobs import events
-from wabajobs.errors import NotReady, WabajobsError
+from wabajobs.errors import LedgerUnavailable, NotReady, WabajobsError
 from wabajobs.signals import Worker
 from wabajobs.wiring import House
 
 _ANNOUNCE_SECONDS = 1.0
 _FLUSH_SECONDS = 0.05
+_EVENTS_AT_ONCE = 1000
+"""How many task events may wait for that moment to end."""
 _LOOK_SECONDS = 2.0
 """How often pauses are looked up although nobody rang."""
-
-
-class Message(Channel.Message):
-    """A message that breaks the connection to the broker when it cannot be acknowledged.
-
-    Celery logs that and goes on; but the slot stays taken in its count. A worker that was busy while Redis was
-    away would wait for ever for slots to become free. A new connection begins to count anew, and what was not
-    acknowledged is stale by then: the ledger has ended its lease.
-    """
-
-    def ack_log_error(self, _logger: Any, errors: Any, multiple: bool = False) -> None:
-        """Acknowledge; raise what makes the consumer connect again. A connection that is gone does not matter."""
-        try:
-            self.ack(multiple=multiple)
-        except errors:
-            if not self.channel.closed:
-                raise
 
 
 class _Loop:
@@ -104,14 +88,13 @@ class Consuming(bootsteps.StartStopStep):
         super().__init__(consumer, **_options)
 
     def start(self, consumer: Any) -> None:
-        """Leave out what is paused before the first fetch. Without the ledger the worker does not start."""
+        """Leave out what is paused before the first fetch. While the ledger is away nothing is fetched."""
         self._queues = tuple(self._queues or consumer.app.amqp.queues.consume_from)
         self._stop = threading.Event()
-        if isinstance(consumer.task_consumer.channel, Channel):  # other brokers have no such fault
-            consumer.task_consumer.channel.Message = Message
-        self._apply(consumer, self._look())
+        self._apply(consumer, self._look_when_possible())
         if consumer.hub is not None and consumer.event_dispatcher is not None:
             consumer.event_dispatcher.on_send_buffered = _FlushedTogether(consumer)
+            consumer.event_dispatcher.buffer_limit = _EVENTS_AT_ONCE
         self._threads = [
             threading.Thread(target=self._follow, args=(consumer, self._stop), name="pauses", daemon=True),
             threading.Thread(target=self._announce, args=(consumer, self._stop), name="presence", daemon=True),
@@ -132,6 +115,16 @@ class Consuming(bootsteps.StartStopStep):
     def _look(self) -> set[str]:
         pauses = self.house.ledger.decisions.pauses(now=self.house.clock.now())
         return {queue for queue in self._queues if any(pause.covers_queue(queue) for pause in pauses)}
+
+    def _look_when_possible(self) -> set[str]:
+        """Wait for the ledger, as Celery waits for the broker. To give up here would end the worker."""
+        while True:
+            try:
+                return self._look()
+            except LedgerUnavailable as error:
+                events.tell("part_failed", part="pauses", why=error)
+            state.maybe_shutdown()
+            time.sleep(_ANNOUNCE_SECONDS)
 
     def _apply(self, consumer: Any, paused: set[str]) -> None:
         """Make it true; by what the consumer does, whatever somebody else has told it meanwhile."""

@@ -1,6 +1,7 @@
 """A worker's application: `celery -A workers.template_sync worker`."""
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -9,8 +10,10 @@ from celery import Celery, signals
 from wabajobs.broker.app import make_app
 from wabajobs.broker.consuming import Consuming
 from wabajobs.broker.task import register
-from wabajobs.errors import WabajobsError
+from wabajobs.errors import ConfigurationError, WabajobsError
+from wabajobs.kinds import own_names
 from wabajobs.settings import Settings
+from wabajobs.signals import Ringer
 from wabajobs.wiring import House
 
 T = TypeVar("T")
@@ -26,8 +29,9 @@ def worker_app(*queues: str, settings: Settings | None = None) -> Celery:
     kinds = _or_exit(lambda: [house.kinds[queue] for queue in queues])
     app = make_app(settings, queues=queues)
     bench = house.bench("+".join(queues))
+    slot_is_free = Ringer(house.work_bell).ring
     for kind in kinds:
-        register(app, kind.name, bench, slot_is_free=house.work_bell.ring)
+        register(app, kind.name, bench, slot_is_free=slot_is_free)
     # A class of its own: Celery makes the step itself, and two applications in one process must not share it.
     step = type("Consuming", (Consuming,), {"house": house, "worker_name": bench.worker})
     app.steps["consumer"].add(step)
@@ -37,7 +41,7 @@ def worker_app(*queues: str, settings: Settings | None = None) -> Celery:
         """Leave out the chatter between workers: nothing of ours goes that way."""
         if sender.app is app:
             sender.options.update(without_mingle=True, without_gossip=True)
-            _or_exit(house.ledger.database.require_schema)
+            _or_exit(lambda: house.ledger.database.wait_for_schema(time.sleep))
 
     @signals.worker_shutting_down.connect(weak=False)
     def shut_down(**_: Any) -> None:
@@ -45,11 +49,26 @@ def worker_app(*queues: str, settings: Settings | None = None) -> Celery:
         bench.leases.shut_down()
 
     @signals.after_setup_logger.connect(weak=False)
-    def log_events(**_: Any) -> None:
-        """Let our own events through Celery's log."""
+    def log_events(loglevel: int = logging.INFO, **_: Any) -> None:
+        """Let our own events through Celery's log; of a task its end is told, its arrival only when debugging."""
         logging.getLogger("wabajobs").setLevel(logging.INFO)
+        if loglevel >= logging.INFO:
+            logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
 
     return app
+
+
+def own_kinds() -> tuple[str, ...]:
+    """Return the names of the kinds that only the settings know, or end the program with a sentence."""
+
+    def names() -> tuple[str, ...]:
+        settings = Settings.load()
+        own = own_names(settings.kinds)
+        if not own:
+            raise ConfigurationError('the settings name no kinds of your own: kinds = ["your.module"]')
+        return own
+
+    return _or_exit(names)
 
 
 def _or_exit(make: Callable[[], T]) -> T:

@@ -2,7 +2,7 @@
 
 import getpass
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from wabajobs.settings import Settings
@@ -10,11 +10,18 @@ from wabajobs.wiring import House
 
 
 @contextmanager
-def house() -> Iterator[House]:
-    """Open the house for one command; its ledger has the right tables."""
+def house(*, wait: Callable[[float], object] | None = None) -> Iterator[House]:
+    """Open the house for one command; its ledger has the right tables.
+
+    A command ends when the ledger is away. A program that serves names how to `wait` for it, in seconds, and then
+    ends if that answers that it is to stop.
+    """
     house = House(Settings.load())
     try:
-        house.ledger.database.require_schema()
+        if wait is None:
+            house.ledger.database.require_schema()
+        else:
+            house.ledger.database.wait_for_schema(wait)
         yield house
     finally:
         house.close()

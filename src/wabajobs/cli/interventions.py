@@ -1,8 +1,8 @@
-"""`ops cancel`, `ops retry`, `ops dead`: what people do with operations, one by one or in bulk."""
+"""`ops cancel`, `ops retry`, `ops provide`, `ops dead`: what people do with operations, one by one or in bulk."""
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
@@ -15,6 +15,7 @@ from wabajobs.cli.house import house
 from wabajobs.cli.say import Span, answer, as_json, out
 from wabajobs.ledger import Dead, Selection
 from wabajobs.operation import FINISHED, RETRIABLE, Operation, State
+from wabajobs.outcome import NeedsInput
 from wabajobs.wiring import House
 
 _OPEN: Final = frozenset(State) - FINISHED
@@ -125,6 +126,55 @@ def retry(
             as_json=as_json,
             batches=lambda: interventions.retry_all(selection, reason=reason, actor=actor),
         )
+
+
+@click.command()
+@click.argument("operation_id", metavar="ID")
+@click.option("--set", "fields", metavar="NAME=VALUE", multiple=True, help="What is given; else it is asked for.")
+@actor
+@as_json
+def provide(operation_id: str, *, fields: tuple[str, ...], actor: str, as_json: bool) -> None:
+    """Give an operation what it needs: a code, a PIN.
+
+    Without --set it asks for each, and shows nothing of it; where standard input is no terminal it reads lines
+    NAME=VALUE. What is given is kept sealed, and shown nowhere.
+
+    \b
+    wabajobs ops provide 01a206c0-4c41-71fa-884d-46eee85c4f4e
+    """
+    with house() as open_house:
+        needs = open_house.ledger.operations.get(operation_id).needs
+        if fields or needs is None:
+            given = _given(fields)
+        elif sys.stdin.isatty():
+            given = _asked_for(needs)
+        else:
+            given = _given(line.rstrip("\r\n") for line in sys.stdin if line.strip())
+        now = open_house.interventions.provide(operation_id, given, actor=actor)
+    answer(now.as_json(), as_json=as_json, plain=lambda: click.echo(f"{now.id} goes on: it is {now.state}."))
+
+
+def _given(fields: Iterable[str]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for nth, field in enumerate(fields, start=1):
+        name, equals, value = field.partition("=")
+        if not equals or not name.isidentifier():
+            # Not the text itself: it may be the secret alone.
+            raise click.BadParameter(f"number {nth} of what is given is not written NAME=VALUE")
+        given[name] = value
+    return given
+
+
+def _asked_for(needs: NeedsInput) -> dict[str, str]:
+    """Ask for each field at the terminal; what is left empty is not given."""
+    click.echo(f"{needs.reason}.", err=True)
+    told = {
+        ask.name: click.prompt(
+            f"{ask.name} ({ask.about})", hide_input=True, default="", show_default=False, err=True
+        )
+        for ask in needs.asks
+    }
+    return {name: value for name, value in told.items() if value}
 
 
 def _refuse_both(chosen: dict[str, Any]) -> None:
@@ -243,4 +293,4 @@ def _graves(found: list[Dead]) -> None:
         out.print(Text(f"\n{one.error}: {one.message}\n  {_how_to_retry(one)} --yes"))
 
 
-COMMANDS = (cancel, retry, dead)
+COMMANDS = (cancel, retry, provide, dead)

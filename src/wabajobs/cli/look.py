@@ -12,6 +12,7 @@ from wabajobs.cli.house import house
 from wabajobs.cli.say import answer, as_json, out, short
 from wabajobs.gate import WindowReading
 from wabajobs.status import QueueStatus, Status, look
+from wabajobs.story import how_to_give
 from wabajobs.wiring import House
 
 _REFRESH_SECONDS = 1.0
@@ -53,6 +54,7 @@ def render(now: Status) -> RenderableType:
     """Draw a status for a terminal."""
     parts: list[RenderableType] = [Text(f"{now.at:%Y-%m-%d %H:%M:%S} UTC", style="dim"), _queues(now)]
     parts += [Text(f"⏸  {pause}", style="yellow") for pause in now.pauses]
+    parts += [Text(f"?  {one.kind} of {one.partner}: {how_to_give(one)}", style="cyan") for one in now.asking]
     parts += [_budgets(now), *_breakers(now)]
     parts += [Text(f"!  {trouble}", style="bold red") for trouble in now.troubles]
     return Group(*parts)
@@ -88,6 +90,8 @@ def _queue_row(queue: QueueStatus) -> tuple[str, ...]:
 def _remarks(queue: QueueStatus) -> str:
     ended = {"cancelled": queue.cancelled, "expired": queue.expired}
     told = ["paused"] if queue.pause else []
+    if queue.needs_input:
+        told.append(f"{queue.needs_input} need input")
     return ", ".join(told + [f"{number} {word}/h" for word, number in ended.items() if number])
 
 

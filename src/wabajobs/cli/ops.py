@@ -14,11 +14,12 @@ from wabajobs.cli.house import house
 from wabajobs.cli.interventions import COMMANDS as INTERVENTIONS
 from wabajobs.cli.say import Span, answer, as_json, facts, out, short
 from wabajobs.client import Client
+from wabajobs.dry_run import Plan
 from wabajobs.errors import NotReady
 from wabajobs.gate import Call
 from wabajobs.operation import Operation, State
 from wabajobs.settings import Settings
-from wabajobs.story import Move, moves, shortened, summary
+from wabajobs.story import Move, how_to_give, moves, shortened, summary
 from wabajobs.wiring import House
 
 
@@ -33,6 +34,7 @@ from wabajobs.wiring import House
 @click.option(
     "--class", "service_class", type=click.Choice([str(one) for one in ServiceClass]), help="Class of service."
 )
+@click.option("--dry-run", is_flag=True, help="Accept nothing; say what would be done, and what is missing.")
 @as_json
 def enqueue(
     kind: str,
@@ -44,24 +46,30 @@ def enqueue(
     key: str | None,
     expires_after: timedelta | None,
     service_class: str | None,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Accept an operation of KIND. When this returns, it is in the ledger.
 
     \b
     wabajobs enqueue template_sync --partner acme --waba 102290129340398
+    wabajobs enqueue template_sync --partner acme --waba 102290129340398 --dry-run
     """
+    wanted: dict[str, Any] = {
+        "partner": partner,
+        "waba": waba,
+        "app": app,
+        "payload": _payload(fields),
+        "service_class": service_class,
+        "key": key,
+        "expires_after": expires_after.total_seconds() if expires_after else None,
+    }
     with Client(Settings.load()) as client:
-        operation = client.enqueue(
-            kind,
-            partner=partner,
-            waba=waba,
-            app=app,
-            payload=_payload(fields),
-            service_class=service_class,
-            key=key,
-            expires_after=expires_after.total_seconds() if expires_after else None,
-        )
+        if dry_run:
+            plan = client.enqueue(kind, **wanted, dry_run=True)
+            answer(plan.as_json(), as_json=as_json, plain=lambda: _tell_plan(plan))
+            return
+        operation = client.enqueue(kind, **wanted)
 
     def plain() -> None:
         click.echo(operation.id)
@@ -69,6 +77,32 @@ def enqueue(
             click.echo(f"It waits: {operation.hold.reason}.", err=True)
 
     answer(operation.as_json(), as_json=as_json, plain=plain)
+
+
+def _tell_plan(plan: Plan) -> None:
+    whom = f"WABA {plan.waba} of {plan.partner}" if plan.waba else plan.partner
+    click.echo(f"{plan.kind} for {whom} (app {plan.app}, {plan.service_class}). Nothing is accepted.")
+    for step in plan.steps:
+        marks = [
+            *([] if step.required else ["left out if it cannot be done"]),
+            *(["happens once"] if step.happens_once else []),
+            *(["point of no return"] if step.point_of_no_return else []),
+        ]
+        click.echo(f"  {step.name}" + (f" ({', '.join(marks)})" if marks else ""))
+        for call in step.calls:
+            click.echo(f"    {call.method} {call.path}" + (f" ({call.note})" if call.note else ""))
+        for name, about in step.asks.items():
+            click.echo(f"    asks a person for {name}: {about}")
+    times = "call" if plan.cost == 1 else "calls"
+    click.echo(f"It costs {'' if plan.is_exact else 'about '}{plan.cost} {times} of the app's budget.")
+    if plan.known:
+        click.echo(f"Its key stands for operation {plan.known} already: nothing new would be accepted.")
+    if plan.joins:
+        click.echo(f"It would join operation {plan.joins}, which is still pending.")
+    for sentence in plan.missing:
+        click.echo(f"Missing: {sentence}")
+    if plan.waits:
+        click.echo(f"Its first call would have to wait: {plan.waits}")
 
 
 def _payload(fields: tuple[str, ...]) -> dict[str, Any]:
@@ -82,9 +116,9 @@ def _payload(fields: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    """Return a JSON object or list as such, and anything else as text.
+    """Return a JSON object or list as such, and anything else as text: an id or a PIN is no number.
 
-    A field that is a number or a truth value reads its text by itself; an id of digits must stay one.
+    A field that is a number or a truth value takes it written out.
     """
     try:
         value = json.loads(text)
@@ -129,7 +163,7 @@ def _table(found: list[Operation]) -> None:
     for name in ("id", "kind", "partner", "waba", "state", "accepted (UTC)", "why"):
         table.add_column(name, no_wrap=name in {"id", "state"}, overflow="fold")
     for one in found:
-        why = one.hold.reason if one.hold else (one.error or {}).get("message", "")
+        why = how_to_give(one) or (one.hold.reason if one.hold else (one.error or {}).get("message", ""))
         accepted = f"{one.created_at:%m-%d %H:%M:%S}"
         # As text: what an operator or Meta wrote may hold brackets, which are no markup of ours.
         cells = (one.id, one.kind, one.partner, one.waba or "", one.state, accepted, str(why))
@@ -200,9 +234,14 @@ def _tell(operation: Operation, waits_for: str | None) -> None:
             click.echo(f"Notice: {operation.hold.notice}")
     elif waits_for:
         click.echo(f"It waits for: {waits_for}.")
+    if operation.needs:
+        click.echo(f"It needs input: {operation.needs.reason}.")
+        for ask in operation.needs.asks:
+            click.echo(f"  {ask.name}: {ask.about}")
+        click.echo(how_to_give(operation))
     if operation.stop and not operation.state.finished:
         click.echo(f"It is to stop before its next call: {operation.stop['by']} ({operation.stop['reason']}).")
-    if operation.deadline_at and not operation.state.finished:
+    if operation.deadline_at and not operation.state.finished and not operation.needs:
         click.echo(f"It expires at {operation.deadline_at:%Y-%m-%d %H:%M:%S} UTC.")
     if operation.error:
         click.echo(f"Error: {operation.error.get('message')}")
@@ -221,13 +260,14 @@ def _tell_move(move: Move | None, *, left_out: int) -> None:
 @click.option("--timeout", type=Span(), help="How long at most: 90s, 30m, 2h.")
 @as_json
 def wait(operation_ids: tuple[str, ...], *, timeout: timedelta | None, as_json: bool) -> None:
-    """Wait until operations are finished. Exit code 0 only if all of them have succeeded."""
+    """Wait until operations are finished, or need input. Exit code 0 only if all of them have succeeded."""
     with Client(Settings.load()) as client:
         finished = [client.wait(one, timeout=timeout) for one in operation_ids]
 
     def plain() -> None:
         for one in finished:
-            click.echo(f"{one.id} {one.state}: {facts(one.result or one.error or {})}")
+            told = how_to_give(one) or facts(one.result or one.error or {})
+            click.echo(f"{one.id} {one.state}: {told}")
 
     answer([one.as_json() for one in finished], as_json=as_json, plain=plain)
     sys.exit(0 if all(one.state is State.SUCCEEDED for one in finished) else 1)

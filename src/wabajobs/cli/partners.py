@@ -1,6 +1,5 @@
 """`partners`: how partners are served beside each other."""
 
-import math
 from typing import Any
 
 import click
@@ -15,7 +14,6 @@ from wabajobs.ledger import Setting, Share
 from wabajobs.partners import Partners
 from wabajobs.wiring import House
 
-_HEAVIEST = 1000.0
 _reason = click.option("--reason", required=True, help="Why.")
 
 
@@ -78,8 +76,6 @@ def set_share(
         raise click.UsageError("say what: --weight, --at-most or --no-cap")
     if at_most is not None and no_cap:
         raise click.UsageError("--at-most and --no-cap contradict each other")
-    if weight is not None and not (math.isfinite(weight) and 0 < weight <= _HEAVIEST):
-        raise click.BadParameter(f"a weight is more than 0 and at most {_HEAVIEST:g}, not {weight:g}")
     with house() as open_house:
         before = _in_force(open_house, name)
         open_house.ledger.shares.set(

@@ -31,7 +31,7 @@ def dispatcher() -> None:
     stopping = threading.Event()
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda *_: stopping.set())
-    with house() as open_house:
+    with house(wait=stopping.wait) as open_house:
         settings = open_house.settings
         one = open_house.dispatcher(Sender(make_app(settings, queues=open_house.kinds.names)))
         dispatch.run(

@@ -1,6 +1,7 @@
 """Everything on one machine: which programs run, in what order, and the settings they share."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from urllib.request import urlopen
 import tomli_w
 
 from wabajobs.errors import ConfigurationError, NotReady
+from wabajobs.kinds import own_names
 from wabajobs.ledger import Database
 from wabajobs.machine import (
     FolderLock,
@@ -23,11 +25,19 @@ from wabajobs.machine import (
     is_listened_on,
     require_free,
 )
-from wabajobs.settings import RUNNING_FILE, Settings
+from wabajobs.settings import RUNNING_FILE, VAULT_KEYS, SecretSource, Settings
+from wabajobs.vault import new_key
 from wabajobs.wiring import House
 
-WORKERS: Final = {"template_sync": ("template_sync",)}
-"""Worker entries under `workers/`, and the queues that each serves."""
+WORKERS: Final = {
+    "template_sync": ("template_sync",),
+    "onboarding": ("onboarding",),
+    "migrations": ("template_migration", "number_migration", "hosting_change"),
+    "profile_photo": ("profile_photo",),
+    "templates": ("template_create", "template_edit", "template_delete"),
+    "others": ("number_registration", "profile_update", "flow_publish", "channel_update"),
+}
+"""Worker entries under `workers/`, and the queues that each serves. `own` serves the kinds of the settings."""
 
 _FIRST, _THEN, _LATER, _LAST = range(4)
 """In which order programs stop: first those that use the others."""
@@ -128,8 +138,18 @@ class Site:
             changes["redis_url"] = own_redis.redis_url
             if not self._settings.broker_url:
                 changes["broker_url"] = own_redis.broker_url
+        if self._settings.vault.keys == SecretSource(env=VAULT_KEYS) and not os.environ.get(VAULT_KEYS):
+            changes["vault"] = self._settings.vault.model_copy(update={"keys": self._own_key()})
         self._settings = self._settings.model_copy(update=changes)
         self._facts: dict[str, Any] | None = None
+
+    def _own_key(self) -> SecretSource:
+        """Return where the vault's key of this folder lies; only its owner can read it."""
+        path = self.folder / "vault-key"
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_text(new_key(), encoding="utf-8")
+        return SecretSource(file=path)
 
     def _redis(self, own_redis: RedisServer | None) -> list[Service]:
         if own_redis is None:
@@ -188,6 +208,8 @@ class Site:
                 "token": {"file": str(token)},
                 "secret": {"file": str(secret)},
                 "calls_per_window": app["limit"],
+                "system_user": app["system_user"],
+                "credit_line": facts["credit"],
             }
         played = {
             "graph_url": facts["url"],
@@ -203,7 +225,8 @@ class Site:
     def _ours(self) -> list[Service]:
         env = {"WABAJOBS_CONFIG": str(self.config)}
         services = [Service(name="dispatcher", argv=[*_WABAJOBS, "dispatcher"], env=env, stop_order=_FIRST)]
-        for entry, queues in WORKERS.items():
+        own = own_names(self._settings.kinds)
+        for entry, queues in (WORKERS | ({"own": own} if own else {})).items():
             argv = [sys.executable, "-m", "celery", "-A", f"workers.{entry}", "worker"]
             argv += ["--loglevel=INFO", "--hostname", f"{entry}@%h"]
             services.append(

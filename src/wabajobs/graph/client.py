@@ -21,6 +21,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import requests
 from requests.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError
+from urllib3.filepost import encode_multipart_formdata
 
 from wabajobs.errors import ConfigurationError, GraphError, InvalidRequest, Transient
 from wabajobs.graph.bounded import BoundedAdapter, deadline
@@ -66,6 +67,10 @@ class GraphRequest:
     """The body, as JSON."""
     data: bytes | None = None
     """The body, as it is: a file's bytes."""
+    form: Mapping[str, object] = field(default_factory=dict)
+    """Fields that go beside `file`."""
+    file: tuple[str, str, bytes] | None = None
+    """A file of a form, its field named `file`: its name, its type, and what is in it."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """More headers, such as `file_offset`."""
     ids: Sequence[str] = ()
@@ -362,6 +367,10 @@ def _parameter(value: object) -> str:
 def _body(request: GraphRequest) -> tuple[bytes | None, str | None]:
     if request.json is not None:
         return json.dumps(_revealed(request.json)).encode(), "application/json"
+    if request.file is not None:
+        name, type_, content = request.file
+        fields = {field: _parameter(value) for field, value in request.form.items()}
+        return encode_multipart_formdata({**fields, "file": (name, content, type_)})
     return request.data, None if request.data is None else "application/octet-stream"
 
 
@@ -378,7 +387,7 @@ def _revealed(value: object) -> object:
 
 
 def _contents(request: GraphRequest) -> list[object]:
-    return [request.params, request.json, *(part.params for part in request.batch)]
+    return [request.params, request.json, request.form, *(part.params for part in request.batch)]
 
 
 def _secrets(value: object) -> Iterator[Secret]:

@@ -7,9 +7,11 @@ from typing import Final
 from wabajobs.errors import ConfigurationError, InvalidRequest
 from wabajobs.kinds import (
     channel_update,
+    flow_publish,
     hosting_change,
     number_migration,
     number_registration,
+    onboarding,
     profile_photo,
     profile_update,
     template_create,
@@ -23,9 +25,11 @@ from wabajobs.kinds.work import Graph, Media, Method, Templates, Work
 
 _OURS: Final = (
     channel_update.KIND,
+    flow_publish.KIND,
     hosting_change.KIND,
     number_migration.KIND,
     number_registration.KIND,
+    onboarding.KIND,
     profile_photo.KIND,
     profile_update.KIND,
     template_create.KIND,
@@ -63,6 +67,11 @@ def catalogue(modules: Iterable[str] = ()) -> Catalogue:
     return Catalogue([*_OURS, *map(_load, modules)])
 
 
+def own_names(modules: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of the kinds in these modules. Raises `ConfigurationError`."""
+    return tuple(_load(module).name for module in modules)
+
+
 def _load(name: str) -> Kind:
     try:
         module = import_module(name)
@@ -86,4 +95,5 @@ __all__ = [
     "Templates",
     "Work",
     "catalogue",
+    "own_names",
 ]

@@ -108,6 +108,9 @@ class Kind:
     """Which of a partner's operations go first."""
     expires_after: timedelta | None = None
     """From its acceptance; an operation that has not finished by then is of no use any more, and expires."""
+    begins_within: Callable[[Payload], timedelta | None] | None = None
+    """The same for one that has not begun by then: what it begins with is of no use any more. Once it has kept
+    anything, no deadline holds. A request's own `expires_after` takes its place, and ends in the same way."""
     pause_modes: frozenset[PauseMode] = frozenset(PauseMode) - {PauseMode.DROP}
     """What a pause may do with its operations."""
     may_change_app: bool = False
@@ -140,10 +143,10 @@ class Kind:
         return next(filter(None, needed), self.capability)
 
     def lane(self, *, app: str, partner: str, waba: str | None, payload: Mapping[str, Any]) -> str | None:
-        """Return the lane of an operation; None when it may run beside any other.
+        """Return the lane of an operation; None when it may run beside any other, as while its WABA is unknown.
 
         A partner's lanes are his own: nobody is given another's operation.
         """
         if self.one_at_a_time or self.coalesces:
             return f"{self.name}:{app}:{partner}:{waba}"
-        return f"{app}:{partner}:{waba}:{self.touches(payload)}" if self.touches else None
+        return f"{app}:{partner}:{waba}:{self.touches(payload)}" if self.touches and waba else None

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, NoReturn, Protocol, Self
 
-from wabajobs.capability import Capability
+from wabajobs.capability import Capability, ServiceClass
 from wabajobs.errors import Ask, GraphError
 from wabajobs.operation import Operation
 from wabajobs.secret import Secret
@@ -36,10 +36,17 @@ class Graph(Protocol):
         params: Mapping[str, object] | None = None,
         json: Mapping[str, object] | None = None,
         data: bytes | None = None,
+        form: Mapping[str, object] | None = None,
+        file: tuple[str, str, bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         auth: Literal["Bearer", "OAuth", "none"] = "Bearer",
+        changes: bool = False,
     ) -> dict[str, Any]:
-        """Make a call of any shape: bytes for a body, a header, another way to prove who we are."""
+        """Make a call of any shape: bytes for a body, a header, another way to prove who we are.
+
+        `file` (name, type, content) goes in a form, with the fields of `form` beside it. `changes` says of a GET
+        that it changes something all the same: a code that it spends, say.
+        """
         ...
 
     def by(self, token: Secret) -> Self:
@@ -123,6 +130,18 @@ class Media(Protocol):
         ...
 
 
+class Vault(Protocol):
+    """Secrets that outlast an operation: the token of a WABA, the PIN of a number."""
+
+    def get(self, name: str) -> Secret | None:
+        """Return the secret of a name, None when there is none."""
+        ...
+
+    def put(self, name: str, secret: Secret) -> None:
+        """Keep a secret under a name, in the place of one that lies there; `vault:<name>` refers to it."""
+        ...
+
+
 class Work(Protocol):
     """What a step works with: its operation, the outside world, and its memory."""
 
@@ -152,6 +171,11 @@ class Work(Protocol):
         ...
 
     @property
+    def vault(self) -> Vault:
+        """Secrets that outlast the operation. Its own it keeps with `keep`."""
+        ...
+
+    @property
     def results(self) -> dict[str, Any]:
         """What the steps before this one have returned, together."""
         ...
@@ -172,12 +196,24 @@ class Work(Protocol):
         """Remember this step's progress, and secrets with it, at once; None forgets one."""
         ...
 
+    def settle(self, progress: dict[str, Any], **secrets: Secret | None) -> None:
+        """Do so where a step that happens once has several calls, and this is what came of those made so far."""
+        ...
+
     def secret(self, name: str) -> Secret | None:
         """Return a secret of the operation: what a person has given, the payload brought, or a step has kept."""
         ...
 
     def app_secret(self) -> Secret:
         """Return the secret of the operation's app. Raises `ConfigurationError` when it has none."""
+        ...
+
+    def is_about(self, waba: str) -> None:
+        """Let an operation that came without a WABA be that of one: its budgets and pauses apply from here on."""
+        ...
+
+    def enqueue(self, kind: str, *, key: str, service_class: ServiceClass | None = None) -> str:
+        """Accept another operation for the same WABA, partner and app, once for each key; return its id."""
         ...
 
     def go_back(self, step: str, *, asked: bool = False) -> None:

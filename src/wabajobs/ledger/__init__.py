@@ -12,11 +12,12 @@ from wabajobs.ledger.history import Story
 from wabajobs.ledger.lines import Line
 from wabajobs.ledger.media import Media, MediaRecords
 from wabajobs.ledger.news import News
+from wabajobs.ledger.number_calls import NumberCalls
 from wabajobs.ledger.operations import Operations
 from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.retention import Ages, Retention
 from wabajobs.ledger.retrying import Retrying
-from wabajobs.ledger.secrets import SecretRecords
+from wabajobs.ledger.secrets import KnownSecret, SecretRecords
 from wabajobs.ledger.selection import Selection
 from wabajobs.ledger.shares import Setting, Share, Shares
 from wabajobs.ledger.templates import Applied, Change, Did, TemplateList, TemplateMirror
@@ -37,6 +38,7 @@ class Ledger:
         self.retention = Retention(database)
         self.fleet = Fleet(database, self.operations)
         self.secrets = SecretRecords(database)
+        self.number_calls = NumberCalls(database)
         self.media = MediaRecords(database)
 
 
@@ -55,12 +57,14 @@ __all__ = [
     "Ending",
     "Fleet",
     "Kept",
+    "KnownSecret",
     "Ledger",
     "Line",
     "Media",
     "MediaRecords",
     "NewOperation",
     "News",
+    "NumberCalls",
     "Planned",
     "Retention",
     "Retrying",

@@ -98,6 +98,19 @@ def refuse_conflicts(connection: Connection, requests: Sequence[NewOperation]) -
                 _of_key(connection, request)
 
 
+def foresee(connection: Connection, request: NewOperation) -> tuple[str | None, str | None]:
+    """Return the operation that a request's key stands for, and the one that it would join; write nothing.
+
+    Raises `IdempotencyConflict`, or `NotFound`, as accepting it would.
+    """
+    if request.key is not None and connection.execute(_request_of_key(request)).first():
+        return _of_key(connection, request).id, None
+    if not request.coalesces:
+        return None, None
+    pending = and_(OperationRow.coalesce_key == request.lane, OperationRow.state.in_(OPEN))
+    return None, connection.scalar(select(OperationRow.id).where(pending))
+
+
 def _request_of_key(request: NewOperation) -> Select[str, str]:
     return select(RequestRow.operation_id, RequestRow.fingerprint).where(
         RequestRow.partner == request.partner, RequestRow.key == request.key

@@ -74,15 +74,17 @@ def end_all(
     """
     lanes.lock(connection, {one.operation.lane for one in endings if one.operation.lane})
     leases = [(one.operation.id, one.operation.fence) for one in endings]
-    running = connection.execute(_RUNNING_NOW, named(leases))
-    stops = {(row.id, row.fence): row.stop for row in running}
+    rows = {(row.id, row.fence): row for row in connection.execute(_RUNNING_NOW, named(leases))}
     kept = [
-        Ending(one.operation, _as_asked(one.outcome, stops[lease]))
+        Ending(one.operation, _as_asked(one.outcome, rows[lease].stop))
         for one, lease in zip(endings, leases, strict=True)
-        if lease in stops
+        if lease in rows
     ]
     if kept:
-        told = [(one, _ending(one, now)) for one in kept]
+        told = [
+            (one, _ending(one.outcome, now, rows[one.operation.id, one.operation.fence].deadline_at))
+            for one in kept
+        ]
         connection.execute(_END, [{"whom": one.operation.id, **values} for one, (_, _, values) in told])
         for name in {name for _, (name, _, _) in told}:
             whom = [
@@ -114,17 +116,20 @@ def write_checkpoint(
     *,
     capability: Capability,
     secrets: Mapping[str, str | None] = MappingProxyType({}),
+    waba: str | None = None,
     deadline: datetime | None = None,
     unless_stopped: bool = False,
     now: datetime | None = None,
 ) -> None:
     """Write a checkpoint inside a transaction; the fence makes all of it void for a late worker.
 
-    With it go `secrets`, sealed, by name; None deletes one. Past the point of no return no deadline holds;
-    `deadline` is one that does again, as that point was not reached after all. Raises `StopAsked`, and writes
-    nothing, where `unless_stopped` and somebody wants it cancelled.
+    With it go `secrets`, sealed, by name; None deletes one. `waba` is that of the operation, once it is known.
+    Past the point of no return no deadline holds, nor for who had only to begin in time; `deadline` is one that
+    does again, as that point was not reached after all. Raises `StopAsked`, and writes nothing, where
+    `unless_stopped` and somebody wants it cancelled.
     """
-    deadlines = {"deadline_at": deadline} if deadline or checkpoint.get("past_return") else {}
+    lifted = not {"past_return", "in_time"}.isdisjoint(checkpoint)
+    deadlines = {"deadline_at": None if "in_time" in checkpoint else deadline} if deadline or lifted else {}
     moved = connection.execute(
         update(OperationRow)
         .where(*held_by(operation_id, fence), *([OperationRow.stop.is_(None)] if unless_stopped else []))
@@ -132,6 +137,7 @@ def write_checkpoint(
             checkpoint=checkpoint,
             capability=str(capability),
             **deadlines,
+            **({"waba": waba} if waba else {}),
             # Rounds of one line mean nothing in another. What is under way goes on before what has not begun.
             turn=case((OperationRow.capability != str(capability), 0), else_=OperationRow.turn),
         )
@@ -193,7 +199,9 @@ def _ended(operation: Operation) -> Unbegun:
             return NotBegun(f"not begun: already {state}", settled=True)
 
 
-def _ending(one: Ending, now: datetime) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
+def _ending(
+    outcome: End, now: datetime, deadline: datetime | None
+) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
     """Return an outcome's event, the event's detail, and what `_END` writes into the row."""
     values: dict[str, Any] = {
         "state": State.WAITING,
@@ -206,15 +214,13 @@ def _ending(one: Ending, now: datetime) -> tuple[str, dict[str, Any] | None, dic
         "deadline": None,
         **NO_HOLD,
     }
-    match outcome := one.outcome:
+    match outcome:
         case Done(result):
             return "succeeded", result, values | {"state": State.SUCCEEDED, "result": result, "finished": now}
         case Failed() | Cancelled() | Expired():
             state, error = final(outcome)
             return str(state), error, values | {"state": state, "error": error, "finished": now}
         case NeedsInput():
-            # Without `until` it has passed the point of no return, and no deadline holds any more.
-            deadline = one.operation.deadline_at if outcome.until else None
             values |= {
                 "state": State.NEEDS_INPUT,
                 "refund": 1,
@@ -263,7 +269,7 @@ _LEASED: Final = and_(LEASES, OperationRow.state.in_(OPEN), OperationRow.leased_
 
 
 RUNNING_AMONG: Final = locked(LEASES, OperationRow.state == State.RUNNING)
-_RUNNING_NOW: Final = RUNNING_AMONG.add_columns(OperationRow.fence, OperationRow.stop)
+_RUNNING_NOW: Final = RUNNING_AMONG.add_columns(OperationRow.fence, OperationRow.stop, OperationRow.deadline_at)
 
 
 _IN_TIME: Final = or_(OperationRow.deadline_at.is_(None), OperationRow.deadline_at > bindparam("now"))

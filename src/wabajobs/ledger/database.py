@@ -4,7 +4,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from importlib import resources
 from pathlib import Path
@@ -29,13 +29,16 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from wabajobs.errors import ConfigurationError, LedgerUnavailable
+from wabajobs import events
+from wabajobs.errors import ConfigurationError, LedgerUnavailable, WrongSchema
 from wabajobs.ledger.tables import Base
 
 _WRITES: Final = {"wabajobs_writes": True}
 _BUSY_SECONDS: Final = 30
 """How long a transaction waits for SQLite's one writer to be done."""
 _LOOK_SECONDS: Final = 0.0005
+_AWAY_SECONDS: Final = 1.0
+"""Between two looks for a server that is away."""
 
 
 class Database:
@@ -105,11 +108,28 @@ class Database:
         return head
 
     def require_schema(self) -> None:
-        """Raise `LedgerUnavailable` unless the tables are those of this version."""
+        """Raise `WrongSchema` unless the tables are those of this version."""
         found, needed = self.revision(), self.newest_revision()
         if found != needed:
             state = "has no tables yet" if found is None else f"is at revision {found}, this needs {needed}"
-            raise LedgerUnavailable(f"the ledger at {self} {state}; run: wabajobs db upgrade")
+            raise WrongSchema(f"the ledger at {self} {state}; run: wabajobs db upgrade")
+
+    def wait_for_schema(self, wait: Callable[[float], object]) -> None:
+        """Require the schema, for a program that serves: a server that is away is waited for.
+
+        `wait` sleeps so many seconds; when it answers that the program is to stop, `LedgerUnavailable` is raised.
+        """
+        while True:
+            try:
+                return self.require_schema()
+            except WrongSchema:
+                raise
+            except LedgerUnavailable as error:
+                if self.is_sqlite:  # nobody else will make a file that is not there
+                    raise
+                events.tell("part_failed", part="ledger", why=error)
+                if wait(_AWAY_SECONDS):
+                    raise
 
     def close(self) -> None:
         """Close all connections."""

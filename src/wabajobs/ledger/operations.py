@@ -34,7 +34,7 @@ from wabajobs.ledger import (
     selection,
     waking,
 )
-from wabajobs.ledger.accepting import Accepted, accept_all, refuse_conflicts
+from wabajobs.ledger.accepting import Accepted, accept_all, foresee, refuse_conflicts
 from wabajobs.ledger.attempts import Ending, holding
 from wabajobs.ledger.cancelling import Cancelling
 from wabajobs.ledger.conditions import LEASES, OPEN, any_covers, in_state, locked, named
@@ -76,6 +76,14 @@ class Operations:
             return accept_all(connection, requests, now)
         with self._database.write() as own:
             return accept_all(own, requests, now)
+
+    def foresee(self, request: NewOperation) -> tuple[str | None, str | None]:
+        """Return the ids of the operation that its key stands for, and of the one that it would join.
+
+        Nothing is written. Raises `IdempotencyConflict`, or `NotFound`, as accepting it would.
+        """
+        with self._database.read() as connection:
+            return foresee(connection, request)
 
     # ── out ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -232,14 +240,16 @@ class Operations:
         *,
         capability: Capability,
         secrets: Mapping[str, str | None] = MappingProxyType({}),
+        waba: str | None = None,
         deadline: datetime | None = None,
         unless_stopped: bool = False,
         now: datetime | None = None,
     ) -> None:
         """Remember how far the attempt has come, and what its next call needs. Raises `LeaseLost`.
 
-        With it go `secrets`, sealed, by name; None deletes one. `deadline` is one that holds again. With
-        `unless_stopped` it raises `StopAsked`, and writes nothing, when somebody wants it cancelled.
+        With it go `secrets`, sealed, by name; None deletes one. `waba` is what an operation without one is about.
+        `deadline` is one that holds again. With `unless_stopped` it raises `StopAsked`, and writes nothing, when
+        somebody wants it cancelled.
         """
         with self._database.write() as connection:
             attempts.write_checkpoint(
@@ -249,6 +259,7 @@ class Operations:
                 checkpoint,
                 capability=capability,
                 secrets=secrets,
+                waba=waba,
                 deadline=deadline,
                 unless_stopped=unless_stopped,
                 now=now,
@@ -353,6 +364,19 @@ class Operations:
         with self._database.read() as connection:
             rows = connection.execute(query.limit(at_most)).mappings().all()
         return [as_operation(row).under(pauses) for row in rows]
+
+    def asking(self, *, kinds: Collection[str], at_most: int = 20) -> list[Operation]:
+        """Return operations of these kinds that need input, the oldest first."""
+        if not kinds:
+            return []
+        waits = (
+            OperationRow.finished_at.is_(None),
+            OperationRow.kind.in_(kinds),
+            OperationRow.state == State.NEEDS_INPUT,
+        )
+        query = select_operations().where(*waits).order_by(OperationRow.created_at).limit(at_most)
+        with self._database.read() as connection:
+            return [as_operation(row) for row in connection.execute(query).mappings().all()]
 
     def story(self, operation_id: str) -> list[Story]:
         """Return what has happened to an operation, oldest first."""

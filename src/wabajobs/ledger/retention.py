@@ -11,7 +11,15 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, or_, select, tuple_, update
 
 from wabajobs.ledger.database import Database
-from wabajobs.ledger.tables import EventRow, MediaRow, OperationRow, RequestRow, StagedPageRow, TemplateChangeRow
+from wabajobs.ledger.tables import (
+    EventRow,
+    MediaRow,
+    OperationRow,
+    RequestRow,
+    SecretRow,
+    StagedPageRow,
+    TemplateChangeRow,
+)
 from wabajobs.operation import FINISHED, State
 
 _ROWS: Final = 500
@@ -52,6 +60,7 @@ class Retention:
 
         Whoever takes the steps decides how long to rest between them. Between two steps no lock is held.
         """
+        yield from self._steps("secrets", lambda c: _delete(c, SecretRow, _NEEDED_NO_MORE))
         for state in sorted(FINISHED):
             before = now - (ages.failed if state is State.FAILED else ages.finished)
             yield from self._steps("operations", lambda c, s=state, b=before: _operations(c, s, b))
@@ -69,6 +78,7 @@ class Retention:
             for age in [ages.failed if state is State.FAILED else ages.finished]
         )
         asked: Mapping[str, Select[int]] = {
+            "secrets": select(func.count()).select_from(SecretRow).where(_NEEDED_NO_MORE),
             "operations": select(func.count()).select_from(OperationRow).where(or_(*finished)),
             "pages": select(func.count()).select_from(StagedPageRow).where(_of_ended(now - ages.pages)),
             "files": select(func.count()).select_from(MediaRow).where(_old_media(now - ages.media)),
@@ -130,12 +140,18 @@ def _pages(connection: Connection, before: datetime) -> tuple[bool, int]:
 
 def _old_media(before: datetime) -> ColumnElement[bool]:
     old = or_(OperationRow.state == State.SUCCEEDED, OperationRow.finished_at < before)
-    return exists().where(OperationRow.id == MediaRow.operation_id, OperationRow.finished_at.is_not(None), old)
+    return exists().where(OperationRow.id == MediaRow.operation_id, old)
 
 
 def _old_requests(before: datetime) -> ColumnElement[bool]:
     unfinished = exists().where(OperationRow.id == RequestRow.operation_id, OperationRow.finished_at.is_(None))
     return and_(RequestRow.created_at < before, ~unfinished)
+
+
+_NEEDED_NO_MORE: Final = exists().where(
+    OperationRow.id == SecretRow.operation_id, OperationRow.state.in_(sorted(FINISHED - {State.FAILED}))
+)
+"""What failed may be let go again, with the secrets that it was given; they go when it does."""
 
 
 def _delete(

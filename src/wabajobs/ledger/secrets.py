@@ -1,12 +1,22 @@
 """Secrets as the ledger keeps them: sealed, by name. Whoever reads the database reads nothing."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, func, select, update
 
 from wabajobs.ledger.database import Database, upsert
 from wabajobs.ledger.tables import SecretRow
+
+
+@dataclass(frozen=True)
+class KnownSecret:
+    """That there is a secret, and whose it is."""
+
+    name: str
+    operation_id: str | None
+    created_at: datetime
 
 
 class SecretRecords:
@@ -30,6 +40,36 @@ class SecretRecords:
         """Delete a secret; False when there is none of the name."""
         with self._database.write() as connection:
             return bool(connection.execute(delete(SecretRow).where(SecretRow.name == name)).rowcount)
+
+    def known(self) -> list[KnownSecret]:
+        """Return which secrets there are, by name."""
+        query = select(SecretRow.name, SecretRow.operation_id, SecretRow.created_at).order_by(SecretRow.name)
+        with self._database.read() as connection:
+            return [KnownSecret(*row) for row in connection.execute(query)]
+
+    def count(self) -> int:
+        """Return how many there are."""
+        with self._database.read() as connection:
+            return connection.scalar(select(func.count()).select_from(SecretRow)) or 0
+
+    def batch(self, *, after: str, at_most: int) -> dict[str, str]:
+        """Return the next secrets in the order of their names, sealed."""
+        query = select(SecretRow.name, SecretRow.sealed).where(SecretRow.name > after)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(SecretRow.name).limit(at_most))
+            return {row.name: row.sealed for row in rows}
+
+    def replace(self, anew: Mapping[str, tuple[str, str]]) -> int:
+        """Put new seals in the place of old ones, by name `(old, new)`; return how many were still the old."""
+        if not anew:
+            return 0
+        with self._database.write() as connection:
+            return sum(
+                connection.execute(
+                    update(SecretRow).where(SecretRow.name == name, SecretRow.sealed == old).values(sealed=new)
+                ).rowcount
+                for name, (old, new) in sorted(anew.items())
+            )
 
 
 def keep(

@@ -6,8 +6,10 @@ from typing import Final
 
 from sqlalchemy import RowMapping, func, insert, select
 
+from wabajobs.errors import InvalidRequest
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.tables import ShareRow
+from wabajobs.settings import HEAVIEST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,8 @@ class Shares:
         self._database = database
 
     def set(self, share: Share) -> None:
-        """Put a share in force."""
+        """Put a share in force. Raises `InvalidRequest` when nobody could be served so."""
+        _require_possible(share)
         values = {name: getattr(share, name) for name in _FIELDS}
         with self._database.write() as connection:
             connection.execute(insert(ShareRow).values(**values, unset=False))
@@ -73,6 +76,13 @@ class Shares:
         with self._database.read() as connection:
             rows = connection.execute(query).mappings().all()
         return [Setting(_as_share(row), taken_back=row["unset"]) for row in rows]
+
+
+def _require_possible(share: Share) -> None:
+    if not 0 < share.weight <= HEAVIEST:  # nor is NaN
+        raise InvalidRequest(f"a weight is more than 0 and at most {HEAVIEST:g}, not {share.weight:g}")
+    if share.at_most is not None and share.at_most < 1:
+        raise InvalidRequest(f"a cap is at least 1, not {share.at_most}; to let nothing go, pause the partner")
 
 
 def _as_share(row: RowMapping) -> Share:

@@ -3,7 +3,7 @@
 Nothing here is the truth. A lost ring costs a poll interval; a lost presence is announced again in a second.
 """
 
-from wabajobs.signals.bell import Bell
+from wabajobs.signals.bell import Bell, Ringer
 from wabajobs.signals.presence import Presence, Worker
 
-__all__ = ["Bell", "Presence", "Worker"]
+__all__ = ["Bell", "Presence", "Ringer", "Worker"]

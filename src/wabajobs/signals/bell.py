@@ -1,5 +1,6 @@
 """A bell: who has put something into the ledger, or freed a slot, wakes those who wait."""
 
+import threading
 import time
 from typing import Final
 
@@ -13,6 +14,8 @@ DECISIONS: Final = "wabajobs:bell:decisions"
 """Rung when a person has decided something."""
 
 _SULK_SECONDS: Final = 1.0
+_TOGETHER_SECONDS: Final = 0.005
+"""For so long after a ring, those who ask for another are rung for together."""
 
 
 class Bell:
@@ -58,3 +61,33 @@ class Bell:
             pubsub.subscribe(self._channel)
             self._pubsub = pubsub
         return self._pubsub
+
+
+class Ringer:
+    """Rings for many who ask all the time, and lets none of them wait: a thread of its own does it for them."""
+
+    def __init__(self, bell: Bell) -> None:
+        """Ring this bell."""
+        self._bell = bell
+        self._asked = threading.Event()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def ring(self) -> None:
+        """Have the bell rung soon: at once if it was silent, else together with others."""
+        self._asked.set()
+        if self._thread is None:
+            with self._starting:
+                self._thread = self._thread or self._started()
+
+    def _started(self) -> threading.Thread:
+        thread = threading.Thread(target=self._ring_for_ever, name="ringer", daemon=True)
+        thread.start()
+        return thread
+
+    def _ring_for_ever(self) -> None:
+        while True:
+            self._asked.wait()
+            self._asked.clear()  # who asks from here on is rung for once more
+            self._bell.ring()
+            time.sleep(_TOGETHER_SECONDS)
