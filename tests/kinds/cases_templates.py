@@ -3,6 +3,7 @@
 from typing import Any
 
 from tests.kinds.cases import Case, case
+from tests.kinds.cases_profile import uploaded
 from tests.kinds.templates import (
     AUTHENTICATION,
     BODY,
@@ -45,6 +46,19 @@ for name, payload in {
             state=_world,
         )
     )
+
+
+case(
+    Case(
+        name="template_create, a handle",
+        kind="template_create",
+        prepare=lambda stage: {
+            "waba": stage.waba,
+            "payload": {**MEDIA, "media": {"handle": uploaded(stage), "app": stage.app}},
+        },
+        state=_world,
+    )
+)
 
 
 def _edit(stage: Stage, **changes: Any) -> dict[str, Any]:
@@ -106,6 +120,29 @@ def _migration(stage: Stage) -> dict[str, Any]:
     return {"waba": destination, "payload": {"source_waba_id": source}}
 
 
+def _chosen(stage: Stage) -> dict[str, Any]:
+    asked = _migration(stage)
+    ids = [one.id for one in stage.simulator.world.listed(stage.simulator.world.waba(stage.waba))]
+    return {**asked, "payload": {**asked["payload"], "template_ids": ids[1:]}}
+
+
+case(
+    Case(
+        name="template_migration by ids",
+        kind="template_migration",
+        prepare=_chosen,
+        state=_copied,
+    )
+)
+case(
+    Case(
+        name="template_migration, broken off",
+        kind="template_migration",
+        prepare=_migration,
+        state=_copied,
+        knobs={"templates": 6, "template_migration_most": 2},
+    )
+)
 case(
     Case(
         name="template_migration",

@@ -204,6 +204,23 @@ def test_a_lost_answer_is_read_back_and_another_content_is_a_conflict_then_too(s
     assert [one.method for one in stage.calls(operation)] == ["POST", "GET"]
 
 
+def test_an_answer_that_does_not_say_which_is_read_back(stage: Stage) -> None:
+    stage.fault(
+        path="message_templates",
+        method="POST",
+        status=200,
+        body='{"status": "PENDING"}',
+        took_effect=True,
+        times=1,
+    )
+
+    operation = done(stage, TEXT)
+
+    assert operation.state is State.SUCCEEDED
+    assert [one.method for one in stage.calls(operation)] == ["POST", "GET"]
+    assert stage.duplicates() == []
+
+
 # What Meta refuses
 
 
@@ -229,6 +246,21 @@ def test_a_waba_that_has_as_many_templates_as_it_may_have(stages: Stages) -> Non
 
         assert operation.state is State.FAILED
         assert "delete some first" in told(operation)
+
+
+def test_a_creation_too_many_in_the_hour_is_held_and_goes_on(stages: Stages) -> None:
+    with stages(settings={"gate": {"template_creations": 1}}) as stage:
+        done(stage, TEXT)
+        operation = asked(stage, TEXT, name="another")
+
+        stage.attempt(operation)
+
+        held = stage.get(operation)
+        assert held.state is State.HELD
+        assert held.hold is not None
+        assert held.hold.by == "budget"
+        assert stage.calls(operation) == []
+        assert stage.work(operation).state is State.SUCCEEDED
 
 
 def test_a_language_in_review_is_waited_for_when_several_are_made(stages: Stages) -> None:
