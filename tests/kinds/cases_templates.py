@@ -3,6 +3,7 @@
 from typing import Any
 
 from tests.kinds.cases import Case, case
+from tests.kinds.cases_profile import uploaded
 from tests.kinds.templates import (
     AUTHENTICATION,
     BODY,
@@ -45,6 +46,19 @@ for name, payload in {
             state=_world,
         )
     )
+
+
+case(
+    Case(
+        name="template_create, a handle",
+        kind="template_create",
+        prepare=lambda stage: {
+            "waba": stage.waba,
+            "payload": {**MEDIA, "media": {"handle": uploaded(stage), "app": stage.app}},
+        },
+        state=_world,
+    )
+)
 
 
 def _edit(stage: Stage, **changes: Any) -> dict[str, Any]:

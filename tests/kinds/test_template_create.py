@@ -204,6 +204,23 @@ def test_a_lost_answer_is_read_back_and_another_content_is_a_conflict_then_too(s
     assert [one.method for one in stage.calls(operation)] == ["POST", "GET"]
 
 
+def test_an_answer_that_does_not_say_which_is_read_back(stage: Stage) -> None:
+    stage.fault(
+        path="message_templates",
+        method="POST",
+        status=200,
+        body='{"status": "PENDING"}',
+        took_effect=True,
+        times=1,
+    )
+
+    operation = done(stage, TEXT)
+
+    assert operation.state is State.SUCCEEDED
+    assert [one.method for one in stage.calls(operation)] == ["POST", "GET"]
+    assert stage.duplicates() == []
+
+
 # What Meta refuses
 
 

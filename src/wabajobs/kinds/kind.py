@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.decisions import PauseMode
@@ -64,7 +64,7 @@ class Step:
     required: bool = True
     """Without it the operation has failed. What is not required is left out when it cannot be done, and told."""
     point_of_no_return: bool = False
-    """From its first changing call on, stopping leaves things worse: no deadline, cancelling only by force."""
+    """From its first changing call on, stopping leaves things worse: no deadline holds, only force cancels it."""
     asks: tuple[Ask, ...] = ()
     """What a person will be asked for."""
 
@@ -72,6 +72,10 @@ class Step:
         """Refuse a step of which nobody could say, after a crash, whether it has happened."""
         if self.happens_once and self.reads_back is None:
             raise ValueError(f"step {self.name!r} happens once: say how it reads back whether it has")
+
+
+def _is_secret(annotation: object) -> bool:
+    return annotation is SecretStr or any(map(_is_secret, get_args(annotation)))
 
 
 class NoPayload(BaseModel, extra="forbid"):
@@ -119,6 +123,8 @@ class Kind:
         names = [step.name for step in self.steps]
         if len(set(names)) < len(names):
             raise ValueError(f"kind {self.name!r} has two steps of one name")
+        if self.coalesces and any(_is_secret(one.annotation) for one in self.payload.model_fields.values()):
+            raise ValueError(f"kind {self.name!r} coalesces: a request that joins another brings no secret along")
         if self.touches and (self.one_at_a_time or self.coalesces):
             raise ValueError(f"kind {self.name!r} already has a lane for each WABA: it cannot touch less")
 

@@ -1,19 +1,20 @@
 """`template_create`: one new message template, or one for authentication in several languages at once.
 
 The components come along, or from Meta's library; the file of a media header as a handle, or to be uploaded
-first. It happens once: when nobody knows what became of the call, the
-template is looked for by its name, and what is there with the same content is what was asked for.
+first. It happens once: when nobody knows what became of the call, the template is looked for by its name; one
+with the same content is what was asked for.
 
 Cost: one call; with an upload two more; one more to look.
 Source: developers.facebook.com/documentation/business-messaging/whatsapp/templates/template-management
 """
 
+from datetime import datetime
 from typing import Any, Final, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from wabajobs.capability import Capability
-from wabajobs.errors import Conflict, InvalidCall, WrongState
+from wabajobs.errors import Conflict, InvalidCall, Transient, WrongState
 from wabajobs.kinds import template_answers as answers
 from wabajobs.kinds import template_content as content
 from wabajobs.kinds import template_media as header
@@ -101,8 +102,8 @@ def create(work: Work) -> dict[str, Any]:
     try:
         answer = work.graph.post(f"{work.operation.waba}/message_templates", **_template(work))
     except (InvalidCall, WrongState) as error:
-        if error.subcode == answers.EXISTS and (found := _find(work)) is not None:
-            return {**_as_asked(work, found), "was_there": True}
+        if error.subcode == answers.EXISTS and (found := created(work)) is not None:
+            return {**found, "was_there": True}
         header.explain(work, error)
         raise
     return _note(work, [{**answer, "language": payload["language"]}], at=at)[0]
@@ -116,9 +117,18 @@ def _template(work: Work) -> dict[str, Any]:
 
 
 def created(work: Work) -> dict[str, Any] | None:
-    """Find out whether it has been created."""
+    """Find out whether it has been created. Raises `Conflict` when what is there is not the one asked for."""
+    payload, at = work.operation.payload, work.now()
     found = _find(work)
-    return None if found is None else _as_asked(work, found)
+    if found is None:
+        return None
+    if differing := content.difference(payload, found):
+        raise Conflict(
+            f"template {payload['name']} exists in {payload['language']} already (id {found['id']}), with other"
+            f" content: {', '.join(differing)}; edit it, or use another name",
+            differing,
+        )
+    return _note(work, [found], at=at)[0]
 
 
 def _find(work: Work) -> dict[str, Any] | None:
@@ -133,18 +143,6 @@ def _find(work: Work) -> dict[str, Any] | None:
 def _read(payload: Payload) -> tuple[str, ...]:
     of_library = ("library_template_name",) if "library_template_name" in payload else ()
     return (*options_in(payload), *of_library)
-
-
-def _as_asked(work: Work, found: dict[str, Any]) -> dict[str, Any]:
-    """Return the facts of a template that is there. Raises `Conflict` when it is not the one asked for."""
-    payload, at = work.operation.payload, work.now()
-    if differing := content.difference(payload, found):
-        raise Conflict(
-            f"template {payload['name']} exists in {payload['language']} already (id {found['id']}), with other"
-            f" content: {', '.join(differing)}; edit it, or use another name",
-            differing,
-        )
-    return _note(work, [found], at=at)[0]
 
 
 # ── several languages ───────────────────────────────────────────────────────────────────────────────────────
@@ -162,7 +160,7 @@ def upsert(work: Work) -> dict[str, Any]:
             return _in_the_way(work, error)
         answers.explain(error)
         raise
-    return {"templates": _note(work, answer["data"], at=at)}
+    return {"templates": _note(work, answer.get("data"), at=at)}
 
 
 def upserted(work: Work) -> dict[str, Any] | None:
@@ -200,14 +198,16 @@ def _in_the_way(work: Work, error: WrongState) -> dict[str, Any]:
     raise answers.explained(error, f"Meta does not let {which} be changed now: {answers.EDITS}") from error
 
 
-_FACTS: Final = ("id", "language", "status", "category")
-
-
 # ── both ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _note(work: Work, templates: list[dict[str, Any]], *, at: Any) -> list[dict[str, Any]]:
-    """Let the mirror know, and return the facts of each."""
+_FACTS: Final = ("id", "language", "status", "category")
+
+
+def _note(work: Work, templates: Any, *, at: datetime) -> list[dict[str, Any]]:
+    """Let the mirror know what a call made `at` has told, and return the facts of each template."""
+    if not isinstance(templates, list) or not all(isinstance(one.get("id"), str) for one in templates):
+        raise Transient("Meta has created a template and not said which")  # the next attempt looks for it
     payload = work.operation.payload
     facts = [{name: value for name, value in one.items() if name in _FACTS} for one in templates]
     whole = [{"name": payload["name"], **mirrored(payload), **one} for one in facts]
