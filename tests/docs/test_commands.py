@@ -111,7 +111,7 @@ def test_every_target_of_make_exists(page: Page) -> None:
     ("line", "said"),
     [
         ("wabajobs pause queue template_sync --reason x --percent 10", "pause has no option --percent"),
-        ("wabajobs ops list|provide", "there is no command 'list|provide'"),
+        ("wabajobs ops list|escalate", "there is no command 'list|escalate'"),
         ("wabajobs incident open", "there is no command 'incident'"),
         ("wabajobs flower --basic-auth=a:b", None),
         ("FOO=1 .venv/bin/wabajobs ops show ID --json | head", None),

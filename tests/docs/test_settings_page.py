@@ -8,6 +8,7 @@ import pytest
 
 from tests.docs.pages import DOCS, Page, pages
 from tests.support.fleet import ROOT
+from wabajobs.settings import VAULT_KEYS
 
 _VARIABLE = re.compile(r"WABAJOBS_[A-Z_]*[A-Z]")
 _CONFIG = "WABAJOBS_CONFIG"
@@ -27,7 +28,7 @@ def generator() -> ModuleType:
 @pytest.fixture(scope="module")
 def variables(generator: ModuleType) -> set[str]:
     """The variables that the settings read."""
-    return {_CONFIG, *(f"WABAJOBS_{name.upper()}" for name in generator.environment_fields())}
+    return {_CONFIG, VAULT_KEYS, *(f"WABAJOBS_{name.upper()}" for name in generator.environment_fields())}
 
 
 def test_the_page_is_up_to_date(generator: ModuleType) -> None:
