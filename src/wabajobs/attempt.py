@@ -24,7 +24,7 @@ from wabajobs.errors import (
     StopAsked,
     WabajobsError,
 )
-from wabajobs.gate import RetryBudget
+from wabajobs.gate import Call, RetryBudget
 from wabajobs.kinds import Catalogue, Graph, Media, Step, Templates
 from wabajobs.leases import Leases
 from wabajobs.ledger import Ending, Ledger, why_expired
@@ -202,6 +202,7 @@ class Desk:
     _found: str | None = None
     """The WABA, where the operation came without one."""
     _step: Step = field(init=False)
+    _charged_at: datetime = field(init=False)
     _changes: int = field(init=False, default=0)
     """Calls of the step, in this attempt, that may have changed something."""
 
@@ -308,6 +309,8 @@ class Desk:
             may_go_on=self._may_call,
             before_change=self._mark_begun,
             not_changed=self._mark_not_begun,
+            charge=self._charge,
+            give_back=self._give_back,
             short_wait=timedelta(seconds=self.settings.dispatch.short_wait_seconds),
         )
 
@@ -424,6 +427,30 @@ class Desk:
             deadline = self._kept.pop("past_return")["deadline"]
         if begun or past:
             self._write(capability=step.capability, deadline=deadline and datetime.fromisoformat(deadline))
+
+    def _charge(self, call: Call) -> None:
+        """Write down that a number is about to be registered: the gate forgets that when Redis is emptied."""
+        gate, self._charged_at = self.settings.gate, self.now()
+        wait = self.bench.ledger.number_calls.charge(
+            str(call.number),
+            str(call.quota),
+            most=gate.registrations,
+            window=timedelta(seconds=gate.registration_window_seconds + gate.spread_seconds),
+            now=self._charged_at,
+        )
+        if wait is not None:
+            raise Held(
+                reason=f"number {call.number} has had as many calls to {call.quota} it as it may have in"
+                f" {gate.registration_window_seconds / 3600:g} h ({gate.registrations})",
+                by="budget",
+                wait=wait,
+            )
+
+    def _give_back(self, call: Call) -> None:
+        """Take that back: the call has not come to the number."""
+        with suppress(LedgerUnavailable):  # then it counts as one that has
+            number, quota = str(call.number), str(call.quota)
+            self.bench.ledger.number_calls.give_back(number, quota, at=self._charged_at)
 
     def _whole(self) -> dict[str, Any]:
         return {name: dict(part) if isinstance(part, dict) else part for name, part in self._kept.items() if part}

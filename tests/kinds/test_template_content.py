@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.kinds.templates import AUTHENTICATION, BODY, CODE, LIBRARY, MEDIA, TEXT
 from wabajobs.kinds.template_content import difference
@@ -194,6 +196,25 @@ def test_it_is_another_and_it_is_told_where(asked: Mapping[str, Any], there: dic
 
     assert field in differing
     assert differing[field]["there"] != differing[field]["asked"]
+
+
+_ODD = st.recursive(
+    st.one_of(st.none(), st.integers(), st.sampled_from(["BODY", "BUTTONS", "URL", "x"])),
+    lambda below: st.one_of(
+        st.lists(below, max_size=3),
+        st.dictionaries(
+            st.sampled_from(["type", "text", "buttons", "cards", "components", "url"]), below, max_size=3
+        ),
+    ),
+    max_leaves=10,
+)
+
+
+@given(odd=_ODD, asked=st.sampled_from([TEXT, AUTHENTICATION, {**LIBRARY, "components": [BODY]}]))
+def test_whatever_meta_answers_can_be_compared(odd: Any, asked: Mapping[str, Any]) -> None:
+    there = read_back(asked, components=odd, library_template_name=asked.get("library_template_name"))
+
+    assert isinstance(difference(asked, there), dict)
 
 
 def test_an_edit_is_compared_in_what_it_asked_for_only() -> None:

@@ -1,5 +1,6 @@
 """What Meta would refuse in a template is refused at the edge, with the field and the rule; nothing else is."""
 
+import contextlib
 import copy
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from tests.support.stage import Stage
 from wabajobs.errors import InvalidRequest
 from wabajobs.kinds import template_rules as ours
 from wabajobs.kinds.template_create import Wanted
+from wabajobs.kinds.template_edit import Wanted as Edit
 from wabajobs.simulator.errors import GraphError
 from wabajobs.simulator.world import template_rules as metas
 
@@ -61,6 +63,10 @@ def card(*components: dict[str, Any]) -> dict[str, Any]:
 
 def carousel(*cards: dict[str, Any]) -> dict[str, Any]:
     return {**TEXT, "components": [BODY, {"type": "CAROUSEL", "cards": list(cards)}]}
+
+
+def deep(levels: int) -> Any:
+    return [deep(levels - 1)] if levels else "x"
 
 
 QUICK = {"type": "QUICK_REPLY", "text": "Yes"}
@@ -121,6 +127,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (body("We greet {{1}} now"), "components", "example.body_text is [[1 text]]"),
     (body("We greet {{1}} and {{2}} now in town", "Ann"), "components", "[[2 texts]]"),
     (body("Hi {{1}} {{2}} all", "a", "b"), "components", "2 words besides 2 variables; it needs at least 5"),
+    (changed(TEXT, "components.1.example", {"a": deep(40)}), "components", "nested too deeply"),
     (body("Dear\0 all"), "components", "control character"),
     (
         {
@@ -394,6 +401,53 @@ def test_our_rules_and_the_simulators_say_the_same(
         theirs = f"{error.message}: {error.user_message}"
     event("refused" if refused else "taken")
     assert (refused is None) == (theirs is None), f"we: {refused}; Meta: {theirs}"
+
+
+_FIELDS = (
+    "type format text example buttons cards components url base_url header_handle body_text limited_time_offer"
+    " supported_apps otp_type"
+)
+_LEAVES = st.one_of(
+    st.none(), st.booleans(), st.integers(-5, 5), st.text(max_size=3), st.sampled_from(["BODY", "TEXT", "{{1}}"])
+)
+_JSON = st.recursive(
+    _LEAVES,
+    lambda below: st.one_of(
+        st.lists(below, max_size=3),
+        st.dictionaries(st.sampled_from(_FIELDS.split()), below, max_size=4),
+    ),
+    max_leaves=12,
+)
+
+
+@st.composite
+def _odd(draw: st.DrawFn) -> list[Any]:
+    """Components of the right types with whatever inside."""
+    kinds = draw(st.lists(st.sampled_from(["HEADER", "BODY", "FOOTER", "BUTTONS", "CAROUSEL"]), max_size=3))
+    inside = st.dictionaries(st.sampled_from(_FIELDS.split()), _JSON, max_size=4)
+    odd: list[Any] = [{**draw(inside), "type": kind} for kind in kinds]
+    return [*odd, *draw(st.sampled_from([[], [BODY], CODE]))]
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    components=st.one_of(_odd(), _JSON),
+    more=_JSON,
+    category=st.sampled_from([None, *ours.TTL_SECONDS]),
+    field=st.sampled_from(
+        ["media", "library_template_button_inputs", "library_template_body_inputs", "message_send_ttl_seconds"]
+    ),
+)
+def test_whatever_comes_is_taken_or_refused_and_nothing_breaks(
+    components: Any, more: Any, category: str | None, field: str
+) -> None:
+    payload = {"name": "a", "components": components, **({"category": category} if category else {})}
+    for model, whole in (
+        (Wanted, {**payload, "language": "de", field: more}),
+        (Edit, {**payload, "template_id": "12345678"}),
+    ):
+        with contextlib.suppress(ValidationError):
+            model.model_validate(whole)
 
 
 @given(name=st.text(alphabet="ab_1-A ", max_size=8))

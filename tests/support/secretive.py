@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from wabajobs.capability import Capability
 from wabajobs.errors import Ask
-from wabajobs.kinds import Kind, Step, Work
+from wabajobs.kinds import Graph, Kind, Step, Work
 from wabajobs.kinds.inputs import Pin, Token
 from wabajobs.secret import Secret
 
@@ -22,11 +22,17 @@ class Wanted(BaseModel, extra="forbid"):
     token: Token
 
 
-def use_token(work: Work) -> dict[str, Any]:
-    """Read in the name of the business, and keep a token made of its."""
+def business(work: Work) -> tuple[Graph, Secret]:
+    """The Graph in the name of the business, and its token."""
     token = work.secret("token")
     assert token is not None
-    found = work.graph.by(token).get(work.operation.payload["number"], fields="display_phone_number")
+    return work.graph.by(token), token
+
+
+def use_token(work: Work) -> dict[str, Any]:
+    """Read in the name of the business, and keep a token made of its."""
+    graph, token = business(work)
+    found = graph.get(work.operation.payload["number"], fields="display_phone_number")
     work.keep({"used": True}, derived=Secret(f"derived-{token.reveal()}"))
     return {"phone": found["display_phone_number"]}
 
@@ -36,23 +42,24 @@ def ask_code(work: Work) -> dict[str, Any]:
     code = work.secret("code")
     if code is None:
         work.ask("Meta has sent a code to the number", CODE, within=timedelta(minutes=10))
-    work.graph.get(work.operation.payload["number"], fields="id", code=code)
+    business(work)[0].get(work.operation.payload["number"], fields="id", code=code)
     return {}
 
 
-def set_pin(work: Work) -> dict[str, Any]:
-    """Set the PIN."""
-    work.graph.post(work.operation.payload["number"], pin=work.secret("pin"))
-    return {"pin": "set"}
+def register(work: Work) -> dict[str, Any]:
+    """Register the number, with its PIN."""
+    number, pin = work.operation.payload["number"], work.secret("pin")
+    business(work)[0].post(f"{number}/register", messaging_product="whatsapp", pin=pin)
+    return {"registered": True}
 
 
 KIND: Final = Kind(
     name="secretive",
-    summary="set a number's PIN, for a trial",
+    summary="register a number, for a trial",
     payload=Wanted,
     steps=(
         Step(name="use_token", run=use_token, capability=Capability.PHONE_NUMBERS),
         Step(name="ask_code", run=ask_code, capability=Capability.PHONE_NUMBERS, asks=(CODE,)),
-        Step(name="set_pin", run=set_pin, capability=Capability.PHONE_NUMBERS),
+        Step(name="register", run=register, capability=Capability.PHONE_NUMBERS),
     ),
 )

@@ -43,7 +43,7 @@ def test_it_tells_steps_calls_and_cost_and_shows_no_secret(stages: Stages) -> No
         told = plan(stage, "secretive", **secretive(stage)).as_json()
 
     assert told["payload"] == {"number": stage.number, "pin": "***", "token": "***"}
-    assert [step["name"] for step in told["steps"]] == ["use_token", "ask_code", "set_pin"]
+    assert [step["name"] for step in told["steps"]] == ["use_token", "ask_code", "register"]
     assert told["steps"][1]["asks"] == {"code": "the code of six digits that the number was sent"}
     assert "424242" not in str(told)
     assert "EAAB" not in str(told)

@@ -106,7 +106,7 @@ def difference(asked: Mapping[str, Any], there: Mapping[str, Any]) -> Difference
             pairs[name] = (there[name], asked[name])
     if "components" in asked:
         is_code = _upper(there.get("category")) == "AUTHENTICATION"
-        pairs |= _in_components(asked["components"], there.get("components") or [], is_code=is_code)
+        pairs |= _in_components(asked["components"], there.get("components"), is_code=is_code)
         pairs |= _in_format(asked, there)
     if "library_template_name" in asked:
         pairs |= _in_library(asked, there)
@@ -131,7 +131,7 @@ def _in_format(asked: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, 
     return {"parameter_format": (its, mine)}
 
 
-def _in_components(asked: Components, there: Components, *, is_code: bool) -> dict[str, tuple[Any, Any]]:
+def _in_components(asked: Components, there: Any, *, is_code: bool) -> dict[str, tuple[Any, Any]]:
     """Compare field by field: `BODY.text`, `BUTTONS.0.url`."""
     mine, its = (dict(_fields(one, is_code=is_code)) for one in (asked, there))
     differing = {}
@@ -146,16 +146,16 @@ def _in_components(asked: Components, there: Components, *, is_code: bool) -> di
     return differing
 
 
-def _fields(components: Components, *, is_code: bool, above: str = "") -> Iterator[tuple[str, Any]]:
+def _fields(components: Any, *, is_code: bool, above: str = "") -> Iterator[tuple[str, Any]]:
     """Say what a recipient sees of components: paths with their values, without what is the default."""
-    for one in components:
+    for one in _objects(components):
         path = above + str(_upper(one.get("type")))
         if path.endswith("BUTTONS"):
-            for place, button in enumerate(one.get("buttons") or []):
+            for place, button in enumerate(_objects(one.get("buttons"))):
                 yield from _leaves(_button(button), f"{path}.{place}")
         elif path.endswith("CAROUSEL"):
-            for place, card in enumerate(one.get("cards") or []):
-                yield from _fields(card.get("components") or [], is_code=False, above=f"{path}.{place}.")
+            for place, card in enumerate(_objects(one.get("cards"))):
+                yield from _fields(card.get("components"), is_code=False, above=f"{path}.{place}.")
         else:
             preset = {"text"} if is_code else set()
             seen = {name: value for name, value in one.items() if name not in {"type", "example"} | preset}
@@ -163,6 +163,11 @@ def _fields(components: Components, *, is_code: bool, above: str = "") -> Iterat
                 seen["format"] = _upper(seen["format"])
             yield path, True  # also a component that says nothing is there
             yield from _leaves(seen, path)
+
+
+def _objects(value: Any) -> list[Mapping[str, Any]]:
+    """Return the objects of a list; whatever else Meta may send there is not for us."""
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list | tuple) else []
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -211,9 +216,9 @@ def _in_library(asked: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str,
         return {name: (there.get(name), asked[name])}
     buttons = [
         _button(button)
-        for one in there.get("components") or []
+        for one in _objects(there.get("components"))
         if _upper(one.get("type")) == "BUTTONS"
-        for button in one.get("buttons") or []
+        for button in _objects(one.get("buttons"))
     ]
     differing: dict[str, tuple[Any, Any]] = {}
     for place, given in enumerate(asked.get("library_template_button_inputs") or []):

@@ -96,6 +96,7 @@ _LIBRARY_BODY: Final = frozenset(
 _MINUTES: Final = range(1, 91)
 """In which a code can expire."""
 
+_DEPTH_MOST: Final = 20
 _NAME: Final = re.compile(r"[a-z0-9_]+")
 _POSITIONAL: Final = re.compile(r"\{\{([1-9][0-9]{0,2})\}\}")
 _NAMED: Final = re.compile(r"\{\{([a-z][a-z0-9_]*)\}\}")
@@ -176,14 +177,8 @@ def check_components(components: Components, *, category: str, named: bool, uplo
 
 def seeming_category(components: Components) -> str:
     """Return the category to check components by when nobody says it: codes have a button of their own."""
-    buttons = [
-        button
-        for one in components
-        if str(one.get("type")).upper() == "BUTTONS"
-        for button in one.get("buttons") or ()
-    ]
-    is_code = any(isinstance(one, Mapping) and str(one.get("type")).upper() == "OTP" for one in buttons)
-    return "AUTHENTICATION" if is_code else "MARKETING"
+    types = (text for path, text in _texts_in(components) if path[-1:] == ("type",))
+    return "AUTHENTICATION" if "OTP" in map(str.upper, types) else "MARKETING"
 
 
 def media_format(components: Components) -> str | None:
@@ -200,15 +195,17 @@ def variables(components: Components, *, named: bool) -> bool:
     return any(pattern.search(text) for path, text in _texts_in(components) if "example" not in path)
 
 
-def _texts_in(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+def _texts_in(value: Any, path: tuple[str, ...] = (), depth: int = 0) -> Iterator[tuple[tuple[str, ...], str]]:
+    if depth > _DEPTH_MOST:
+        _refuse("it is nested too deeply")
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, Mapping):
         for name, below in value.items():
-            yield from _texts_in(below, (*path, str(name)))
+            yield from _texts_in(below, (*path, str(name)), depth + 1)
     elif isinstance(value, Sequence):
         for below in value:
-            yield from _texts_in(below, path)
+            yield from _texts_in(below, path, depth + 1)
 
 
 def check_texts(value: Any) -> None:
