@@ -338,6 +338,17 @@ def test_a_token_that_ends_says_when(stages: Stages) -> None:
     assert ends.endswith("+00:00")
 
 
+def test_a_token_that_somebody_has_deleted_fails_in_plain_words(stage: Stage) -> None:
+    signup = sign_up(stage)
+    operation = stage.accept("onboarding", waba=signup.waba_id, payload={"code": signup.code})
+    stage.before(3, lambda: stage.house.ledger.secrets.delete(f"tokens/{stage.app}/{signup.waba_id}"))
+    stage.fault(path="subscribed_apps", code=2, times=1)
+
+    failed = stage.work(operation)
+
+    assert "is in the vault no more" in error(failed)["message"]
+
+
 # ── required and optional ────────────────────────────────────────────────────────────────────────────────────
 
 

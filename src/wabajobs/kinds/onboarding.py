@@ -29,6 +29,7 @@ from wabajobs.errors import (
     Conflict,
     GraphError,
     InvalidCall,
+    NotFound,
     Transient,
     UnknownGraphError,
 )
@@ -184,9 +185,7 @@ def _ask_anew(work: Work, why: str) -> NoReturn:
 
 def _find(work: Work) -> Facts:
     """Ask Meta what the token is good for, and keep it under the name of its WABA."""
-    token = work.secret("token") or _lasting(work)
-    if token is None:
-        raise ConfigurationError("the token of this onboarding is in the vault no more")
+    token = work.secret("token") or _token(work)
     known = work.graph.get("debug_token", input_token=token).get("data") or {}
     if not known.get("is_valid"):
         why = (known.get("error") or {}).get("message", "it does not say why")
@@ -233,12 +232,16 @@ def _lasting(work: Work) -> Secret | None:
     return work.vault.get(_token_name(work, work.operation.waba)) if work.operation.waba else None
 
 
-def _business(work: Work) -> Graph:
-    """Return the Graph as the customer's business sees it."""
+def _token(work: Work) -> Secret:
     token = _lasting(work)
     if token is None:
-        raise ConfigurationError(f"the token of WABA {work.operation.waba} is in the vault no more")
-    return work.graph.by(token)
+        raise NotFound("the token of this WABA is in the vault no more: let the customer sign up again")
+    return token
+
+
+def _business(work: Work) -> Graph:
+    """Return the Graph as the customer's business sees it."""
+    return work.graph.by(_token(work))
 
 
 # ── what the WABA needs ──────────────────────────────────────────────────────────────────────────────────────
@@ -312,6 +315,7 @@ def _paid_by(work: Work, line: str, funding: str) -> Facts:
         f"{line}/owning_credit_allocation_configs",
         receiving_business_id=work.results["business"],
         fields="id,receiving_credential{id}",
+        limit=100,
     )
     ours = [one["id"] for one in shares.get("data", ()) if one["receiving_credential"]["id"] == funding]
     return {"credit": ours[0]} if ours else {"credit": None, "paid_by": "the customer's own means"}
