@@ -4,13 +4,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wabajobs.client import Client
+    from wabajobs.feed import Event, EventKind
     from wabajobs.intake import Request
     from wabajobs.operation import Operation, State
 
-__all__ = ["Client", "Operation", "Request", "State"]
+__all__ = ["Client", "Event", "EventKind", "Operation", "Request", "State"]
 
 _HOMES = {
     "Client": "wabajobs.client",
+    "Event": "wabajobs.feed",
+    "EventKind": "wabajobs.feed",
     "Request": "wabajobs.intake",
     "Operation": "wabajobs.operation",
     "State": "wabajobs.operation",

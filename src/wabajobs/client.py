@@ -12,12 +12,14 @@ from sqlalchemy.orm import Session
 from wabajobs import webhooks, wiring
 from wabajobs.capability import ServiceClass
 from wabajobs.errors import InvalidRequest, NotReady
+from wabajobs.feed import Event, EventKind, event_kinds
 from wabajobs.intake import Request, checked
 from wabajobs.ledger import Accepted, Applied
 from wabajobs.operation import Operation, State
 from wabajobs.settings import Settings
 
 _LONGEST_POLL = 1.0
+_MOST_EVENTS = 10_000
 
 
 class Client:
@@ -132,6 +134,20 @@ class Client:
                 raise NotReady(f"operation {operation_id} is still {operation.state}{why}")
             time.sleep(poll if end is None else max(0.0, min(poll, end - time.monotonic())))
             poll = min(poll * 1.5, _LONGEST_POLL)
+
+    def events(self, *, after: int = 0, limit: int = 100, kinds: Iterable[EventKind | str] = ()) -> list[Event]:
+        """Return what has happened since: the first events behind the cursor `after`, in order.
+
+        Keep the `cursor` of the last one that you have worked off, with what you made of it, and ask again after
+        it; begin with 0. An empty answer says that there is nothing new. `kinds` are such as `operation.failed`;
+        without any, all.
+
+        Raises `InvalidRequest` when what follows `after` is no longer kept, or `after` is no cursor of this
+        ledger's, `LedgerUnavailable`.
+        """
+        if not 1 <= limit <= _MOST_EVENTS:
+            raise InvalidRequest(f"limit: 1 to {_MOST_EVENTS} events at once, not {limit}")
+        return self._house.ledger.outbox.read(after=after, at_most=limit, kinds=event_kinds(kinds))
 
     def apply_webhook(self, body: webhooks.Body, *, signature: str | None = None) -> list[Applied]:
         """Take what Meta's webhook tells into the mirror of templates, without a call; return what was done.

@@ -22,6 +22,7 @@ def ages(settings: RetentionSettings, *, operations: timedelta | None = None) ->
         pages=timedelta(days=settings.pages_days),
         requests=timedelta(days=settings.key_days),
         changes=timedelta(days=settings.changes_days),
+        events=timedelta(days=settings.event_days),
     )
 
 

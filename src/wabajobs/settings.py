@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -22,6 +24,7 @@ from pydantic import (
 )
 
 from wabajobs.errors import ConfigurationError
+from wabajobs.feed import EventKind
 from wabajobs.secret import Secret, read_secret_file
 
 META: Final = "https://graph.facebook.com"
@@ -35,6 +38,13 @@ AppId = Annotated[str, StringConstraints(pattern=r"^[0-9]{5,20}$")]
 
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _address(url: str) -> str:
+    parts = urlsplit(url)
+    if url and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.fragment):
+        raise ValueError("an address begins with http:// or https://, and has no user and no fragment in it")
+    return url
 
 
 class SecretSource(_Table):
@@ -198,6 +208,8 @@ class RetentionSettings(_Table):
     """Pages of a list whose sync ended half-way; a retry after that reads it from the beginning."""
     key_days: PositiveFloat = 90
     """Idempotency keys. One whose operation is gone is answered with an error, not with a second operation."""
+    event_days: PositiveFloat = 30
+    """Events for the Hub. One that asks for older ones is told so."""
     changes_days: PositiveFloat = 365
     """The differences that template syncs found."""
     rest_seconds: PositiveFloat = 0.5
@@ -231,6 +243,29 @@ class VaultSettings(_Table):
     """Its keys, separated by commas: the first seals, all open. `wabajobs vault new-key` makes one."""
     provider: str = ""
     """`module:function` that is asked for `hub:<name>`: it takes the name, and returns the secret or None."""
+
+
+class CallbackSettings(_Table):
+    """`[callbacks]`: where the Hub is called for each event, signed; without an address it reads them itself."""
+
+    url: Annotated[str, AfterValidator(_address)] = ""
+    """The Hub's address, http or https. It is yours, so no address is forbidden; redirects are not followed."""
+    secret: SecretSource = SecretSource(env="WABAJOBS_CALLBACK_SECRET")
+    """What callbacks are signed with."""
+    kinds: tuple[EventKind, ...] = ()
+    """Which events, such as `operation.failed`; empty: all."""
+    timeout_seconds: PositiveFloat = 10
+    """How long the Hub may take to answer."""
+    connections: Annotated[int, Field(ge=1, le=32)] = 4
+    """Callbacks at once. Those of one WABA come one after the other."""
+    retry_seconds: PositiveFloat = 2
+    """Before the second try; doubled before each further one."""
+    retry_cap_seconds: PositiveFloat = 300
+    """Longest time between two tries."""
+    attempts: PositiveInt = 300
+    """Tries after which an event is given up; `wabajobs events resend` sends it once more."""
+    give_up_seconds: PositiveFloat = 86_400
+    """The same in time, from the first try on."""
 
 
 class PlannerSettings(_Table):
@@ -285,6 +320,7 @@ class Settings(_Table):
     retention: RetentionSettings = RetentionSettings()
     template_sync: TemplateSyncSettings = TemplateSyncSettings()
     planner: PlannerSettings = PlannerSettings()
+    callbacks: CallbackSettings = CallbackSettings()
     vault: VaultSettings = VaultSettings()
 
     @classmethod
@@ -329,6 +365,10 @@ class Settings(_Table):
     def token(self, app_id: str, environ: Mapping[str, str] | None = None) -> Secret:
         """Read the app's token from where the configuration says."""
         return self.app(app_id).token.read(environ or os.environ, what=f"token of app {app_id}")
+
+    def callback_secret(self, environ: Mapping[str, str] | None = None) -> Secret:
+        """Read what callbacks are signed with."""
+        return self.callbacks.secret.read(environ or os.environ, what="secret of the callbacks")
 
     def app_secret(self, app_id: str, environ: Mapping[str, str] | None = None) -> Secret | None:
         """Read the app's secret; None when the app has none."""

@@ -9,7 +9,7 @@ from wabajobs.decisions import Pause
 from wabajobs.errors import NotReady
 from wabajobs.gate import AppReading, Gate
 from wabajobs.kinds import Catalogue
-from wabajobs.ledger import DISPATCHER, Ledger
+from wabajobs.ledger import DISPATCHER, Backlog, Ledger
 from wabajobs.operation import State
 from wabajobs.settings import Settings
 from wabajobs.signals import Presence
@@ -47,6 +47,8 @@ class Status:
     apps: tuple[AppReading, ...]
     fleet: tuple[dict[str, Any], ...] = ()
     """What the last count of each app's fleet has come to."""
+    callbacks: Backlog | None = None
+    """What is still to be delivered to the Hub; None where it is not called."""
     troubles: tuple[str, ...] = ()
     """What could not be asked, and what that means; empty on a good day."""
 
@@ -58,6 +60,7 @@ class Status:
             "pauses": [pause_json(pause) for pause in self.pauses],
             "apps": [_app_json(app) for app in self.apps],
             "fleet": list(self.fleet),
+            "callbacks": self.callbacks.as_json() if self.callbacks else None,
             "troubles": list(self.troubles),
         }
 
@@ -88,8 +91,11 @@ def look(
             troubles.append(f"no worker is alive for {queue.queue}: nothing of it is released")
     fleet = ledger.fleet.outlooks() if settings.planner.enabled else []
     troubles += [f"app {one['app']}: {one['sentence']}" for one in fleet if not one["reachable"]]
+    callbacks = ledger.callbacks.backlog() if settings.callbacks.url else None
+    troubles += _undelivered(callbacks) if callbacks else []
     return Status(
         at=now,
+        callbacks=callbacks,
         queues=queues,
         pauses=decisions.pauses,
         apps=tuple(apps),
@@ -117,6 +123,18 @@ def _unfetched(presence: Presence, kinds: Catalogue) -> list[str]:
         " nothing; that one connects anew by itself"
         for queue in queues
     ]
+
+
+def _undelivered(backlog: Backlog) -> list[str]:
+    troubles = []
+    if backlog.given_up:
+        troubles.append(
+            f"{backlog.given_up} events could not be delivered to the Hub ({backlog.last_error}), and are tried"
+            " no more; send them again: wabajobs events resend"
+        )
+    elif backlog.last_error:
+        troubles.append(f"callbacks to the Hub fail ({backlog.last_error}); they are tried again")
+    return troubles
 
 
 def _apps(gate: Gate, settings: Settings, troubles: list[str]) -> list[AppReading]:

@@ -11,6 +11,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from wabajobs.attempt import Bench
+from wabajobs.callbacks import HttpPost, Relay
 from wabajobs.clock import Clock, SystemClock
 from wabajobs.controls import Controls
 from wabajobs.dispatch import Dispatcher, Send
@@ -120,6 +121,18 @@ class House:
             presence=self.presence,
             clock=self.clock,
             settings=self.settings,
+        )
+
+    @cached_property
+    def relay(self) -> Relay:
+        """What calls the Hub for each event."""
+        settings = self.settings.callbacks
+        return Relay(
+            self.ledger,
+            settings,
+            post=HttpPost(settings, self.settings.callback_secret, self.clock),
+            clock=self.clock,
+            lasting=timedelta(seconds=self.settings.dispatch.leader_seconds),
         )
 
     def dispatcher(self, send: Send) -> Dispatcher:

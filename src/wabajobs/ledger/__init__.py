@@ -2,6 +2,7 @@
 
 from wabajobs.ledger.accepting import Accepted
 from wabajobs.ledger.attempts import Ending
+from wabajobs.ledger.callbacks import Backlog, Callbacks, Delivery, Missed
 from wabajobs.ledger.cancelling import Cancelling
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.dead import Dead
@@ -12,6 +13,7 @@ from wabajobs.ledger.history import Story
 from wabajobs.ledger.lines import Line
 from wabajobs.ledger.news import News
 from wabajobs.ledger.operations import Operations
+from wabajobs.ledger.outbox import Outbox
 from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.retention import Ages, Retention
 from wabajobs.ledger.retrying import Retrying
@@ -36,6 +38,8 @@ class Ledger:
         self.retention = Retention(database)
         self.fleet = Fleet(database, self.operations)
         self.secrets = SecretRecords(database)
+        self.outbox = Outbox(database)
+        self.callbacks = Callbacks(database)
 
 
 __all__ = [
@@ -44,10 +48,13 @@ __all__ = [
     "Accepted",
     "Ages",
     "Applied",
+    "Backlog",
+    "Callbacks",
     "Cancelling",
     "Change",
     "Database",
     "Dead",
+    "Delivery",
     "Did",
     "DueRetry",
     "Ending",
@@ -55,8 +62,10 @@ __all__ = [
     "Kept",
     "Ledger",
     "Line",
+    "Missed",
     "NewOperation",
     "News",
+    "Outbox",
     "Planned",
     "Retention",
     "Retrying",

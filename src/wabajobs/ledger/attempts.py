@@ -13,11 +13,13 @@ from sqlalchemy.orm import aliased
 from wabajobs.capability import Capability
 from wabajobs.decisions import Pause
 from wabajobs.errors import LeaseLost
+from wabajobs.feed import EventKind
 from wabajobs.ledger import expiring, lanes
 from wabajobs.ledger.conditions import LEASES, OPEN, held_by, locked, named
 from wabajobs.ledger.decisions import live_pauses
-from wabajobs.ledger.ending import NO_HOLD, final
+from wabajobs.ledger.ending import NO_HOLD, final, told_of_end
 from wabajobs.ledger.history import tell
+from wabajobs.ledger.outbox import Told, gist, tell_operations
 from wabajobs.ledger.rows import as_operation, select_operations
 from wabajobs.ledger.secrets import keep
 from wabajobs.ledger.tables import OperationRow, UtcDateTime
@@ -74,12 +76,11 @@ def end_all(
     """
     lanes.lock(connection, {one.operation.lane for one in endings if one.operation.lane})
     leases = [(one.operation.id, one.operation.fence) for one in endings]
-    running = connection.execute(_RUNNING_NOW, named(leases))
-    stops = {(row.id, row.fence): row.stop for row in running}
+    running = {(row.id, row.fence): row for row in connection.execute(_RUNNING_NOW, named(leases))}
     kept = [
-        Ending(one.operation, _as_asked(one.outcome, stops[lease]))
+        Ending(one.operation, _as_asked(one.outcome, running[lease].stop))
         for one, lease in zip(endings, leases, strict=True)
-        if lease in stops
+        if lease in running
     ]
     if kept:
         told = [(one, _ending(one, now)) for one in kept]
@@ -89,6 +90,8 @@ def end_all(
                 (one.operation.id, detail, one.operation.fence) for one, (its, detail, _) in told if its == name
             ]
             tell(connection, now, worker, name, whom)
+        known = {row.id: row.told for row in running.values()}
+        tell_operations(connection, now, [_told(one) for one in kept if _is_news(one, known[one.operation.id])])
         _clear_up(connection, kept)
     written = {(one.operation.id, one.operation.fence): one.outcome for one in kept}
     return [written.get(lease) or _lost(*lease) for lease in leases]
@@ -96,6 +99,23 @@ def end_all(
 
 def _as_asked(outcome: End, stop: dict[str, Any] | None) -> End:
     return Cancelled(stop["reason"], stop["by"]) if stop and isinstance(outcome, Hold | NeedsInput) else outcome
+
+
+def _is_news(one: Ending, known: str | None) -> bool:
+    """Whether the Hub is told: of every end, and of a hold unless it is the one that it was told of last."""
+    return not isinstance(one.outcome, Hold) or gist(one.outcome) != known
+
+
+def _told(one: Ending) -> Told:
+    match outcome := one.outcome:
+        case Done(result):
+            return Told(one.operation, EventKind.SUCCEEDED, {"result": result})
+        case Hold():
+            return Told(one.operation, EventKind.HELD, {"hold": outcome.as_json()})
+        case NeedsInput():
+            return Told(one.operation, EventKind.NEEDS_INPUT, {"needs": outcome.as_json()})
+        case _:
+            return told_of_end(one.operation, outcome)
 
 
 def _clear_up(connection: Connection, kept: Sequence[Ending]) -> None:
@@ -198,6 +218,7 @@ def _ending(one: Ending, now: datetime) -> tuple[str, dict[str, Any] | None, dic
         "finished": None,
         "needs": None,
         "deadline": None,
+        "its_told": gist(one.outcome) if isinstance(one.outcome, Hold) else None,
         **NO_HOLD,
     }
     match outcome := one.outcome:
@@ -256,7 +277,7 @@ _LEASED: Final = and_(LEASES, OperationRow.state.in_(OPEN), OperationRow.leased_
 
 
 RUNNING_AMONG: Final = locked(LEASES, OperationRow.state == State.RUNNING)
-_RUNNING_NOW: Final = RUNNING_AMONG.add_columns(OperationRow.fence, OperationRow.stop)
+_RUNNING_NOW: Final = RUNNING_AMONG.add_columns(OperationRow.fence, OperationRow.stop, OperationRow.told)
 
 
 _IN_TIME: Final = or_(OperationRow.deadline_at.is_(None), OperationRow.deadline_at > bindparam("now"))
@@ -292,6 +313,7 @@ _END: Final = (
         error=bindparam("error"),
         finished_at=bindparam("finished"),
         needs=bindparam("needs"),
+        told=bindparam("its_told"),
         deadline_at=func.coalesce(bindparam("deadline", type_=UtcDateTime), OperationRow.deadline_at),
         hold_reason=bindparam("hold_reason"),
         hold_by=bindparam("hold_by"),

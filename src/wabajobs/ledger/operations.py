@@ -23,6 +23,7 @@ from sqlalchemy import Connection, and_, bindparam, case, func, literal, select,
 from wabajobs.capability import Capability
 from wabajobs.decisions import Pause
 from wabajobs.errors import LeaseLost, NotFound
+from wabajobs.feed import EventKind
 from wabajobs.ledger import (
     attempts,
     cancelling,
@@ -42,6 +43,7 @@ from wabajobs.ledger.database import Database
 from wabajobs.ledger.dead import Dead, dead
 from wabajobs.ledger.history import Story, tell
 from wabajobs.ledger.lines import Line
+from wabajobs.ledger.outbox import Told, gist, tell_operations
 from wabajobs.ledger.reclaiming import Reclaimed
 from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.retrying import Retrying
@@ -105,17 +107,18 @@ class Operations:
 
         For a budget or breaker of one WABA: the others of the line go on, and nobody looks at these meanwhile.
         """
-        values = {"state": State.HELD, "due_at": hold.until or now, **holding(hold)}
-        theirs = lines.of_waba(operation).limit(at_most).with_for_update(skip_locked=True)
+        values = {"state": State.HELD, "due_at": hold.until or now, "told": gist(hold), **holding(hold)}
+        theirs = lines.of_waba(operation).add_columns(OperationRow.told).limit(at_most)
         with self._database.write() as connection:
-            held = connection.scalars(
-                update(OperationRow)
-                .where(OperationRow.id.in_(theirs.scalar_subquery()))
-                .values(values)
-                .returning(OperationRow.id)
-            ).all()
-            tell(connection, now, "dispatcher", "held", [(id_, hold.as_json(), None) for id_ in held])
-        return len(held)
+            locked_ = connection.execute(theirs.with_for_update(skip_locked=True))
+            known = {row.id: row.told for row in locked_}
+            connection.execute(update(OperationRow).where(OperationRow.id.in_(list(known))).values(values))
+            tell(connection, now, "dispatcher", "held", [(id_, hold.as_json(), None) for id_ in known])
+            news = [replace(operation, id=id_) for id_, told in known.items() if told != gist(hold)]
+            tell_operations(
+                connection, now, [Told(one, EventKind.HELD, {"hold": hold.as_json()}) for one in news]
+            )
+        return len(known)
 
     def next_wake(self) -> datetime | None:
         """Return when the first of the held operations is due again."""

@@ -122,6 +122,7 @@ _AGAIN: Final = (
         due_at=bindparam("now"),
         deadline_at=bindparam("its_deadline"),
         stop=None,
+        told=None,
         result=None,
         error=None,
         finished_at=None,
