@@ -26,6 +26,7 @@ from wabajobs.partners import Partners
 from wabajobs.planner import Planner
 from wabajobs.retention import Pruner
 from wabajobs.retries import Retries
+from wabajobs.routing import Router
 from wabajobs.settings import Settings
 from wabajobs.signals import Bell, Presence
 from wabajobs.signals.bell import DECISIONS, WORK
@@ -112,6 +113,11 @@ class House:
         return Vault(records=self.ledger.secrets, settings=self.settings.vault, clock=self.clock)
 
     @cached_property
+    def router(self) -> Router:
+        """What takes operations from one app to another."""
+        return Router(self.ledger, self.kinds, self.settings, clock=self.clock)
+
+    @cached_property
     def planner(self) -> Planner:
         """The planner of the fleet's syncs."""
         return Planner(
@@ -121,6 +127,7 @@ class House:
             presence=self.presence,
             clock=self.clock,
             settings=self.settings,
+            router=self.router,
         )
 
     @cached_property

@@ -161,7 +161,7 @@ def test_changes_of_templates_are_told_by_whom_they_were_found(book: Book) -> No
     before = told(book)[-1].cursor
     book.pass_time(60)
     webhook = webhooks.read(status(WABA, "1", "APPROVED", at=book.clock.now()))
-    book.ledger.templates.apply(webhook, now=book.clock.now(), planner=PlannerSettings())
+    book.ledger.apply(webhook, now=book.clock.now(), planner=PlannerSettings())
     book.pass_time(60)
     sync = synced(book, a_template("1"))
 

@@ -38,6 +38,7 @@ def dispatcher() -> None:
         def while_leading() -> None:
             open_house.planner.keep_up()
             open_house.relay.keep_up()
+            open_house.router.keep_up()
 
         dispatch.run(
             one,

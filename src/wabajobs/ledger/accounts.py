@@ -1,13 +1,13 @@
 """What Meta has told of accounts and their numbers: the newest of each thing, and what follows from it for us.
 
-A WABA that is deleted, disabled or no longer ours is paused in Meta's name, like by a person: what waits is held with
-that reason, what runs stops before its next call, and its list is no longer synced. It goes on as soon as Meta
-tells the opposite; until then a person can still resume it.
+A WABA that is deleted, disabled or no longer ours is paused in Meta's name, like by a person: what waits is held
+with that reason, what runs stops before its next call, and its list is no longer synced. It goes on as soon as
+Meta tells the opposite; until then a person can still resume it.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -109,10 +109,10 @@ class Account:
 class Taken:
     """What came of news of accounts."""
 
-    applied: list[Applied]
-    decided: bool
+    applied: Sequence[Applied] = ()
+    decided: bool = False
     """Whether a WABA was paused, or goes on."""
-    active: dict[str, bool]
+    active: Mapping[str, bool] = field(default_factory=dict)
     """WABAs that have a registered number, as was told now, or have none."""
 
 
@@ -170,6 +170,8 @@ OF_NUMBERS: Final = frozenset({_QUALITY, "phone_number_name_update", "security"}
 _LOSES: Final = frozenset({"PARTNER_REMOVED", "PARTNER_APP_UNINSTALLED", "ACCOUNT_DELETED"})
 _GAINS: Final = frozenset({"PARTNER_ADDED", "PARTNER_APP_INSTALLED"})
 _BANNED: Final = "DISABLE"
+_LASTING: Final = timedelta(days=30)
+"""No hold is for ever. What still waits then gets Meta's own answer."""
 
 
 def _apply(
@@ -182,14 +184,15 @@ def _apply(
     happened_at = min(told.happened_at or now, now)
     did = _take_in(connection, told, before, happened_at=happened_at, now=now)
     after = _heard(connection, told.waba)
-    was, is_now = _lost(before, app), _lost(after, app)
-    kept_fresh = fleet.note_news(
+    is_now = _lost(after, app)
+    fresh = did is Did.NOTED
+    kept_fresh = fleet.note_account(
         connection,
         told.waba,
         now=now,
-        doubted=did is Did.NOTED and told.doubtful,
-        stopped=is_now.event if is_now else None,
-        regained=did is Did.NOTED and told.event in _GAINS and is_now is None,
+        doubted=fresh and told.doubtful,
+        lost=is_now.event if is_now and fresh and told.event in _LOSES else None,
+        regained=fresh and told.event in _GAINS and is_now is None,
         settings=planner,
     )
     if not (kept_fresh or app or _has_operations(connection, told.waba)):
@@ -223,7 +226,9 @@ def _decide(connection: Connection, waba: str, was: Heard | None, now_is: Heard 
     lifted = decisions.lift(connection, scope, by=META, reason="Meta has told otherwise", actor=META, now=now)
     if now_is is not None:
         at = f"{now_is.happened_at:%Y-%m-%d %H:%M:%S} UTC"
-        decisions.put(connection, scope, reason=f"{_sentence(now_is)}, at {at}", actor=META, now=now)
+        decisions.put(
+            connection, scope, reason=f"{_sentence(now_is)}, at {at}", actor=META, now=now, lasting=_LASTING
+        )
     return bool(lifted) or now_is is not None
 
 

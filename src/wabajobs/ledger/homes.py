@@ -1,10 +1,10 @@
 """Home apps: by which of our Meta apps a WABA is looked after.
 
-It is learned from the first operation of a WABA that succeeds, and a person can set another. Where a WABA has none
-yet, its fleet entry says by which app it was synced.
+It is learned from the first operation of a WABA that succeeds, and a person can set another. Where a WABA has
+none yet, its fleet entry says by which app it was synced.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -59,7 +59,7 @@ class Homes:
         """Return how many WABAs are at home at each app."""
         query = select(HomeRow.app, func.count()).group_by(HomeRow.app)
         with self._database.read() as connection:
-            return {app: number for app, number in connection.execute(query)}
+            return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def home_of(connection: Connection, waba: str) -> str | None:
@@ -68,8 +68,8 @@ def home_of(connection: Connection, waba: str) -> str | None:
     return home or connection.scalar(select(FleetRow.app).where(FleetRow.waba == waba))
 
 
-def learn(connection: Connection, found: Iterable[tuple[str, str]], *, now: datetime) -> None:
-    """WABAs (waba, app) were reached by these apps: those without a home have one now."""
-    rows = [{"waba": waba, "app": app, "since": now} for waba, app in sorted(found)]
+def learn(connection: Connection, reached: Mapping[str, str], *, now: datetime) -> None:
+    """WABAs were reached by these apps: those without a home have one now."""
+    rows = [{"waba": waba, "app": app, "since": now} for waba, app in sorted(reached.items())]
     if rows:
         connection.execute(upsert(connection, HomeRow).on_conflict_do_nothing(), rows)

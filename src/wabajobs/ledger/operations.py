@@ -28,6 +28,7 @@ from wabajobs.ledger import (
     attempts,
     cancelling,
     expiring,
+    homes,
     lines,
     providing,
     reclaiming,
@@ -52,7 +53,9 @@ from wabajobs.ledger.selection import Selection
 from wabajobs.ledger.tables import EventRow, OperationRow
 from wabajobs.ledger.waking import DueRetry
 from wabajobs.operation import FINISHED, Operation, State
-from wabajobs.outcome import End, Expired, Hold, Unbegun
+from wabajobs.outcome import Done, End, Expired, Hold, Unbegun
+
+_MOST_AT_HOME: Final = 200_000
 
 
 class Operations:
@@ -61,6 +64,8 @@ class Operations:
     def __init__(self, database: Database) -> None:
         """Work on the tables of `database`."""
         self._database = database
+        self._at_home: set[str] = set()
+        """WABAs of which it is certain that their home app is known."""
 
     # ── in ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -261,7 +266,18 @@ class Operations:
     def record_all(self, endings: Sequence[Ending], *, worker: str, now: datetime) -> list[End | LeaseLost]:
         """Do so for several attempts of one worker, in one transaction; `LeaseLost` is an answer, too."""
         with self._database.write() as connection:
-            return attempts.end_all(connection, endings, worker=worker, now=now)
+            written = attempts.end_all(connection, endings, worker=worker, now=now)
+            done = [one.operation for one, end in zip(endings, written, strict=True) if isinstance(end, Done)]
+            reached = {
+                one.waba: one.app
+                for one in done
+                if one.waba and not one.routed_from and one.waba not in self._at_home
+            }
+            homes.learn(connection, reached, now=now)
+        if len(self._at_home) > _MOST_AT_HOME:
+            self._at_home.clear()
+        self._at_home.update(reached)
+        return written
 
     # ── rescue ──────────────────────────────────────────────────────────────────────────────────────────
 

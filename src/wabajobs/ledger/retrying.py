@@ -106,6 +106,7 @@ def _as_request(row: RowMapping) -> NewOperation:
         payload=operation.payload,
         lane=operation.lane,
         coalesces=row["coalesces"],
+        routed_from=operation.routed_from,
     )
 
 

@@ -320,7 +320,7 @@ def _apply(connection: Connection, told: News, *, now: datetime, planner: Planne
         told.waba,
         now=now,
         doubted=doubted,
-        pending=Pending(_pending_since(connection, told.waba)),
+        pending_since=_pending_since(connection, told.waba),
         settings=planner,
     )
     did = did if is_ours or found else Did.FOREIGN
@@ -336,10 +336,10 @@ def _judge(
     same_second = before is not None and happened_at == before.happened_at
     if same_second and before is not None and told.digest in before.digests:
         return Did.UNCHANGED, False
-    if told.access is None and read_at is not None and happened_at + margin <= read_at:
+    if read_at is not None and happened_at + margin <= read_at:
         return Did.OLD, False
     close = read_at is not None and happened_at - margin <= read_at
-    return None, same_second or (close and told.access is None)
+    return None, same_second or close
 
 
 def _take_in(
@@ -347,8 +347,6 @@ def _take_in(
 ) -> tuple[Did, bool]:
     """Change the mirror; return what was done, and whether a sync should look."""
     doubted = doubted or told.doubtful
-    if told.template_id is None and told.name is None:
-        return Did.NOTED, doubted
     if found is None:
         return (Did.UNCHANGED, doubted) if told.removed else (Did.UNKNOWN, True)
     template = news.laid(found, told.facts)
@@ -478,7 +476,7 @@ def _replace(
 
 
 def _mark(connection: Connection, operation: Operation, **values: Any) -> None:
-    owner = {"partner": operation.partner, "app": operation.app}
+    owner = {"partner": operation.partner, "app": operation.routed_from or operation.app}
     connection.execute(
         upsert(connection, TemplateListRow)
         .values(waba=operation.waba, **owner, **({"templates": 0} | values))
