@@ -91,7 +91,9 @@ class HttpPost:
 
     @cached_property
     def _session(self) -> requests.Session:
-        return requests.Session()
+        session = requests.Session()
+        session.trust_env = False  # no proxy stands between us and the Hub, and no netrc speaks for us
+        return session
 
 
 class Relay:
