@@ -21,6 +21,7 @@ from pydantic import (
     PositiveInt,
     StringConstraints,
     ValidationError,
+    model_validator,
 )
 
 from wabajobs.errors import ConfigurationError
@@ -250,8 +251,8 @@ class CallbackSettings(_Table):
 
     url: Annotated[str, AfterValidator(_address)] = ""
     """The Hub's address, http or https. It is yours, so no address is forbidden; redirects are not followed."""
-    secret: SecretSource = SecretSource(env="WABAJOBS_CALLBACK_SECRET")
-    """What callbacks are signed with."""
+    secret: SecretSource | None = None
+    """What callbacks are signed with; needed with an address."""
     kinds: tuple[EventKind, ...] = ()
     """Which events, such as `operation.failed`; empty: all."""
     timeout_seconds: PositiveFloat = 10
@@ -266,6 +267,12 @@ class CallbackSettings(_Table):
     """Tries after which an event is given up; `wabajobs events resend` sends it once more."""
     give_up_seconds: PositiveFloat = 86_400
     """The same in time, from the first try on."""
+
+    @model_validator(mode="after")
+    def _is_signed(self) -> Self:
+        if self.url and self.secret is None:
+            raise ValueError('a callback is signed: say with what, secret = { env = "NAME" }')
+        return self
 
 
 class PlannerSettings(_Table):
@@ -368,6 +375,8 @@ class Settings(_Table):
 
     def callback_secret(self, environ: Mapping[str, str] | None = None) -> Secret:
         """Read what callbacks are signed with."""
+        if self.callbacks.secret is None:
+            raise ConfigurationError("callbacks: say what they are signed with, [callbacks] secret")
         return self.callbacks.secret.read(environ or os.environ, what="secret of the callbacks")
 
     def app_secret(self, app_id: str, environ: Mapping[str, str] | None = None) -> Secret | None:

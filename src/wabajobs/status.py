@@ -9,7 +9,7 @@ from wabajobs.decisions import Pause
 from wabajobs.errors import NotReady
 from wabajobs.gate import AppReading, Gate
 from wabajobs.kinds import Catalogue
-from wabajobs.ledger import DISPATCHER, Backlog, Ledger
+from wabajobs.ledger import DISPATCHER, Backlog, Ledger, Route
 from wabajobs.operation import State
 from wabajobs.settings import Settings
 from wabajobs.signals import Presence
@@ -47,6 +47,8 @@ class Status:
     apps: tuple[AppReading, ...]
     fleet: tuple[dict[str, Any], ...] = ()
     """What the last count of each app's fleet has come to."""
+    routes: tuple[Route, ...] = ()
+    """By which app operations of another go."""
     callbacks: Backlog | None = None
     """What is still to be delivered to the Hub; None where it is not called."""
     troubles: tuple[str, ...] = ()
@@ -60,6 +62,7 @@ class Status:
             "pauses": [pause_json(pause) for pause in self.pauses],
             "apps": [_app_json(app) for app in self.apps],
             "fleet": list(self.fleet),
+            "routes": [route.as_json() for route in self.routes],
             "callbacks": self.callbacks.as_json() if self.callbacks else None,
             "troubles": list(self.troubles),
         }
@@ -96,6 +99,7 @@ def look(
     return Status(
         at=now,
         callbacks=callbacks,
+        routes=tuple(ledger.routes.live(now=now)),
         queues=queues,
         pauses=decisions.pauses,
         apps=tuple(apps),

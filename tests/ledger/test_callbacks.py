@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
@@ -20,12 +22,12 @@ from tests.support.waiting import until
 from wabajobs import feed
 from wabajobs.callbacks import HttpPost, Relay
 from wabajobs.clock import HandClock
-from wabajobs.errors import InvalidRequest
+from wabajobs.errors import ConfigurationError, InvalidRequest
 from wabajobs.feed import Event, EventKind
 from wabajobs.ledger import Database, Ledger
 from wabajobs.outcome import Done, Failed
 from wabajobs.secret import Secret
-from wabajobs.settings import CallbackSettings
+from wabajobs.settings import CallbackSettings, SecretSource, Settings
 
 SECRET = Secret("between us")
 
@@ -83,7 +85,7 @@ def hub() -> Iterator[Hub]:
 
 
 def a_relay(book: Book, hub: Hub, **changes: Any) -> Relay:
-    settings = CallbackSettings(url=hub.url, **changes)
+    settings = CallbackSettings(url=hub.url, secret=SecretSource(env="SECRET"), **changes)
     post = HttpPost(settings, lambda: SECRET, book.clock)
     relay = Relay(book.ledger, settings, post=post, clock=book.clock, lasting=timedelta(seconds=5))
     relay.turn()  # from now on
@@ -278,10 +280,11 @@ def test_a_hub_that_is_not_there_at_all_is_away(sqlite_book: Book) -> None:
 
 def test_where_no_address_is_set_nothing_is_sent(sqlite_book: Book) -> None:
     relay = a_relay(sqlite_book, Hub(url=""))
+    before = threading.enumerate()
 
     relay.keep_up()
 
-    assert not [thread for thread in threading.enumerate() if thread.name == "callbacks" and thread.is_alive()]
+    assert set(threading.enumerate()) <= set(before)
 
 
 @hypothesis(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -312,3 +315,21 @@ def test_whatever_the_hub_answers_each_waba_gets_its_events_in_order(
             tried = [event.cursor for event, _ in hub.came if event.waba == waba]
             assert tried == sorted(tried), "none before the one that was told before it has been taken"
     ledger.database.close()
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "why"),
+    [
+        ({"url": "ftp://hub"}, "an address begins with http"),
+        ({"url": "https://user:pass@hub/x", "secret": {"env": "S"}}, "has no user"),
+        ({"url": "https://hub/x"}, "callbacks: .*a callback is signed: say with what"),
+        ({"url": "https://hub/x", "secret": {"env": "S"}, "kinds": ["operation.begun"]}, "operation.succeeded"),
+    ],
+)
+def test_an_address_that_cannot_be_is_refused(
+    callbacks: dict[str, Any], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wabajobs.toml").write_text(tomli_w.dumps({"callbacks": callbacks}))
+
+    with pytest.raises(ConfigurationError, match=why):
+        Settings.load({"WABAJOBS_CONFIG": str(tmp_path / "wabajobs.toml")})

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from tests.ledger.conftest import WABA, WORKER, Book, a_request, a_sync, at_once, hold
-from tests.ledger.test_retention import AGES
 from tests.ledger.test_templates import a_template, swap, synced
 from tests.support.databases import PostgresServer
 from tests.support.hooks import status
@@ -22,7 +21,8 @@ from wabajobs.ledger import Database, Ledger
 from wabajobs.ledger.outbox import Told, tell_operations
 from wabajobs.operation import Operation
 from wabajobs.outcome import Cancelled, Done, Expired, Failed, Hold, NeedsInput
-from wabajobs.settings import PlannerSettings
+from wabajobs.retention import ages
+from wabajobs.settings import PlannerSettings, RetentionSettings
 
 
 def told(book: Book, after: int = 0, **more: Any) -> list[Event]:
@@ -219,7 +219,11 @@ def test_old_events_go_and_who_comes_too_late_is_told_so(book: Book) -> None:
     book.pass_time(31 * 86400)
     ended(book, 1)
 
-    pruned = [what for what in book.ledger.retention.prune(AGES, now=book.clock.now()) if what[0] == "outbox"]
+    pruned = [
+        what
+        for what in book.ledger.retention.prune(ages(RetentionSettings()), now=book.clock.now())
+        if what[0] == "outbox"
+    ]
 
     assert pruned == [("outbox", 2)], "the newest number stays, until another is given"
     ended(book, 1)
@@ -232,7 +236,7 @@ def test_numbers_go_on_where_everything_was_deleted(book: Book) -> None:
     ended(book, 2)
     assert len(told(book)) == 2
     book.pass_time(31 * 86400)
-    list(book.ledger.retention.prune(AGES, now=book.clock.now()))
+    list(book.ledger.retention.prune(ages(RetentionSettings()), now=book.clock.now()))
 
     ended(book, 1)
 

@@ -143,6 +143,11 @@ class Callbacks:
             _move(connection, after)
             return outbox.newest(connection) - after
 
+    def has_begun(self) -> bool:
+        """Whether anything has ever been taken up: what was told before counts as delivered."""
+        with self._database.read() as connection:
+            return _cursor(connection) is not None
+
     def backlog(self) -> Backlog:
         """Return how far delivery has come."""
         counted = select(
