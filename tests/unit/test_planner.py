@@ -20,6 +20,7 @@ from wabajobs.ledger import Database, Kept, Ledger
 from wabajobs.operation import Operation, State
 from wabajobs.outcome import Done, Failed
 from wabajobs.planner import QUEUE, Planner
+from wabajobs.routing import Router
 
 
 @dataclass
@@ -46,6 +47,7 @@ class Depot:
             presence=self.presence,  # type: ignore[arg-type]
             clock=self.bay.clock,
             settings=self.bay.settings,
+            router=Router(self.bay.ledger, self.bay.kinds, self.bay.settings, clock=self.bay.clock),
             monotonic=lambda: self.monotonic,
         )
 

@@ -12,9 +12,11 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, 
 
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.tables import (
+    CallbackRow,
     EventRow,
     MediaRow,
     OperationRow,
+    OutboxRow,
     RequestRow,
     SecretRow,
     StagedPageRow,
@@ -46,6 +48,8 @@ class Ages:
     """Files of operations that did not succeed; those of others go at once."""
     changes: timedelta
     """Differences that template syncs found."""
+    events: timedelta
+    """What the Hub was told."""
 
 
 class Retention:
@@ -69,6 +73,7 @@ class Retention:
         yield from self._steps("keys", lambda c: _delete(c, RequestRow, _old_requests(now - ages.requests)))
         old_changes = TemplateChangeRow.at < now - ages.changes
         yield from self._steps("changes", lambda c: _delete(c, TemplateChangeRow, old_changes))
+        yield from self._steps("outbox", lambda c: _events(c, now - ages.events))
 
     def count(self, ages: Ages, *, now: datetime) -> dict[str, int]:
         """Return how much there is to delete."""
@@ -86,6 +91,7 @@ class Retention:
             "changes": select(func.count())
             .select_from(TemplateChangeRow)
             .where(TemplateChangeRow.at < now - ages.changes),
+            "outbox": select(func.count()).select_from(OutboxRow).where(_old_events(now - ages.events)),
         }
         with self._database.read() as connection:
             return {name: connection.scalar(query) or 0 for name, query in asked.items()}
@@ -141,6 +147,23 @@ def _pages(connection: Connection, before: datetime) -> tuple[bool, int]:
 def _old_media(before: datetime) -> ColumnElement[bool]:
     old = or_(OperationRow.state == State.SUCCEEDED, OperationRow.finished_at < before)
     return exists().where(OperationRow.id == MediaRow.operation_id, old)
+
+
+def _events(connection: Connection, before: datetime) -> tuple[bool, int]:
+    """Delete events that are old, the oldest first, and what could not be delivered of them."""
+    oldest = select(OutboxRow.id).order_by(OutboxRow.id).limit(_ROWS)
+    old = delete(OutboxRow).where(OutboxRow.id.in_(oldest.scalar_subquery()), _old_events(before))
+    deleted = connection.execute(old).rowcount
+    if deleted:
+        first = select(func.min(OutboxRow.number)).scalar_subquery()
+        connection.execute(delete(CallbackRow).where(CallbackRow.number < first))
+    return deleted == _ROWS, deleted
+
+
+def _old_events(before: datetime) -> ColumnElement[bool]:
+    # The newest stays: from it the next one's number is counted.
+    newest = select(func.max(OutboxRow.number)).scalar_subquery()
+    return and_(OutboxRow.at < before, func.coalesce(OutboxRow.number, 0) < func.coalesce(newest, 1))
 
 
 def _old_requests(before: datetime) -> ColumnElement[bool]:
