@@ -1,7 +1,7 @@
 """The Hub's door: enqueue operations, and ask where they stand."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
@@ -121,14 +121,15 @@ class Client:
 
         The answer is in the order of the requests.
         """
-        house = self._house
+        house, requests = self._house, list(requests)
+        homes = self._homes([one.waba for one in requests if one.app is None and isinstance(one.waba, str)])
         new = [
             checked(
                 request,
                 kinds=house.kinds,
                 settings=house.settings,
                 seal=house.vault.seal,
-                home_of=house.ledger.homes.of,
+                home_of=homes.get,
             )
             for request in requests
         ]
@@ -144,6 +145,12 @@ class Client:
         else:
             self._ring_after_commits_of(session)
         return [one.operation.under(pauses) for one in accepted]
+
+    def _homes(self, wabas: Collection[str]) -> dict[str, str]:
+        """Return the home apps of WABAs; with a single app nobody needs to know."""
+        if not wabas or len(self._house.settings.apps) < 2:
+            return {}
+        return self._house.ledger.homes.of_all(wabas)
 
     def get(self, operation_id: str) -> Operation:
         """Return an operation as it stands. Raises `NotFound`."""

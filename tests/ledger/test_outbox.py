@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from tests.ledger.conftest import WABA, WORKER, Book, a_request, a_sync, at_once, hold
 from tests.ledger.test_templates import a_template, swap, synced
@@ -17,8 +17,9 @@ from wabajobs import webhooks
 from wabajobs.clock import HandClock
 from wabajobs.errors import InvalidRequest
 from wabajobs.feed import Event, EventKind
-from wabajobs.ledger import Database, Ledger
+from wabajobs.ledger import Database, Ledger, outbox
 from wabajobs.ledger.outbox import Told, tell_operations
+from wabajobs.ledger.tables import OutboxRow
 from wabajobs.operation import Operation
 from wabajobs.outcome import Cancelled, Done, Expired, Failed, Hold, NeedsInput
 from wabajobs.retention import ages
@@ -328,3 +329,19 @@ def test_every_reader_sees_everything_once_and_in_order(
             moves = [one.data["move"] for one in seen if one.operation_id == operation.id]
             assert moves == sorted(moves), "moves of one operation are told in their order"
     ledger.database.close()
+
+
+def test_whoever_reads_finds_the_numbers_by_their_index(ledger: Ledger) -> None:
+    """However long the feed is, and also while nothing in it is new."""
+    queries = {
+        "newest": outbox.NEWEST,
+        "oldest": outbox.OLDEST,
+        "unnumbered": outbox._UNNUMBERED.limit(1),
+        "behind": select(OutboxRow.data).where(OutboxRow.number > 5).order_by(OutboxRow.number).limit(10),
+    }
+    explain = "EXPLAIN QUERY PLAN " if ledger.database.is_sqlite else "EXPLAIN "
+    for name, query in queries.items():
+        with ledger.database.read() as connection:
+            sql = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
+            plan = " ".join(str(row) for row in connection.execute(text(explain + sql)))
+        assert "ix_outbox_" in plan, f"{name}: {plan}"

@@ -4,13 +4,14 @@ It is learned from the first operation of a WABA that succeeds, and a person can
 none yet, its fleet entry says by which app it was synced.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
-from wabajobs.ledger.database import Database, upsert
+from wabajobs.ledger.database import Database, each, upsert
 from wabajobs.ledger.tables import FleetRow, HomeRow
 
 
@@ -36,6 +37,16 @@ class Homes:
         """Return the home app of a WABA; None when nobody knows it."""
         with self._database.read() as connection:
             return home_of(connection, waba)
+
+    def of_all(self, wabas: Collection[str]) -> dict[str, str]:
+        """Return the home apps of those WABAs that have one, with one question."""
+        with self._database.read() as connection:
+            waba = each(connection, "wabas")
+            home = select(HomeRow.app).where(HomeRow.waba == waba.c.value).scalar_subquery()
+            synced_by = select(FleetRow.app).where(FleetRow.waba == waba.c.value).scalar_subquery()
+            query = select(waba.c.value, func.coalesce(home, synced_by))
+            rows = connection.execute(query, {"wabas": json.dumps(sorted(wabas))})
+            return {row[0]: row[1] for row in rows if row[1] is not None}
 
     def get(self, waba: str) -> Home | None:
         """Return who has set a WABA's home app and when; None when nobody has and none was learned."""

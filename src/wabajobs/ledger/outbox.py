@@ -140,7 +140,7 @@ def read(connection: Connection, *, after: int, at_most: int, kinds: Collection[
 
 def newest(connection: Connection) -> int:
     """Return the highest number; 0 when there is none."""
-    return connection.scalar(_NEWEST) or 0
+    return connection.scalar(NEWEST) or 0
 
 
 def _number(connection: Connection) -> int:
@@ -151,7 +151,7 @@ def _number(connection: Connection) -> int:
 
 
 def _require_kept(connection: Connection, after: int) -> None:
-    oldest, last = connection.scalar(_OLDEST) or 1, newest(connection)
+    oldest, last = connection.scalar(OLDEST) or 1, newest(connection)
     if 0 < after < oldest - 1:
         raise InvalidRequest(
             f"events {after + 1} to {oldest - 1} are no longer kept ([retention] event_days): look at the"
@@ -184,8 +184,11 @@ def event_of(row: Any) -> Event:
 
 
 _INSERT: Final = insert(OutboxRow)
-_NEWEST: Final = select(func.max(OutboxRow.number))
-_OLDEST: Final = select(func.min(OutboxRow.number))
+_NUMBERED: Final = OutboxRow.number.is_not(None)  # said, so that the index of numbers is found
+NEWEST: Final = select(func.max(OutboxRow.number)).where(_NUMBERED)
+"""The highest number."""
+OLDEST: Final = select(func.min(OutboxRow.number)).where(_NUMBERED)
+"""The lowest."""
 _ONE_AT_A_TIME: Final = text("SELECT pg_advisory_xact_lock(7246228)")
 _UNNUMBERED: Final = select(OutboxRow.id).where(OutboxRow.number.is_(None)).order_by(OutboxRow.id)
 _NEXT: Final = _UNNUMBERED.limit(_AT_ONCE).subquery()

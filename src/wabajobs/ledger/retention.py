@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, or_, select, tuple_, update
 
 from wabajobs.ledger.database import Database
+from wabajobs.ledger.outbox import NEWEST, OLDEST
 from wabajobs.ledger.tables import (
     CallbackRow,
     EventRow,
@@ -155,15 +156,14 @@ def _events(connection: Connection, before: datetime) -> tuple[bool, int]:
     old = delete(OutboxRow).where(OutboxRow.id.in_(oldest.scalar_subquery()), _old_events(before))
     deleted = connection.execute(old).rowcount
     if deleted:
-        first = select(func.min(OutboxRow.number)).scalar_subquery()
-        connection.execute(delete(CallbackRow).where(CallbackRow.number < first))
+        connection.execute(delete(CallbackRow).where(CallbackRow.number < OLDEST.scalar_subquery()))
     return deleted == _ROWS, deleted
 
 
 def _old_events(before: datetime) -> ColumnElement[bool]:
     # The newest stays: from it the next one's number is counted.
-    newest = select(func.max(OutboxRow.number)).scalar_subquery()
-    return and_(OutboxRow.at < before, func.coalesce(OutboxRow.number, 0) < func.coalesce(newest, 1))
+    newest = func.coalesce(NEWEST.scalar_subquery(), 1)
+    return and_(OutboxRow.at < before, func.coalesce(OutboxRow.number, 0) < newest)
 
 
 def _old_requests(before: datetime) -> ColumnElement[bool]:
