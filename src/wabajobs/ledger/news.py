@@ -108,7 +108,7 @@ class Known:
         """Whether it may be newer than a page that was asked for at `read_at`."""
         if read_at is None:
             return True
-        return self.heard_at > read_at and self.happened_at + margin > read_at
+        return self.heard_at >= read_at and self.happened_at + margin > read_at
 
     def is_surely_newer(self, read_at: datetime | None, margin: timedelta) -> bool:
         """Whether it must be newer, however far the clocks are apart."""
