@@ -144,7 +144,7 @@ def test_secrets_go_with_their_operation(book: Book) -> None:
     book.record(book.run(operation.id), Done())
     book.pass_time(86_400 * 40)
     month = timedelta(days=30)
-    ages = Ages(finished=month, failed=month, pages=month, requests=month, changes=month)
+    ages = Ages(finished=month, failed=month, pages=month, requests=month, media=month, changes=month)
 
     list(book.ledger.retention.prune(ages, now=book.clock.now()))
 

@@ -164,7 +164,7 @@ def test_what_succeeded_expired_or_was_cancelled_loses_its_secrets_soon_and_what
     waiting = book.accept_one(a_request(secrets={"operations/waiting": "sealed"}))
     book.ledger.secrets.put("app-token", "sealed", now=book.clock.now())
     month = timedelta(days=30)
-    ages = Ages(finished=month, failed=month, pages=month, requests=month, changes=month)
+    ages = Ages(finished=month, failed=month, pages=month, requests=month, media=month, changes=month)
     counted = book.ledger.retention.count(ages, now=book.clock.now())["secrets"]
 
     deleted = list(book.ledger.retention.prune(ages, now=book.clock.now()))
