@@ -66,13 +66,17 @@ class PermittedGraph:
         short_wait: timedelta,
         before_change: Callable[[], object] = lambda: None,
         not_changed: Callable[[], object] = lambda: None,
+        charge: Callable[[Call], object] = lambda _: None,
+        give_back: Callable[[Call], object] = lambda _: None,
         token: Secret | None = None,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         """Call in the name of `operation`; `may_go_on` raises when it must stop.
 
         `before_change` is told right before a call that changes something leaves, and `not_changed` after that
-        when it is certain that it has changed nothing. `token` is that of a business, instead of the app's own.
+        when it is certain that it has changed nothing. `charge` is told of each call that spends a quota of a
+        number, and raises when there is none left; `give_back`, when the call has not come so far. `token` is
+        that of a business, instead of the app's own.
         """
         self._gate = gate
         self._client = client
@@ -80,6 +84,8 @@ class PermittedGraph:
         self._short_wait = short_wait.total_seconds()
         self._before_change = before_change
         self._not_changed = not_changed
+        self._charge = charge
+        self._give_back = give_back
         self._token = token
         self._sleep = sleep
         self._operation = operation
@@ -155,13 +161,17 @@ class PermittedGraph:
         except InvalidRequest:
             # The client refused it before anything went out: no token, a path that cannot be.
             self._settle(permit, Report(outcome=Outcome.UNUSED))
+            self._discharge(permit.call)
             self._tell_not_changed(changes)
             raise
         except BaseException:
             # Nothing is known of the call, not even whether it was made: the worst is assumed.
             self._settle(permit, Report(outcome=Outcome.FAILED))
             raise
-        self._settle(permit, _report(exchange, permit.call, seconds=time.monotonic() - began))
+        report = _report(exchange, permit.call, seconds=time.monotonic() - began)
+        self._settle(permit, report)
+        if report.outcome in (Outcome.APP_LIMIT, Outcome.WABA_LIMIT):
+            self._discharge(permit.call)  # it was turned away before it came to the number
         self._tell_not_changed(changes and _changed_nothing(exchange))
         for waba, active in shown_activity(request, exchange):
             with suppress(GateUnavailable):  # until it is shown again, Meta's headers correct the limit
@@ -178,19 +188,30 @@ class PermittedGraph:
                 continue
             if self._may_start(answer, changes=changes):
                 return answer
+            self._discharge(call)
             self._tell_not_changed(changes)
+
+    def _discharge(self, call: Call) -> None:
+        if call.quota in _QUOTAS.values():
+            self._give_back(call)
 
     def _tell_not_changed(self, is_so: bool) -> None:
         if is_so:
             self._not_changed()
 
     def _may_start(self, permit: Permit, *, changes: bool) -> bool:
+        charged = False
         try:
             self._may_go_on()
+            if permit.call.quota in _QUOTAS.values():
+                self._charge(permit.call)
+                charged = True
             if changes:
                 self._before_change()
         except BaseException:
             self._settle(permit, Report(outcome=Outcome.UNUSED))
+            if charged:
+                self._discharge(permit.call)
             raise
         if time.monotonic() < permit.start_before:
             return True

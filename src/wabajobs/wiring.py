@@ -10,7 +10,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from wabajobs.attempt import Bench
+from wabajobs.bench import Bench
 from wabajobs.capability import ServiceClass
 from wabajobs.clock import Clock, SystemClock
 from wabajobs.controls import Controls

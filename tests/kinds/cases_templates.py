@@ -120,6 +120,29 @@ def _migration(stage: Stage) -> dict[str, Any]:
     return {"waba": destination, "payload": {"source_waba_id": source}}
 
 
+def _chosen(stage: Stage) -> dict[str, Any]:
+    asked = _migration(stage)
+    ids = [one.id for one in stage.simulator.world.listed(stage.simulator.world.waba(stage.waba))]
+    return {**asked, "payload": {**asked["payload"], "template_ids": ids[1:]}}
+
+
+case(
+    Case(
+        name="template_migration by ids",
+        kind="template_migration",
+        prepare=_chosen,
+        state=_copied,
+    )
+)
+case(
+    Case(
+        name="template_migration, broken off",
+        kind="template_migration",
+        prepare=_migration,
+        state=_copied,
+        knobs={"templates": 6, "template_migration_most": 2},
+    )
+)
 case(
     Case(
         name="template_migration",

@@ -11,6 +11,7 @@ from tests.kinds.owner import PIN, does, edges, said, why
 from tests.support.stage import Stage
 from wabajobs.errors import InvalidRequest
 from wabajobs.operation import Operation, State
+from wabajobs.secret import Secret
 
 Stages = Callable[..., AbstractContextManager[Stage]]
 TOKEN = "a-verify-token"
@@ -105,6 +106,17 @@ def test_a_pin_of_a_number_that_is_not_registered_says_so(stage: Stage) -> None:
 
     assert done.state is State.FAILED
     assert "not registered: register it first" in why(stage, done)
+
+
+@pytest.mark.parametrize("before", [None, Secret("999999")])
+def test_a_pin_in_the_vault_stays_true(stage: Stage, before: Secret | None) -> None:
+    name, vault = f"pins/{stage.number}", stage.house.vault
+    if before:
+        vault.put(name, before)
+
+    stage.work(accept(stage, number="first", pin=PIN))
+
+    assert vault.get(name) == (Secret(PIN) if before else None)
 
 
 def test_a_name_that_meta_refuses_fails_and_the_parts_before_it_stay(stage: Stage) -> None:

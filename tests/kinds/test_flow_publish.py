@@ -1,11 +1,12 @@
 """`flow_publish`: what is asked for is there in the end, or nothing is published and Meta's reason is told."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.kinds.cases_flow_publish import BETTER, GOOD, NEW, a_flow
+from tests.kinds.cases_flow_publish import BETTER, GOOD, NEW, SCREEN, a_flow
 from tests.support.stage import Stage
 from wabajobs.errors import InvalidRequest
 from wabajobs.kinds.flow_publish import LARGEST
@@ -62,6 +63,25 @@ def test_a_new_flow_is_made_and_published_in_one_call(stage: Stage, flow_json: A
     [call] = stage.calls(done)
     assert told(stage, done) == [f"POST {stage.waba}/flows"]
     assert set(call.params) - {"appsecret_proof"} == {"name", "categories", "flow_json", "publish"}
+
+
+def test_a_large_json_lies_beside_the_operation_and_not_in_it(stage: Stage) -> None:
+    large = {"version": "7.0", "screens": [{**SCREEN, "title": "x" * 3_000_000}]}
+
+    done = run(stage, **NEW, flow_json=large)
+
+    [flow] = all_flows(stage)
+    assert json.loads(flow.json or "") == large
+    assert len(json.dumps(done.as_json())) < 2000
+
+
+def test_a_json_may_come_from_a_file(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "flow.json").write_text("\ufeff" + json.dumps(GOOD), encoding="utf-8")
+
+    run(stage, **NEW, flow_json={"file": str(tmp_path / "flow.json")})
+
+    [flow] = all_flows(stage)
+    assert json.loads(flow.json or "") == GOOD
 
 
 def test_a_clone_gets_the_json_of_another_and_is_published(stage: Stage) -> None:
@@ -286,6 +306,11 @@ def test_a_flow_that_is_gone_after_a_lost_answer_is_deleted(stage: Stage) -> Non
         ({**NEW, "flow_json": {"version": "7.0", "screens": [{}] * 101}}, "flow_json: .*1 to 100 screens"),
         ({**NEW, "flow_json": {**GOOD, "x": "y" * LARGEST}}, f"flow_json: .*{LARGEST} bytes"),
         ({**NEW, "flow_json": {**GOOD, "x": float("nan")}}, "flow_json: "),
+        ({**NEW, "flow_json": {"file": "/nowhere/flow.json"}}, "flow_json: .*cannot be read"),
+        (
+            {**NEW, "flow_json": {"url": "https://files.example/flow.json"}},
+            "flow_json: .*an object with a version",
+        ),
         ({**NEW, "flow_json": {**GOOD, "data_api_version": "3.0"}}, "needs an endpoint_uri"),
         ({**NEW, "flow_json": GOOD, "endpoint_uri": "http://hub.example"}, "endpoint_uri: "),
         ({"flow": "abc"}, "flow: "),

@@ -13,6 +13,7 @@ from tests.support.stage import Stage
 from wabajobs.errors import InvalidRequest
 from wabajobs.kinds.inputs import split_number
 from wabajobs.operation import Operation, State
+from wabajobs.secret import Secret
 
 Stages = Callable[..., AbstractContextManager[Stage]]
 HOUR = timedelta(hours=1)
@@ -284,6 +285,42 @@ def test_without_a_pin_a_person_is_asked_before_any_call(stage: Stage) -> None:
 
     assert (waits, stage.calls(operation)) == ({"pin"}, [])
     assert stage.work(operation, answer(pin=PIN)).state is State.SUCCEEDED
+
+
+def test_a_pin_that_lies_in_the_vault_is_taken_before_anybody_is_asked(stage: Stage) -> None:
+    does(stage, "set_pin", value="111111")
+    does(stage, "verify")
+    stage.house.vault.put(f"pins/{stage.number}", Secret("111111"))
+    payload = {"number": stage.number, "verify": False}
+
+    done = stage.work(stage.accept("number_registration", waba=stage.waba, payload=payload))
+
+    assert done.state is State.SUCCEEDED
+    assert len(stage.calls(done)) == 1
+
+
+def test_a_pin_in_the_vault_that_is_wrong_is_tried_once_and_then_replaced(stage: Stage) -> None:
+    name, vault = f"pins/{stage.number}", stage.house.vault
+    does(stage, "set_pin", value="111111")
+    does(stage, "verify")
+    vault.put(name, Secret("999999"))
+    payload = {"number": stage.number, "verify": False}
+    operation = stage.accept("number_registration", waba=stage.waba, payload=payload)
+
+    stage.work(operation)
+    waits, made = asked(stage, operation), len(stage.calls(operation))
+    stage.pass_time(60)
+    done = stage.work(operation, answer(pin="111111"))
+
+    assert (waits, made) == ({"pin"}, 1)
+    assert done.state is State.SUCCEEDED
+    assert vault.get(name) == Secret("111111")
+
+
+def test_a_pin_that_a_request_brings_is_not_copied_into_the_vault(stage: Stage) -> None:
+    stage.work(verified(stage))
+
+    assert stage.house.vault.get(f"pins/{stage.number}") is None
 
 
 def test_a_pin_that_comes_too_fast_waits_as_long_as_meta_says(stage: Stage) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.kinds.cases_onboarding import second_number
-from tests.support.stage import Arrived, Stage
+from tests.support.stage import Arrived, Crash, Point, Stage
 from wabajobs.errors import InvalidRequest
 from wabajobs.operation import Operation, State
 from wabajobs.simulator.world import Allocation, Number, Waba
@@ -206,6 +206,29 @@ def test_a_code_whose_answer_is_lost_is_never_sent_again(stage: Stage) -> None:
     assert [one.params["code"] for one in stage.calls(needs)] == [signup.code, another]
 
 
+def test_a_code_that_was_given_up_is_not_sent_whoever_gives_it(stage: Stage) -> None:
+    signup = sign_up(stage)
+    onboard(stage, signup)
+    needs = onboard(stage, signup)
+
+    stage.provide(needs, code=signup.code)
+
+    assert "given up before" in asked_for(stage.work(needs))[1]
+    assert len(stage.calls(needs)) == 1
+
+
+def test_a_worker_that_is_killed_over_a_code_that_meta_refuses_sends_it_no_more(stage: Stage) -> None:
+    signup = sign_up(stage)
+    onboard(stage, signup)
+    operation = stage.accept("onboarding", waba=signup.waba_id, payload={"code": signup.code})
+
+    stage.attempt(operation, Crash(1, Point.RECORDED))
+
+    needs = stage.work(operation)
+    assert asked_for(needs)[0] == "code", "although an older token of this WABA is kept"
+    assert len(stage.calls(needs)) == 1
+
+
 def test_a_signup_that_nobody_began_with_in_time_expires_without_a_call(stage: Stage) -> None:
     operation = stage.accept("onboarding", payload={"code": sign_up(stage).code})
     stage.pass_time(31)
@@ -315,6 +338,17 @@ def test_a_token_that_ends_says_when(stages: Stages) -> None:
     assert ends.endswith("+00:00")
 
 
+def test_a_token_that_somebody_has_deleted_fails_in_plain_words(stage: Stage) -> None:
+    signup = sign_up(stage)
+    operation = stage.accept("onboarding", waba=signup.waba_id, payload={"code": signup.code})
+    stage.before(3, lambda: stage.house.ledger.secrets.delete(f"tokens/{stage.app}/{signup.waba_id}"))
+    stage.fault(path="subscribed_apps", code=2, times=1)
+
+    failed = stage.work(operation)
+
+    assert "is in the vault no more" in error(failed)["message"]
+
+
 # ── required and optional ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -327,6 +361,19 @@ def test_a_required_step_that_meta_refuses_fails_and_tells_how_to_undo_what_was_
     assert "Phone number re-verification needed" in error(failed)["message"]
     assert error(failed)["step"] == "register"
     assert set(error(failed)["to_undo"]) == {"subscribe", "assign", "share"}
+
+
+def test_who_is_retried_goes_on_where_it_failed(stage: Stage) -> None:
+    signup = sign_up(stage)
+    stage.fault(path=f"{signup.number_id}/register", code=133006, message="Re-verification needed", times=1)
+    failed = onboard(stage, signup)
+    assert failed.state is State.FAILED
+
+    stage.house.interventions.retry(failed.id, reason="the number is verified now", actor="anna")
+    done = stage.work(failed)
+
+    assert result(done)["registered"] == [signup.number_id]
+    assert told(stage, done) == full(stage, signup, signup.number_id, signup.number_id)
 
 
 def test_what_is_optional_is_left_out_and_told_and_done_later_without_a_code(stage: Stage) -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from tests.kinds.owner import does, edges, held_for, why
 from tests.support.stage import Crash, Point, Stage
@@ -77,7 +78,8 @@ def test_an_answer_that_is_lost_has_spent_a_registration(stage: Stage) -> None:
     assert spent(stage) == 2
 
 
-def test_after_eight_the_ninth_waits_until_the_first_is_72_hours_old(stage: Stage) -> None:
+@pytest.mark.parametrize("forgets", [False, True], ids=["", "after Redis was emptied"])
+def test_after_eight_the_ninth_waits_until_the_first_is_72_hours_old(stage: Stage, forgets: bool) -> None:
     operation = accept(stage, WRONG)
     for _ in range(7):
         stage.work(operation)
@@ -86,6 +88,8 @@ def test_after_eight_the_ninth_waits_until_the_first_is_72_hours_old(stage: Stag
     stage.work(operation)
     stage.provide(operation, pin=RIGHT)
 
+    if forgets:
+        _empty_redis(stage)
     stage.attempt(operation)
     wait, reason, calls = held_for(stage, operation), why(stage, operation), len(stage.calls(operation))
     others = stage.work(accept(stage, RIGHT, place=1))
@@ -93,7 +97,7 @@ def test_after_eight_the_ninth_waits_until_the_first_is_72_hours_old(stage: Stag
 
     assert calls == 8
     assert timedelta(hours=70) < wait < timedelta(hours=73)
-    assert f"register:{stage.number}" in reason
+    assert f"number {stage.number}" in reason if forgets else f"register:{stage.number}" in reason
     assert others.state is State.SUCCEEDED
     assert done.state is State.SUCCEEDED
     assert stage.simulator.judge.by_code().get(133016) is None
@@ -141,6 +145,12 @@ def _numbers(stage: Stage) -> list[Any]:
     return [number for waba in world.waba_ids for number in world.waba(waba).numbers]
 
 
+def _empty_redis(stage: Stage) -> None:
+    """Let the gate forget everything, and the dispatcher tell it what people have decided."""
+    Redis.from_url(stage.house.settings.redis).flushall()
+    stage.house.controls.mirror()
+
+
 def _deeds(stage: Stage, chance: random.Random) -> list[Callable[[], object]]:
     """Return what may happen to the world between two attempts."""
     return [
@@ -151,6 +161,7 @@ def _deeds(stage: Stage, chance: random.Random) -> list[Callable[[], object]]:
         lambda: stage.fault(path="/register$", reset_after=True, times=1),
         lambda: stage.fault(path="/register$", reset_before=True, times=1),
         lambda: stage.fault(path="/register$", code=133015, times=1),
+        lambda: _empty_redis(stage) if chance.random() < 0.3 else None,
         lambda: does(stage, "deregister", chance.choice(_numbers(stage)).id),
         lambda: does(stage, "verify", chance.choice(_numbers(stage)).id),
     ]

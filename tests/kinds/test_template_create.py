@@ -248,6 +248,21 @@ def test_a_waba_that_has_as_many_templates_as_it_may_have(stages: Stages) -> Non
         assert "delete some first" in told(operation)
 
 
+def test_a_creation_too_many_in_the_hour_is_held_and_goes_on(stages: Stages) -> None:
+    with stages(settings={"gate": {"template_creations": 1}}) as stage:
+        done(stage, TEXT)
+        operation = asked(stage, TEXT, name="another")
+
+        stage.attempt(operation)
+
+        held = stage.get(operation)
+        assert held.state is State.HELD
+        assert held.hold is not None
+        assert held.hold.by == "budget"
+        assert stage.calls(operation) == []
+        assert stage.work(operation).state is State.SUCCEEDED
+
+
 def test_a_language_in_review_is_waited_for_when_several_are_made(stages: Stages) -> None:
     with stages(knobs={"template_review_seconds": (900, 900)}) as stage:
         done(stage, {**UPSERT, "languages": ["de"]})

@@ -3,17 +3,21 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from tests.kinds.cases_profile import LARGE, profile, with_photo
 from tests.support.pictures import picture
-from tests.support.stage import Arrived, Crash, Point, Stage
+from tests.support.stage import KNOBS, Arrived, Crash, Point, Stage
 from tests.support.web import Web, web, whole
 from wabajobs.errors import InvalidRequest
+from wabajobs.ledger.tables import OperationRow
 from wabajobs.operation import Operation, State
 from wabajobs.retention import ages
+from wabajobs.simulator import Simulator, SimulatorConfig
 
 OPEN, SEND, ASK, SET = "open", "send", "ask", "set"
 PHOTO = picture()
@@ -161,6 +165,16 @@ def test_held_between_two_parts_it_need_not_ask_where_it_is(parts: Stage) -> Non
     works(parts, operation, OPEN, SEND, SEND, SEND, SET)
 
 
+def test_held_once_and_broken_then_it_asks_all_the_same(parts: Stage) -> None:
+    operation = accepted(parts, data=LARGE)
+    parts.before(3, lambda: parts.pause("capability:uploads"))
+    parts.attempt(operation)
+    parts.resume("capability:uploads")
+    parts.fault(capability="uploads", method="POST", upload_keeps=7, times=1)
+
+    works(parts, operation, OPEN, SEND, SEND, ASK, SEND, SEND, SET)
+
+
 @pytest.mark.parametrize("asked", [True, False], ids=["when asked", "when sent to"])
 def test_a_session_that_meta_has_forgotten_is_opened_anew_once(stage: Stage, asked: bool) -> None:
     operation = accepted(stage, data=PHOTO)
@@ -269,6 +283,34 @@ def test_one_that_is_refused_again_fails(stage: Stage) -> None:
     assert "The handle is invalid or expired" in str(failed.as_json())
 
 
+def test_one_of_another_app_is_not_used_when_the_operation_has_moved(stages: Stages, tmp_path: Path) -> None:
+    other = Simulator(SimulatorConfig(**{**KNOBS, "apps": 2})).world.apps[1]
+    for name, value in {"other-token": other.token, "other-secret": other.secret}.items():
+        (tmp_path / name).write_text(value)
+    app = {"token": {"file": tmp_path / "other-token"}, "secret": {"file": tmp_path / "other-secret"}}
+    with stages(knobs={"apps": 2}, settings={"apps": {other.id: app}}) as stage:
+        operation = stage.accept("profile_photo", app=stage.app, **with_photo(stage))
+        stage.before(3, lambda: stage.pause("capability:profile"))
+        stage.attempt(operation)
+        stage.resume("capability:profile")
+        with stage.house.ledger.database.write() as connection:
+            connection.execute(update(OperationRow).values(app=other.id))
+
+        done = works(stage, operation, OPEN, SEND, OPEN, SEND, SET)
+
+        assert stage.calls(operation)[2].path == f"{other.id}/uploads"
+        assert done.result is not None
+        assert done.result["handle_app"] == other.id
+
+
+def test_what_is_refused_for_another_reason_is_no_reason_to_upload_again(stage: Stage) -> None:
+    stage.fault(capability="profile", code=100, message="(#100) Something else")
+    operation = accepted(stage, data=PHOTO)
+
+    assert stage.work(operation).state is State.FAILED
+    assert names(stage.calls(operation)) == [OPEN, SEND, SET]
+
+
 def test_a_handle_that_is_given_is_used_and_nothing_uploaded(stage: Stage) -> None:
     first = stage.work(accepted(stage, data=PHOTO))
     assert first.result is not None
@@ -367,8 +409,11 @@ def test_an_address_inside_our_network_costs_no_call_and_is_not_asked(stage: Sta
     assert served.connections == 0
 
 
-def test_on_request_it_is_made_to_fit_and_that_is_what_is_sent(near: Stage, served: Web) -> None:
-    operation = accepted(near, url=served.serve("/photo", picture(1000, 700, format_="WEBP")), convert=True)
+@pytest.mark.parametrize("fetched", [True, False])
+def test_on_request_it_is_made_to_fit_and_that_is_what_is_sent(near: Stage, served: Web, fetched: bool) -> None:
+    wide = picture(1000, 700, format_="WEBP")
+    source = {"url": served.serve("/photo", wide)} if fetched else {"data": wide}
+    operation = accepted(near, **source, convert=True)
 
     works(near, operation, OPEN, SEND, SET)
 

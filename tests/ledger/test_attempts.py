@@ -6,9 +6,9 @@ import pytest
 
 from tests.ledger.conftest import LEASE, WORKER, Book, a_pause, a_request, a_sync, at_once, hold
 from wabajobs.capability import Capability
-from wabajobs.errors import LeaseLost, NotFound
+from wabajobs.errors import Ask, LeaseLost, NotFound
 from wabajobs.operation import Operation, State
-from wabajobs.outcome import Done, Failed, Hold, NotBegun
+from wabajobs.outcome import Done, Failed, Hold, NeedsInput, NotBegun
 
 # ── begin ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -305,6 +305,31 @@ def test_the_capability_that_comes_next_decides_where_it_queues(book: Book) -> N
     book.ledger.operations.wake(now=book.clock.now())
     [line] = book.ledger.operations.lines([running.kind])
     assert line.capability is Capability.TEMPLATE_WRITES
+
+
+def test_an_operation_can_learn_its_waba(book: Book) -> None:
+    running = book.running(a_request(waba=None))
+    book.ledger.operations.record_checkpoint(
+        running.id, running.fence, {"found": True}, capability=Capability.ONBOARDING, waba="5550001"
+    )
+
+    assert book.get(running).waba == "5550001"
+    assert [one.id for one in book.ledger.operations.find(waba="5550001")] == [running.id]
+
+
+def test_who_had_only_to_begin_in_time_waits_for_a_person_as_long_as_that_makes_sense(book: Book) -> None:
+    running = book.running(a_request(expires_after=timedelta(seconds=30)))
+    book.ledger.operations.record_checkpoint(
+        running.id, running.fence, {"in_time": True}, capability=Capability.ONBOARDING
+    )
+    assert book.get(running).deadline_at is None
+    until = book.clock.now() + timedelta(days=7)
+
+    book.record(running, NeedsInput(reason="a code", asks=(Ask(name="code", about="a code"),), until=until))
+
+    assert book.get(running).deadline_at == until
+    book.ledger.operations.provide(running.id, {}, given=["code"], actor="anna", now=book.clock.now())
+    assert book.get(running).deadline_at is None
 
 
 # ── reclaim ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.web import Web, raw, web, whole
@@ -206,6 +207,8 @@ def test_a_redirect_is_resolved_and_checked_anew(served: Web) -> None:
         ("gopher://127.0.0.1:6379/_FLUSHALL", "must begin with"),
         ("http://anna:hush@127.0.0.1/", "no user or password"),
         ("http://127.0.0.1\\@10.0.0.1/", "backslash"),
+        ("http://[::1", "malformed"),
+        ("http://127.0.0.1:x/", "malformed"),
     ],
 )
 def test_a_redirect_leads_nowhere_that_a_url_may_not(served: Web, to: str, words: str) -> None:
@@ -373,6 +376,44 @@ def test_any_text_is_a_url_or_refused(text: str, before: str) -> None:
     assert url.target.isascii()
     assert url.target.isprintable()
     assert url.target.startswith("/")
+
+
+ANSWERS = [
+    b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabcdef",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    b"HTTP/1.1 302 Found\r\nLocation: /next\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"a" * 100),
+    b"HTTP/1.0 200 OK\r\nContent-Type: image/png\r\n\r\nx",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nabc",
+]
+INSERTED = [
+    b"\r\n",
+    b"\r\n\r\n",
+    b"\0",
+    b"\xff",
+    b"-1\r\n",
+    b"ffffffffffffffff\r\n",
+    b"Content-Length: -1\r\n",
+    b"Content-Length: 99999999999999999999\r\n",
+    b"Location: http://[::1\r\n",
+    b"Location: \xff\xfe\r\n",
+    b"Content-Encoding: deflate\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_whatever_is_answered_it_is_a_file_or_a_sentence(served: Web, data: st.DataObject) -> None:
+    answer = bytearray(data.draw(st.sampled_from(ANSWERS)))
+    for _ in range(data.draw(st.integers(1, 5))):
+        place = data.draw(st.integers(0, len(answer)))
+        answer[place : place + data.draw(st.integers(0, 9))] = data.draw(st.sampled_from(INSERTED))
+    served.answers = defaultdict(lambda: raw(bytes(answer)))
+    try:
+        assert len(get(served.url("/a"))) < 1000
+    except (MediaRefused, MediaUnavailable) as told:
+        assert str(told).isprintable()
 
 
 # ── TLS ──────────────────────────────────────────────────────────────────────────────────────────────────────

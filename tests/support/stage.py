@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from wabajobs import attempt
-from wabajobs.attempt import Bench
+from wabajobs.bench import Bench
 from wabajobs.capability import Capability
 from wabajobs.clock import HandClock
 from wabajobs.decisions import Limit, Scope, Stand

@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.databases import SqliteFiles
 from tests.support.fakes import FakeGate, FakeGraph
-from wabajobs.attempt import Bench, perform
+from wabajobs.attempt import perform
+from wabajobs.bench import Bench
 from wabajobs.capability import ServiceClass
 from wabajobs.clock import HandClock
 from wabajobs.intake import Request, checked

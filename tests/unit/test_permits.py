@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -24,6 +25,7 @@ from wabajobs.errors import (
     Transient,
     Unauthorized,
     UnknownGraphError,
+    WabajobsError,
     WabaLimitReached,
 )
 from wabajobs.gate import Because, Call, Change, Outcome
@@ -39,6 +41,8 @@ class Way:
     graph: FakeGraph = field(default_factory=FakeGraph)
     slept: list[float] = field(default_factory=list)
     may_go_on: Callable[[], None] = lambda: None
+    account: list[str] = field(default_factory=list)
+    charge: Callable[[Call], object] | None = None
 
     def get(self, path: str = "20001/message_templates", **params: object) -> dict[str, object]:
         return self.out().get(path, **({"after": None, "limit": 10} | params))
@@ -52,6 +56,8 @@ class Way:
             may_go_on=self.may_go_on,
             short_wait=timedelta(seconds=2),
             sleep=self.slept.append,
+            charge=self.charge or (lambda call: self.account.append(f"{call.quota} {call.number}")),
+            give_back=lambda _: self.account.append("back"),
         )
 
 
@@ -144,6 +150,57 @@ def test_what_locks_a_number_is_told_of_that_number_and_for_as_long(edge: str, e
     [asked], [report] = way.gate.asked, way.gate.reports
     assert asked.number == "30001"
     assert (report.outcome, report.regain) == (Outcome.NUMBER_LIMIT, error.wait)
+
+
+CHARGED = "register 30001"
+
+
+@pytest.mark.parametrize(
+    ("surprise", "account"),
+    [
+        (answering({"success": True}), [CHARGED]),
+        (failing(InvalidCall("no", code=133005)), [CHARGED]),
+        (failing(Transient("a timeout")), [CHARGED]),
+        (failing(AppLimitReached("no", code=4)), [CHARGED, "back"]),
+        (failing(WabaLimitReached("no", code=80008)), [CHARGED, "back"]),
+        (ConfigurationError("no token"), [CHARGED, "back"]),
+    ],
+)
+def test_a_registration_is_written_down_until_it_is_certain_that_it_has_not_come_to_the_number(
+    surprise: Exchange | Exception, account: list[str]
+) -> None:
+    way = Way()
+    way.graph.surprises.append(surprise)
+
+    with suppress(WabajobsError):
+        way.out().post("30001/register")
+
+    assert way.account == account
+
+
+def test_what_spends_no_quota_of_a_number_is_written_down_nowhere() -> None:
+    way = Way()
+    way.graph.surprises.extend([answering({})] * 3)
+
+    way.out().post("30001/request_code")
+    way.out().post("20001/message_templates")
+    way.out().get("30001/register")
+
+    assert way.account == []
+
+
+def test_a_registration_too_many_is_not_made_and_its_permit_given_back() -> None:
+    def full(_call: Call) -> None:
+        raise Held(reason="eight in 72 hours", by="budget", wait=timedelta(hours=1))
+
+    way = Way(charge=full)
+
+    with pytest.raises(Held, match="eight in 72 hours"):
+        way.out().post("30001/register")
+
+    assert way.graph.requests == []
+    assert way.gate.outcomes == [Outcome.UNUSED]
+    assert way.account == []
 
 
 def test_too_many_codes_for_one_number_are_no_matter_of_the_other_numbers() -> None:

@@ -2,6 +2,6 @@
 
 from wabajobs.broker.app import make_app
 from wabajobs.broker.release import Sender
-from wabajobs.broker.worker import worker_app
+from wabajobs.broker.worker import own_kinds, worker_app
 
-__all__ = ["Sender", "make_app", "worker_app"]
+__all__ = ["Sender", "make_app", "own_kinds", "worker_app"]

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from celery import Celery, Task
 from celery.exceptions import Ignore, Retry
 
-from wabajobs.attempt import Bench, perform
+from wabajobs.attempt import perform
+from wabajobs.bench import Bench
 from wabajobs.outcome import Cancelled, Done, Expired, Failed, Hold, NeedsInput, NotBegun, Outcome
 
 

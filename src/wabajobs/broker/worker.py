@@ -10,7 +10,8 @@ from celery import Celery, signals
 from wabajobs.broker.app import make_app
 from wabajobs.broker.consuming import Consuming
 from wabajobs.broker.task import register
-from wabajobs.errors import WabajobsError
+from wabajobs.errors import ConfigurationError, WabajobsError
+from wabajobs.kinds import own_names
 from wabajobs.settings import Settings
 from wabajobs.signals import Ringer
 from wabajobs.wiring import House
@@ -55,6 +56,19 @@ def worker_app(*queues: str, settings: Settings | None = None) -> Celery:
             logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
 
     return app
+
+
+def own_kinds() -> tuple[str, ...]:
+    """Return the names of the kinds that only the settings know, or end the program with a sentence."""
+
+    def names() -> tuple[str, ...]:
+        settings = Settings.load()
+        own = own_names(settings.kinds)
+        if not own:
+            raise ConfigurationError('the settings name no kinds of your own: kinds = ["your.module"]')
+        return own
+
+    return _or_exit(names)
 
 
 def _or_exit(make: Callable[[], T]) -> T:

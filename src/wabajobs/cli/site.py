@@ -14,6 +14,7 @@ from urllib.request import urlopen
 import tomli_w
 
 from wabajobs.errors import ConfigurationError, NotReady
+from wabajobs.kinds import own_names
 from wabajobs.ledger import Database
 from wabajobs.machine import (
     FolderLock,
@@ -28,8 +29,15 @@ from wabajobs.settings import RUNNING_FILE, VAULT_KEYS, SecretSource, Settings
 from wabajobs.vault import new_key
 from wabajobs.wiring import House
 
-WORKERS: Final = {"template_sync": ("template_sync",)}
-"""Worker entries under `workers/`, and the queues that each serves."""
+WORKERS: Final = {
+    "template_sync": ("template_sync",),
+    "onboarding": ("onboarding",),
+    "migrations": ("template_migration", "number_migration", "hosting_change"),
+    "profile_photo": ("profile_photo",),
+    "templates": ("template_create", "template_edit", "template_delete"),
+    "others": ("number_registration", "profile_update", "flow_publish", "channel_update"),
+}
+"""Worker entries under `workers/`, and the queues that each serves. `own` serves the kinds of the settings."""
 
 _FIRST, _THEN, _LATER, _LAST = range(4)
 """In which order programs stop: first those that use the others."""
@@ -200,6 +208,8 @@ class Site:
                 "token": {"file": str(token)},
                 "secret": {"file": str(secret)},
                 "calls_per_window": app["limit"],
+                "system_user": app["system_user"],
+                "credit_line": facts["credit"],
             }
         played = {
             "graph_url": facts["url"],
@@ -215,7 +225,8 @@ class Site:
     def _ours(self) -> list[Service]:
         env = {"WABAJOBS_CONFIG": str(self.config)}
         services = [Service(name="dispatcher", argv=[*_WABAJOBS, "dispatcher"], env=env, stop_order=_FIRST)]
-        for entry, queues in WORKERS.items():
+        own = own_names(self._settings.kinds)
+        for entry, queues in (WORKERS | ({"own": own} if own else {})).items():
             argv = [sys.executable, "-m", "celery", "-A", f"workers.{entry}", "worker"]
             argv += ["--loglevel=INFO", "--hostname", f"{entry}@%h"]
             services.append(

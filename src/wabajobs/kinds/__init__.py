@@ -67,6 +67,11 @@ def catalogue(modules: Iterable[str] = ()) -> Catalogue:
     return Catalogue([*_OURS, *map(_load, modules)])
 
 
+def own_names(modules: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of the kinds in these modules. Raises `ConfigurationError`."""
+    return tuple(_load(module).name for module in modules)
+
+
 def _load(name: str) -> Kind:
     try:
         module = import_module(name)
@@ -90,4 +95,5 @@ __all__ = [
     "Templates",
     "Work",
     "catalogue",
+    "own_names",
 ]

@@ -132,6 +132,7 @@ def set_number(work: Work) -> dict[str, Any]:
 def set_pin(work: Work) -> dict[str, Any]:
     """Set another PIN."""
     _post(work, {"pin": work.secret("pin")}, "the PIN")
+    proof.remember_pin(work, work.operation.payload["number"])
     return {"pin_set": True}
 
 

@@ -20,9 +20,10 @@ from wabajobs.errors import Conflict, FaultsFound, InvalidCall, Transient, Wrong
 from wabajobs.kinds.inputs import MetaId
 from wabajobs.kinds.kind import Kind, Payload, PlannedCall, Step
 from wabajobs.kinds.work import Method, Work
+from wabajobs.media import MediaSource
 
-LARGEST: Final = 1024 * 1024
-"""Bytes of a flow's JSON that an operation takes along in its row. Meta takes 10 MB."""
+LARGEST: Final = 10 * 1024 * 1024
+"""Bytes of a flow's JSON."""
 _SCREENS: Final = 100
 _PAGE: Final = 100
 _META: Final = ("name", "categories", "endpoint_uri")
@@ -43,23 +44,43 @@ Category = Literal[
 ]
 
 
-def _flow_json(value: object) -> str:
-    """Return a flow's JSON as text. Of its content only the outline is looked at: Meta checks the rest."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, allow_nan=False)
-    if len(text.encode()) > LARGEST:
-        raise ValueError(f"a flow's JSON may have {LARGEST} bytes here")
-    try:
-        flow = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"it is not JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
-    except RecursionError:
-        raise ValueError("it is not JSON: it is nested too deeply") from None
+def _flow_json(value: object) -> MediaSource:
+    """Return a flow's JSON as a file: it is put aside, and its payload does not hold it.
+
+    Of its content only the outline is looked at: Meta checks the rest.
+    """
+    text = _text_of(value)
+    content = text.encode()
+    if len(content) > LARGEST:
+        raise ValueError(f"a flow's JSON has at most {LARGEST} bytes")
+    flow = _parsed(text)
     if not isinstance(flow, dict) or not isinstance(flow.get("version"), str):
         raise ValueError("a flow is an object with a version, such as 7.1")
     screens = flow.get("screens")
     if not isinstance(screens, list) or not 0 < len(screens) <= _SCREENS:
         raise ValueError(f"a flow has 1 to {_SCREENS} screens")
-    return text
+    return MediaSource(data=content)
+
+
+def _text_of(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict) and value.keys() == {"file"}:
+        content = MediaSource.model_validate(value).content or b""
+        try:
+            return content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise ValueError("it is not JSON: it is not UTF-8 text") from None
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
+    except RecursionError:
+        raise ValueError("it is not JSON: it is nested too deeply") from None
 
 
 def _each_once(categories: list[Category]) -> list[Category]:
@@ -75,8 +96,8 @@ class Wanted(BaseModel, extra="forbid"):
     """One that is there; without it a new one is made."""
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] | None = None
     categories: Annotated[list[Category], Field(min_length=1), AfterValidator(_each_once)] | None = None
-    flow_json: Annotated[str, BeforeValidator(_flow_json)] | None = None
-    """As an object, or as text."""
+    flow_json: Annotated[MediaSource, BeforeValidator(_flow_json)] | None = None
+    """As an object, as text, or as `{"file": path}`."""
     clone_flow: MetaId | None = None
     """A flow whose JSON a new one gets."""
     endpoint_uri: Annotated[str, StringConstraints(pattern=r"^https://\S+$", max_length=2000)] | None = None
@@ -99,8 +120,9 @@ class Wanted(BaseModel, extra="forbid"):
             _require(self.action == "publish", "to update a flow takes its id (flow)")
             _require(self.name and self.categories, "a new flow needs a name and categories")
             _require(bool(self.flow_json) != bool(self.clone_flow), "a new flow needs flow_json or clone_flow")
+            flow = _parsed(((self.flow_json and self.flow_json.content) or b"{}").decode())
             _require(
-                self.endpoint_uri or "data_api_version" not in json.loads(self.flow_json or "{}"),
+                self.endpoint_uri or "data_api_version" not in flow,
                 "a flow that exchanges data (data_api_version) needs an endpoint_uri",
             )
         return self
@@ -119,7 +141,7 @@ def _create(work: Work) -> Facts:
     wanted = work.operation.payload
     content = {"clone_flow_id": wanted.get("clone_flow")}
     if "flow_json" in wanted:
-        content = {"flow_json": wanted["flow_json"], "publish": True}
+        content = {"flow_json": _text(work).decode(), "publish": True}
     fields = {
         "name": wanted["name"],
         "categories": wanted["categories"],
@@ -230,8 +252,13 @@ def _send_json(work: Work) -> Facts:
         "POST",
         f"{_flow(work)}/assets",
         form={"name": "flow.json", "asset_type": "FLOW_JSON"},
-        file=("flow.json", "application/json", work.operation.payload["flow_json"].encode()),
+        file=("flow.json", "application/json", _text(work)),
     )
+
+
+def _text(work: Work) -> bytes:
+    """Return the flow's JSON, which has been put aside."""
+    return work.media.read(work.operation.payload["flow_json"]["sha256"])
 
 
 # ── its life ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,6 +12,7 @@ Sources: developers.facebook.com/docs/whatsapp/embedded-signup/onboarding-custom
 …/solution-providers/share-and-revoke-credit-lines, …/solution-providers/registering-phone-numbers.
 """
 
+import hashlib
 import re
 import secrets
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ from wabajobs.errors import (
     Conflict,
     GraphError,
     InvalidCall,
+    NotFound,
     Transient,
     UnknownGraphError,
 )
@@ -104,11 +106,14 @@ def _exchange(work: Work) -> Facts:
     """Spend the code, and keep the token that it gives before anything else."""
     if work.secret("token"):
         return {}  # the last attempt ended right after it had been kept
-    code = work.secret("code")
+    asked = "asked" in work.progress()
+    code = _unsent(work)
     if code is None:
-        if _lasting(work):
+        if _lasting(work) and not asked:
             return {}
-        _ask_anew(work, "no token is kept for this WABA")
+        _ask_anew(work, "that code was given up before" if asked else "no token is kept for the WABA")
+    if asked:
+        work.keep({"since": work.now().isoformat(), "sent": work.progress()["sent"]})
     if work.now() - _since(work) > timedelta(seconds=work.settings.onboarding.code_seconds):
         _ask_anew(work, "the code of the signup is too old, so it was not sent")
     try:
@@ -133,19 +138,34 @@ def _exchange(work: Work) -> Facts:
     return {}
 
 
+def _exchanged(work: Work) -> Facts | None:
+    """Say whether the code was spent before we came to a stop: who does not know must not send it again."""
+    if work.secret("token"):
+        return {}
+    if "asked" not in work.progress():
+        _ask_anew(work, "the code of the signup may be spent, and what it gave is lost: its worker is gone")
+    return None  # that was known, and a person has been asked for a new one
+
+
+def _unsent(work: Work) -> Secret | None:
+    """Return the code, unless it is one that was given up before."""
+    code = work.secret("code")
+    return None if code is None or _digest(code) in work.progress().get("sent", ()) else code
+
+
+def _digest(code: Secret) -> str:
+    return hashlib.sha256(code.reveal().encode()).hexdigest()
+
+
 def _since(work: Work) -> datetime:
-    """Return when we got the code: with the operation, or, if a person gave it, about now."""
-    progress = work.progress()
-    if "asked" in progress:
-        progress = {"since": work.now().isoformat()}
-        work.keep(progress)
-    return datetime.fromisoformat(progress["since"]) if "since" in progress else work.operation.created_at
+    """Return when we got the code: with the operation, or, if a person gave it, when we came to it."""
+    since = work.progress().get("since")
+    return datetime.fromisoformat(since) if since else work.operation.created_at
 
 
 def _refused(work: Work, error: GraphError) -> NoReturn:
-    if (
-        error.code == 1 and "client secret" in error.message.lower()
-    ):  # Meta's words; its code says "unknown error"
+    # The words are Meta's; by its code it is an error that Meta does not know itself.
+    if error.code == 1 and "client secret" in error.message.lower():
         raise ConfigurationError(
             f"Meta does not take the secret of app {work.operation.app}, so no signup can be finished:"
             f" see [apps.{work.operation.app}] secret"
@@ -155,26 +175,17 @@ def _refused(work: Work, error: GraphError) -> NoReturn:
     _ask_anew(work, f"the code of the signup may be spent, and what it gave is lost: {error}")
 
 
-def _exchanged(work: Work) -> Facts | None:
-    """Say whether the code was spent before we came to a stop: who does not know must not send it again."""
-    if work.secret("token"):
-        return {}
-    if not ("asked" in work.progress() and work.secret("code")):
-        _ask_anew(work, "the code of the signup may be spent, and what it gave is lost: its worker is gone")
-    return None  # it is a new one
-
-
 def _ask_anew(work: Work, why: str) -> NoReturn:
-    work.keep({"asked": True}, code=None)
+    """Give the code up for good, and wait for the customer to sign up again."""
+    code, sent = work.secret("code"), work.progress().get("sent", [])
+    work.keep({"asked": True, "sent": [*sent, _digest(code)] if code else sent}, code=None)
     within = timedelta(seconds=work.settings.onboarding.new_code_seconds)
     work.ask(f"{why}; let the customer sign up again, and give the new code", _NEW_CODE, within=within)
 
 
 def _find(work: Work) -> Facts:
     """Ask Meta what the token is good for, and keep it under the name of its WABA."""
-    token = work.secret("token") or _lasting(work)
-    if token is None:
-        raise ConfigurationError("the token of this onboarding is in the vault no more")
+    token = work.secret("token") or _token(work)
     known = work.graph.get("debug_token", input_token=token).get("data") or {}
     if not known.get("is_valid"):
         why = (known.get("error") or {}).get("message", "it does not say why")
@@ -221,12 +232,16 @@ def _lasting(work: Work) -> Secret | None:
     return work.vault.get(_token_name(work, work.operation.waba)) if work.operation.waba else None
 
 
-def _business(work: Work) -> Graph:
-    """Return the Graph as the customer's business sees it."""
+def _token(work: Work) -> Secret:
     token = _lasting(work)
     if token is None:
-        raise ConfigurationError(f"the token of WABA {work.operation.waba} is in the vault no more")
-    return work.graph.by(token)
+        raise NotFound("the token of this WABA is in the vault no more: let the customer sign up again")
+    return token
+
+
+def _business(work: Work) -> Graph:
+    """Return the Graph as the customer's business sees it."""
+    return work.graph.by(_token(work))
 
 
 # ── what the WABA needs ──────────────────────────────────────────────────────────────────────────────────────
@@ -300,6 +315,7 @@ def _paid_by(work: Work, line: str, funding: str) -> Facts:
         f"{line}/owning_credit_allocation_configs",
         receiving_business_id=work.results["business"],
         fields="id,receiving_credential{id}",
+        limit=100,
     )
     ours = [one["id"] for one in shares.get("data", ()) if one["receiving_credential"]["id"] == funding]
     return {"credit": ours[0]} if ours else {"credit": None, "paid_by": "the customer's own means"}

@@ -229,7 +229,8 @@ def steps(when: Callable[[Payload], bool]) -> tuple[Step, Step]:
 
 def register(work: Work, **more: object) -> dict[str, Any]:
     """Register the number for the Cloud API. A PIN that is wrong is asked for anew, never tried again."""
-    number, pin = number_of(work), work.secret("pin")
+    number = number_of(work)
+    pin = work.secret("pin") or (None if work.progress().get("wrong_pin") else work.vault.get(f"pins/{number}"))
     if pin is None:
         work.ask(f"number {number} is registered with a PIN: give it", PIN, within=_PIN_WITHIN)
     try:
@@ -237,14 +238,22 @@ def register(work: Work, **more: object) -> dict[str, Any]:
     except GraphError as error:
         _not_registered(work, number, error)
         return register(work, **more)
+    remember_pin(work, number)
     return {"number": number, "registered": True}
+
+
+def remember_pin(work: Work, number: str) -> None:
+    """Keep the PIN in the vault true, if one lies there; one that a request brings is not copied there."""
+    name, pin = f"pins/{number}", work.secret("pin")
+    if pin and work.vault.get(name) not in (None, pin):
+        work.vault.put(name, pin)
 
 
 def _not_registered(work: Work, number: str, error: GraphError) -> None:
     """Ask a person, or mend it: whoever returns may try again at once. Raises the error that cannot be mended."""
     words = error.details or error.message
     if error.code == _WRONG_PIN:
-        work.keep(work.progress(), pin=None)
+        work.keep({**work.progress(), "wrong_pin": True}, pin=None)
         work.ask(
             f"two-step verification of number {number} is on, and its PIN is another one; Meta locks a number"
             " whose PIN is guessed too often",
@@ -260,7 +269,7 @@ def _not_registered(work: Work, number: str, error: GraphError) -> None:
             within=_PIN_WITHIN,
         )
     if error.code == _HALF_DEREGISTERED and not work.progress().get("deregistered"):
-        work.keep({"deregistered": True})
+        work.keep({**work.progress(), "deregistered": True})
         work.graph.post(f"{number}/deregister")
         return
     if error.code == _NOT_VERIFIED and work.operation.payload.get("verify"):
@@ -273,7 +282,10 @@ def is_registered(work: Work) -> dict[str, Any] | None:
     """Read back whether the number is registered."""
     number = number_of(work)
     answer = work.graph.get(number, fields="status,platform_type,is_pin_enabled")
-    return {"number": number, "registered": True} if answer.get("platform_type") == "CLOUD_API" else None
+    if answer.get("platform_type") != "CLOUD_API":
+        return None
+    remember_pin(work, number)
+    return {"number": number, "registered": True}
 
 
 # ── Meta's refusals, in words ────────────────────────────────────────────────────────────────────────────────

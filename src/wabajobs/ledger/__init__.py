@@ -12,6 +12,7 @@ from wabajobs.ledger.history import Story
 from wabajobs.ledger.lines import Line
 from wabajobs.ledger.media import Media, MediaRecords
 from wabajobs.ledger.news import News
+from wabajobs.ledger.number_calls import NumberCalls
 from wabajobs.ledger.operations import Operations
 from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.retention import Ages, Retention
@@ -37,6 +38,7 @@ class Ledger:
         self.retention = Retention(database)
         self.fleet = Fleet(database, self.operations)
         self.secrets = SecretRecords(database)
+        self.number_calls = NumberCalls(database)
         self.media = MediaRecords(database)
 
 
@@ -62,6 +64,7 @@ __all__ = [
     "MediaRecords",
     "NewOperation",
     "News",
+    "NumberCalls",
     "Planned",
     "Retention",
     "Retrying",

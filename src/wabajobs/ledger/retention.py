@@ -140,7 +140,7 @@ def _pages(connection: Connection, before: datetime) -> tuple[bool, int]:
 
 def _old_media(before: datetime) -> ColumnElement[bool]:
     old = or_(OperationRow.state == State.SUCCEEDED, OperationRow.finished_at < before)
-    return exists().where(OperationRow.id == MediaRow.operation_id, OperationRow.finished_at.is_not(None), old)
+    return exists().where(OperationRow.id == MediaRow.operation_id, old)
 
 
 def _old_requests(before: datetime) -> ColumnElement[bool]:

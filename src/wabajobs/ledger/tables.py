@@ -208,6 +208,17 @@ class SecretRow(Base):
     created_at: Mapped[datetime]
 
 
+class NumberCallsRow(Base):
+    """When calls were made of which a number bears few: those of the last window, as ISO 8601."""
+
+    __tablename__ = "number_calls"
+
+    number: Mapped[str] = mapped_column(String(20), primary_key=True)
+    quota: Mapped[str] = mapped_column(String(20), primary_key=True)
+    """`register`, `deregister`."""
+    times: Mapped[list[Any]]
+
+
 class MediaRow(Base):
     """A file that an operation is to give to Meta. Its bytes are in no payload and no message."""
 

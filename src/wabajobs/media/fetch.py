@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import quote, urljoin, urlsplit
@@ -70,6 +71,13 @@ def checked_url(url: str) -> Url:
     return Url(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme], quote(target, safe=_PATH_CHARACTERS))
 
 
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise MediaRefused("the URL leads on to one that is malformed") from None
+
+
 def resolved(host: str, port: int) -> Sequence[str]:
     """Ask the system for the addresses of a host."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -88,16 +96,21 @@ def fetch(
 
     Raises `MediaRefused` for what would be refused again, `MediaUnavailable` for what may pass.
     """
-    visit = _Visit(most=most, settings=settings, resolve=resolve, tls=tls or ssl.create_default_context())
+    visit = _Visit(most=most, settings=settings, resolve=resolve, tls=tls or _trusting_the_system())
     for _ in range(_REDIRECTS + 1):
         before = checked_url(url)
         content, location = visit.get(before)
         if location is None:
             return content
-        url = urljoin(url, location)
+        url = _joined(url, location)
         if before.scheme == "https" and checked_url(url).scheme != "https":
             raise MediaRefused(f"{before.host} leads from https to http")
     raise MediaRefused(f"the URL leads on more than {_REDIRECTS} times")
+
+
+@cache
+def _trusting_the_system() -> ssl.SSLContext:
+    return ssl.create_default_context()  # reads a hundred and more certificates
 
 
 class _Visit:

@@ -43,8 +43,8 @@ PROFILE_PHOTO: Final = Rules(
 
 Source: Meta Business Help Centre, "Edit your WhatsApp Business profile"; the API's reference names no sizes.
 """
-HEADER_IMAGE: Final = Rules(what="a header image", most=_IMAGES)
-"""JPEG or PNG, at most 5 MB.
+HEADER_IMAGE: Final = Rules(what="a header image", most=_IMAGES, shape=images.Shape(best=2048))
+"""JPEG or PNG, at most 5 MB. One that is converted has at most 2048 pixels a side: more than any telephone shows.
 
 Source of the three: WhatsApp Cloud API, Media (supported types); Resumable Upload API (types that it takes).
 """
