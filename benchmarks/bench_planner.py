@@ -98,7 +98,7 @@ class Side:
         }
         begun = time.perf_counter()
         told = webhooks.read(body)
-        self.house.ledger.templates.apply(told, now=self.clock.now(), planner=self.house.settings.planner)
+        self.house.ledger.apply(told, now=self.clock.now(), planner=self.house.settings.planner)
         return (time.perf_counter() - begun) * 1000
 
     def count(self) -> float:
@@ -208,6 +208,7 @@ def _side(stage: support.Stage, size: int, report: support.Report) -> Side:
         presence=house.presence,
         clock=clock,
         settings=house.settings,
+        router=house.router,
     )
     made.plan()
     return Side(f"{size:,} WABAs", size, house, made, clock, config)

@@ -5,13 +5,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from wabajobs.client import Client
     from wabajobs.dry_run import Plan
+    from wabajobs.feed import Event, EventKind
     from wabajobs.intake import Request
     from wabajobs.operation import Operation, State
 
-__all__ = ["Client", "Operation", "Plan", "Request", "State"]
+__all__ = ["Client", "Event", "EventKind", "Operation", "Plan", "Request", "State"]
 
 _HOMES = {
     "Client": "wabajobs.client",
+    "Event": "wabajobs.feed",
+    "EventKind": "wabajobs.feed",
     "Plan": "wabajobs.dry_run",
     "Request": "wabajobs.intake",
     "Operation": "wabajobs.operation",

@@ -1,7 +1,8 @@
 """The Hub's door: enqueue operations, and ask where they stand."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, Self, overload
@@ -12,13 +13,15 @@ from sqlalchemy.orm import Session
 from wabajobs import webhooks, wiring
 from wabajobs.capability import ServiceClass
 from wabajobs.dry_run import Plan
-from wabajobs.errors import InvalidRequest, NotReady
+from wabajobs.errors import GateUnavailable, InvalidRequest, NotReady
+from wabajobs.feed import Event, EventKind, event_kinds
 from wabajobs.intake import Request, checked
-from wabajobs.ledger import Accepted, Applied
+from wabajobs.ledger import Accepted, Account, Applied
 from wabajobs.operation import Operation, State
 from wabajobs.settings import Settings
 
 _LONGEST_POLL = 1.0
+_MOST_EVENTS = 10_000
 
 
 class Client:
@@ -118,11 +121,20 @@ class Client:
 
         The answer is in the order of the requests.
         """
-        house = self._house
+        house, requests = self._house, list(requests)
+        homes = self._homes([one.waba for one in requests if one.app is None and isinstance(one.waba, str)])
         new = [
-            checked(request, kinds=house.kinds, settings=house.settings, seal=house.vault.seal)
+            checked(
+                request,
+                kinds=house.kinds,
+                settings=house.settings,
+                seal=house.vault.seal,
+                home_of=homes.get,
+            )
             for request in requests
         ]
+        if routes := house.router.standing():
+            new = [house.router.routed(one, routes) for one in new]
         now = house.clock.now()
         # Before anything is written: what has been accepted must not end in an error of a mere look.
         pauses = house.ledger.decisions.pauses(now=now)
@@ -133,6 +145,12 @@ class Client:
         else:
             self._ring_after_commits_of(session)
         return [one.operation.under(pauses) for one in accepted]
+
+    def _homes(self, wabas: Collection[str]) -> dict[str, str]:
+        """Return the home apps of WABAs; with a single app nobody needs to know."""
+        if not wabas or len(self._house.settings.apps) < 2:
+            return {}
+        return self._house.ledger.homes.of_all(wabas)
 
     def get(self, operation_id: str) -> Operation:
         """Return an operation as it stands. Raises `NotFound`."""
@@ -175,12 +193,27 @@ class Client:
             time.sleep(poll if end is None else max(0.0, min(poll, end - time.monotonic())))
             poll = min(poll * 1.5, _LONGEST_POLL)
 
+    def events(self, *, after: int = 0, limit: int = 100, kinds: Iterable[EventKind | str] = ()) -> list[Event]:
+        """Return what has happened since: the first events behind the cursor `after`, in order.
+
+        Keep the `cursor` of the last one that you have worked off, with what you made of it, and ask again after
+        it; begin with 0. An empty answer says that there is nothing new. `kinds` are such as `operation.failed`;
+        without any, all.
+
+        Raises `InvalidRequest` when what follows `after` is no longer kept, or `after` is no cursor of this
+        ledger's, `LedgerUnavailable`.
+        """
+        if not 1 <= limit <= _MOST_EVENTS:
+            raise InvalidRequest(f"limit: 1 to {_MOST_EVENTS} events at once, not {limit}")
+        return self._house.ledger.outbox.read(after=after, at_most=limit, kinds=event_kinds(kinds))
+
     def apply_webhook(self, body: webhooks.Body, *, signature: str | None = None) -> list[Applied]:
-        """Take what Meta's webhook tells into the mirror of templates, without a call; return what was done.
+        """Take what Meta's webhook tells into the mirrors, without a call; return what was done.
 
         Give every webhook of the object `whatsapp_business_account`, as often as it comes and in any order:
         what is old, twice, unknown or none of ours changes nothing. What it cannot tell completely makes the
-        list due for a sync soon.
+        list of templates due for a sync soon. A WABA that is deleted, disabled or no longer ours is paused,
+        until Meta tells the opposite or a person resumes it.
 
         With `signature`, the header `X-Hub-Signature-256`, the body (its bytes) must be signed by one of the
         apps; without, it is taken to be checked. Raises `InvalidRequest` for what is no webhook or not signed
@@ -191,9 +224,23 @@ class Client:
             found = (house.vault.app_secret(id, app) for id, app in house.settings.apps.items())
             webhooks.verify(body, signature, [secret for secret in found if secret is not None])
         told = webhooks.read(body)
-        if not told:
-            return []
-        return house.ledger.templates.apply(told, now=house.clock.now(), planner=house.settings.planner)
+        taken = house.ledger.apply(told, now=house.clock.now(), planner=house.settings.planner)
+        if taken.decided:
+            # The dispatchers put it in force at the gate, as after a decision of a person's.
+            house.decision_bell.ring()
+            house.work_bell.ring()
+        for waba, active in taken.active.items():
+            with suppress(GateUnavailable):  # until it is shown again, Meta's headers correct the limit
+                for app in house.settings.apps:
+                    house.gate.note_activity(app, waba, active=active)
+        return list(taken.applied)
+
+    def account(self, waba: str) -> Account | None:
+        """Return a WABA as Meta's webhooks have told it: its standing, and the newest of each thing.
+
+        None when nothing was ever told. Raises `LedgerUnavailable`.
+        """
+        return self._house.ledger.accounts.get(waba)
 
     def keep_fresh(
         self,
@@ -214,7 +261,7 @@ class Client:
         if every is not None and every.total_seconds() <= 0:
             raise InvalidRequest("`every` must be more than nothing: say how old the list may become")
         request = Request(kind="template_sync", partner=partner, waba=waba, app=app)
-        new = checked(request, kinds=house.kinds, settings=house.settings)
+        new = checked(request, kinds=house.kinds, settings=house.settings, home_of=house.ledger.homes.of)
         house.ledger.fleet.keep(
             [waba],
             app=new.app,

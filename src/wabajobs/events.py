@@ -26,6 +26,7 @@ CATALOGUE: Final = {
     "consuming_changed": "this worker began or stopped consuming its queue",
     "not_consuming": "messages of this worker's queue lay unfetched; it connects to the broker anew",
     "freshness_changed": "the budget no longer keeps the fleet as fresh as wished, or does so again",
+    "callback_given_up": "an event could not be delivered to the Hub, and is tried no more",
     "part_failed": "a part of this process failed and is tried again",
 }
 """Every event there is. `tell` refuses any other."""
@@ -34,6 +35,7 @@ _LEVELS: Final = {
     "attempt_crashed": logging.ERROR,
     "part_failed": logging.WARNING,
     "not_consuming": logging.WARNING,
+    "callback_given_up": logging.WARNING,
     "rows_pruned": logging.DEBUG,
     "freshness_changed": logging.WARNING,
     "attempt_ended": logging.DEBUG,  # Celery logs the end of each task already

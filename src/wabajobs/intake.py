@@ -21,12 +21,13 @@ _PARTNER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _META_ID: Final = re.compile(r"[0-9]{5,20}")
 _LONGEST_KEY: Final = 200
 Seal = Callable[[Secret], str]
+HomeOf = Callable[[str], str | None]
 _LONGEST_LIFE: Final = timedelta(days=365)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the Hub asks for. `app` may be left out when only one is configured."""
+    """What the Hub asks for. `app` may be left out when only one is configured, or the WABA has a home app."""
 
     kind: str
     partner: str
@@ -41,17 +42,25 @@ class Request:
     """Seconds after which it is of no use any more; None: as the kind says."""
 
 
-def checked(request: Request, *, kinds: Catalogue, settings: Settings, seal: Seal | None = None) -> NewOperation:
+def checked(
+    request: Request,
+    *,
+    kinds: Catalogue,
+    settings: Settings,
+    seal: Seal | None = None,
+    home_of: HomeOf = lambda _waba: None,
+) -> NewOperation:
     """Return the request as the ledger takes it. Raises `InvalidRequest` that says what is wrong with it.
 
     `seal` makes a secret of the payload fit for the ledger; without it a payload may only refer to secrets.
+    `home_of` knows the home app of a WABA, for a request that names none.
     """
     kind = kinds[request.kind]
     id = new_id()
     given = _payload(request.payload, kind)
     payload, secrets = _sealed(given, id, seal)
-    app = _app(request.app, settings)
     waba = _waba(request.waba, kind)
+    app = _app(request.app, settings, waba, home_of)
     partner = partner_id(request.partner)
     return NewOperation(
         id=id,
@@ -64,7 +73,7 @@ def checked(request: Request, *, kinds: Catalogue, settings: Settings, seal: Sea
         capability=kind.first_capability(payload),
         payload=payload,
         media=_media(given, app),
-        lane=kind.lane(app=app, partner=partner, waba=waba, payload=payload),
+        lane=kind.lane(partner=partner, waba=waba, payload=payload),
         coalesces=kind.coalesces,
         order=kind.order(settings),
         expires_after=_expires_after(request.expires_after, kind, payload),
@@ -83,13 +92,17 @@ def partner_id(partner: str) -> str:
     return partner
 
 
-def _app(app: str | None, settings: Settings) -> str:
+def _app(app: str | None, settings: Settings, waba: str | None, home_of: HomeOf) -> str:
     if not settings.apps:
         raise InvalidRequest("no Meta app is configured: add [apps.<app id>] to the file in WABAJOBS_CONFIG")
     if app is None:
-        if len(settings.apps) > 1:
-            raise InvalidRequest(f"app is missing: several are configured ({', '.join(settings.apps)})")
-        return next(iter(settings.apps))
+        if len(settings.apps) == 1:
+            return next(iter(settings.apps))
+        app = home_of(waba) if waba else None
+        if app is None:
+            several = f"app is missing: several are configured ({', '.join(settings.apps)})"
+            home = f", and WABA {waba} has no home app yet: wabajobs apps home {waba} APP" if waba else ""
+            raise InvalidRequest(several + home)
     if app not in settings.apps:
         raise InvalidRequest(f"app {app!r} is not configured (configured: {', '.join(settings.apps)})")
     return app

@@ -86,6 +86,8 @@ class Operation:
     """What it touches: operations of one lane keep their order and never overlap."""
     deadline_at: datetime | None = None
     """From then on it is of no use: it expires."""
+    routed_from: str | None = None
+    """The app for which it was asked, if a route has taken it to another."""
     needs: NeedsInput | None = None
     """What a person is to give, while it waits for that."""
     stop: dict[str, Any] | None = None
@@ -129,6 +131,7 @@ class Operation:
             "state": str(self.state),
             "partner": self.partner,
             "app": self.app,
+            "routed_from": self.routed_from,
             "waba": self.waba,
             "class": str(self.service_class),
             "payload": self.payload,

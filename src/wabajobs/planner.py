@@ -21,8 +21,9 @@ from wabajobs.errors import NotReady
 from wabajobs.freshness import Outlook, Survey
 from wabajobs.gate import AppReading, Call, Wait
 from wabajobs.kinds import Catalogue
-from wabajobs.ledger import Ledger, NewOperation, Stale
+from wabajobs.ledger import Ledger, NewOperation, Route, Stale
 from wabajobs.operation import State
+from wabajobs.routing import Router
 from wabajobs.settings import Settings
 from wabajobs.signals import Presence
 
@@ -74,9 +75,11 @@ class Planner:
         presence: Presence,
         clock: Clock,
         settings: Settings,
+        router: Router,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Plan for the apps of the settings."""
+        self._router = router
         self._ledger = ledger
         self._kinds = kinds
         self._gate = gate
@@ -115,6 +118,7 @@ class Planner:
         """Plan what is due, can be afforded and can be begun now. Raises `NotReady`."""
         now = self._clock.now()
         waiting, held = self._under_way(now)
+        routes = self._router.standing()
         planned, obstacles = 0, {}
         for app in self._settings.apps:
             self._pace.setdefault(app, _Pace(now))
@@ -125,7 +129,7 @@ class Planner:
             if room <= 0:
                 obstacles[app] = f"{waiting[app]} planned syncs wait already, and {held[app]} are held"
                 continue
-            number, obstacle = self._plan_app(app, room, now)
+            number, obstacle = self._plan_app(app, room, now, routes)
             planned += number
             if obstacle:
                 obstacles[app] = obstacle
@@ -149,23 +153,28 @@ class Planner:
         held = Counter(one.app for one in planned if one.state is State.HELD)
         return waiting, held
 
-    def _plan_app(self, app: str, room: int, now: datetime) -> tuple[int, str | None]:
-        if obstacle := self.obstacle(app):
+    def _plan_app(self, app: str, room: int, now: datetime, routes: Sequence[Route]) -> tuple[int, str | None]:
+        goes_by = _target(routes, app)
+        if obstacle := self.obstacle(goes_by):
             return 0, obstacle
         share = self._ledger.fleet.wishes(self._settings.planner).share(app)
+        # Fleets that go by one app have its share together.
+        sharing = sum(1 for other in self._settings.apps if _target(routes, other) == goes_by)
         pace = self._pace[app]
-        calls = pace.calls(_rate(self._gate.read(app), share), now)
+        calls = pace.calls(_rate(self._gate.read(goes_by), share) / sharing, now)
         if calls <= 0:
             return 0, None
-        chosen, obstacle = self._affordable(app, min(room, int(calls) + 1), now)
+        chosen, obstacle = self._affordable(app, min(room, int(calls) + 1), now, routes)
         taken = list(_within(chosen, calls))
         if taken:
             pace.spend(sum(one.calls for one in taken))
-            new = self._ledger.fleet.plan([self._request(one) for one in taken], now=now)
-            return len(new), obstacle
+            requests = [self._router.routed(self._request(one), routes) for one in taken]
+            return len(self._ledger.fleet.plan(requests, now=now)), obstacle
         return 0, obstacle
 
-    def _affordable(self, app: str, at_most: int, now: datetime) -> tuple[list[Stale], str | None]:
+    def _affordable(
+        self, app: str, at_most: int, now: datetime, routes: Sequence[Route]
+    ) -> tuple[list[Stale], str | None]:
         """Return what is due and the gate would let pass, the stalest first; and what it says against the rest.
 
         Whom the gate refuses for his own sake is left out, so that the others get their turn.
@@ -178,11 +187,13 @@ class Planner:
             due = self._ledger.fleet.stalest(
                 app, at_most=at_most, now=now, but_partners=partners, but_wabas=wabas
             )
-            waits = self._forecast([self._call(app, partner=one.partner, waba=one.waba) for one in due])
+            waits = self._forecast(
+                [self._call(_target(routes, app, one), partner=one.partner, waba=one.waba) for one in due]
+            )
             passed = [one for one, wait in zip(due, waits, strict=True) if wait is None]
             refused = [(one, wait) for one, wait in zip(due, waits, strict=True) if wait is not None]
             for one, wait in refused:
-                if not _is_its_own(wait, one):
+                if not _is_its_own(wait, one, _target(routes, app, one)):
                     return passed, str(wait)
                 until = now + (wait.delay or _POSTPONED)
                 self._ledger.fleet.postpone([one.waba], until=until, why=str(wait))
@@ -220,7 +231,7 @@ class Planner:
             service_class=ServiceClass.BACKGROUND,
             capability=kind.capability,
             payload={},
-            lane=kind.lane(app=stale.app, partner=stale.partner, waba=stale.waba, payload={}),
+            lane=kind.lane(partner=stale.partner, waba=stale.waba, payload={}),
             coalesces=kind.coalesces,
             order=kind.order(self._settings),
             expires_after=kind.expires_after,
@@ -280,13 +291,22 @@ def _within(stale: Iterable[Stale], calls: float) -> Iterable[Stale]:
         yield one
 
 
-def _is_its_own(wait: Wait, stale: Stale) -> bool:
+def _target(routes: Sequence[Route], app: str, stale: Stale | None = None) -> str:
+    """Return the app by which syncs of an app go now, all of them or that of one WABA."""
+    partner, waba = (stale.partner, stale.waba) if stale else ("", None)
+    for route in routes:
+        if route.takes(app=app, kind=QUEUE, partner=partner, waba=waba):
+            return route.to_app
+    return app
+
+
+def _is_its_own(wait: Wait, stale: Stale, app: str) -> bool:
     """Whether the gate refuses this partner or WABA, and not the app or the queue."""
     own: Collection[str] = (
         f"partner:{stale.partner}",
         f"partner:{stale.partner}/{stale.waba}",
         f"waba:{stale.waba}",
-        f"waba:{stale.app}:{stale.waba}",
+        f"waba:{app}:{stale.waba}",
     )
     return wait.scope in own
 

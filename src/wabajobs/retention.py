@@ -23,6 +23,7 @@ def ages(settings: RetentionSettings, *, operations: timedelta | None = None) ->
         requests=timedelta(days=settings.key_days),
         changes=timedelta(days=settings.changes_days),
         media=timedelta(days=settings.media_days),
+        events=timedelta(days=settings.event_days),
     )
 
 

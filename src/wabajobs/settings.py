@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -19,9 +21,11 @@ from pydantic import (
     PositiveInt,
     StringConstraints,
     ValidationError,
+    model_validator,
 )
 
 from wabajobs.errors import ConfigurationError
+from wabajobs.feed import EventKind
 from wabajobs.secret import VAULT_NAME, Secret, read_secret_file
 
 META: Final = "https://graph.facebook.com"
@@ -42,6 +46,13 @@ MetaId = Annotated[str, StringConstraints(pattern=r"^[0-9]{5,20}$")]
 
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _address(url: str) -> str:
+    parts = urlsplit(url)
+    if url and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.fragment):
+        raise ValueError("an address begins with http:// or https://, and has no user and no fragment in it")
+    return url
 
 
 class SecretSource(_Table):
@@ -215,6 +226,8 @@ class RetentionSettings(_Table):
     """Idempotency keys. One whose operation is gone is answered with an error, not with a second operation."""
     media_days: PositiveFloat = 7
     """Files of operations that did not succeed, for a retry; those of others go at once."""
+    event_days: PositiveFloat = 30
+    """Events for the Hub. One that asks for older ones is told so."""
     changes_days: PositiveFloat = 365
     """The differences that template syncs found."""
     rest_seconds: PositiveFloat = 0.5
@@ -277,6 +290,35 @@ class MediaSettings(_Table):
     """A handle older than this is renewed before it is used. Meta does not tell how long one lives."""
 
 
+class CallbackSettings(_Table):
+    """`[callbacks]`: where the Hub is called for each event, signed; without an address it reads them itself."""
+
+    url: Annotated[str, AfterValidator(_address)] = ""
+    """The Hub's address, http or https. It is yours, so no address is forbidden; redirects are not followed."""
+    secret: SecretSource | None = None
+    """What callbacks are signed with; needed with an address."""
+    kinds: tuple[EventKind, ...] = ()
+    """Which events, such as `operation.failed`; empty: all."""
+    timeout_seconds: PositiveFloat = 10
+    """How long the Hub may take to answer."""
+    connections: Annotated[int, Field(ge=1, le=32)] = 4
+    """Callbacks at once. Those of one WABA come one after the other."""
+    retry_seconds: PositiveFloat = 2
+    """Before the second try; doubled before each further one."""
+    retry_cap_seconds: PositiveFloat = 300
+    """Longest time between two tries."""
+    attempts: PositiveInt = 300
+    """Tries after which an event is given up; `wabajobs events resend` sends it once more."""
+    give_up_seconds: PositiveFloat = 86_400
+    """The same in time, from the first try on."""
+
+    @model_validator(mode="after")
+    def _is_signed(self) -> Self:
+        if self.url and self.secret is None:
+            raise ValueError('a callback is signed: say with what, secret = { env = "NAME" }')
+        return self
+
+
 class PlannerSettings(_Table):
     """`[planner]`: how fresh the template lists of the fleet are kept, and what that may cost."""
 
@@ -330,6 +372,7 @@ class Settings(_Table):
     template_sync: TemplateSyncSettings = TemplateSyncSettings()
     planner: PlannerSettings = PlannerSettings()
     onboarding: OnboardingSettings = OnboardingSettings()
+    callbacks: CallbackSettings = CallbackSettings()
     vault: VaultSettings = VaultSettings()
     media: MediaSettings = MediaSettings()
 

@@ -9,7 +9,7 @@ from wabajobs.decisions import Pause
 from wabajobs.errors import NotReady
 from wabajobs.gate import AppReading, Gate
 from wabajobs.kinds import Catalogue
-from wabajobs.ledger import DISPATCHER, Ledger
+from wabajobs.ledger import DISPATCHER, Backlog, Ledger, Route
 from wabajobs.operation import Operation, State
 from wabajobs.settings import Settings
 from wabajobs.signals import Presence
@@ -50,6 +50,10 @@ class Status:
     """What the last count of each app's fleet has come to."""
     asking: tuple[Operation, ...] = ()
     """Operations that need input, those that wait longest, and not all if there are many."""
+    routes: tuple[Route, ...] = ()
+    """By which app operations of another go."""
+    callbacks: Backlog | None = None
+    """What is still to be delivered to the Hub; None where it is not called."""
     troubles: tuple[str, ...] = ()
     """What could not be asked, and what that means; empty on a good day."""
 
@@ -70,6 +74,8 @@ class Status:
                 }
                 for one in self.asking
             ],
+            "routes": [route.as_json() for route in self.routes],
+            "callbacks": self.callbacks.as_json() if self.callbacks else None,
             "troubles": list(self.troubles),
         }
 
@@ -100,8 +106,12 @@ def look(
             troubles.append(f"no worker is alive for {queue.queue}: nothing of it is released")
     fleet = ledger.fleet.outlooks() if settings.planner.enabled else []
     troubles += [f"app {one['app']}: {one['sentence']}" for one in fleet if not one["reachable"]]
+    callbacks = ledger.callbacks.backlog() if settings.callbacks.url else None
+    troubles += _undelivered(callbacks) if callbacks else []
     return Status(
         at=now,
+        callbacks=callbacks,
+        routes=tuple(ledger.routes.live(now=now)),
         queues=queues,
         pauses=decisions.pauses,
         apps=tuple(apps),
@@ -130,6 +140,18 @@ def _unfetched(presence: Presence, kinds: Catalogue) -> list[str]:
         " nothing; that one connects anew by itself"
         for queue in queues
     ]
+
+
+def _undelivered(backlog: Backlog) -> list[str]:
+    troubles = []
+    if backlog.given_up:
+        troubles.append(
+            f"{backlog.given_up} events could not be delivered to the Hub ({backlog.last_error}), and are tried"
+            " no more; send them again: wabajobs events resend"
+        )
+    elif backlog.last_error:
+        troubles.append(f"callbacks to the Hub fail ({backlog.last_error}); they are tried again")
+    return troubles
 
 
 def _apps(gate: Gate, settings: Settings, troubles: list[str]) -> list[AppReading]:

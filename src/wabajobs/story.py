@@ -117,6 +117,9 @@ _SENTENCES: Final[dict[str, Callable[[Story, dict[str, Any]], str]]] = {
         f"it needs {' or '.join(one['name'] for one in detail['asks'])}: {detail['reason']}"
     ),
     "provided": lambda one, detail: f"{_whom(one.actor)} has given {' and '.join(detail['given'])}",
+    "routed": lambda one, detail: (
+        f"{one.actor} moves it from app {detail.get('from')} to app {detail.get('to')} ({detail.get('reason')})"
+    ),
     "retried": lambda one, detail: (
         f"{one.actor} lets it go again ({detail.get('reason')}); it was {detail.get('was')}"
     ),

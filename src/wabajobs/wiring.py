@@ -11,6 +11,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from wabajobs.bench import Bench
+from wabajobs.callbacks import HttpPost, Relay
 from wabajobs.capability import ServiceClass
 from wabajobs.clock import Clock, SystemClock
 from wabajobs.controls import Controls
@@ -29,6 +30,8 @@ from wabajobs.partners import Partners
 from wabajobs.planner import Planner
 from wabajobs.retention import Pruner
 from wabajobs.retries import Retries
+from wabajobs.routing import Router
+from wabajobs.secret import Secret
 from wabajobs.settings import Settings
 from wabajobs.signals import Bell, Presence
 from wabajobs.signals.bell import DECISIONS, WORK
@@ -126,6 +129,11 @@ class House:
         return Vault(records=self.ledger.secrets, settings=self.settings.vault, clock=self.clock)
 
     @cached_property
+    def router(self) -> Router:
+        """What takes operations from one app to another."""
+        return Router(self.ledger, self.kinds, self.settings, clock=self.clock)
+
+    @cached_property
     def planner(self) -> Planner:
         """The planner of the fleet's syncs."""
         return Planner(
@@ -135,6 +143,19 @@ class House:
             presence=self.presence,
             clock=self.clock,
             settings=self.settings,
+            router=self.router,
+        )
+
+    @cached_property
+    def relay(self) -> Relay:
+        """What calls the Hub for each event."""
+        settings = self.settings.callbacks
+        return Relay(
+            self.ledger,
+            settings,
+            post=HttpPost(settings, self._callback_secret, self.clock),
+            clock=self.clock,
+            lasting=timedelta(seconds=self.settings.dispatch.leader_seconds),
         )
 
     def dispatcher(self, send: Send) -> Dispatcher:
@@ -172,6 +193,11 @@ class House:
             enqueue=self._enqueue,
             retry_budget=self.retry_budget,
         )
+
+    def _callback_secret(self) -> Secret:
+        if self.settings.callbacks.secret is None:
+            raise ConfigurationError("callbacks: say what they are signed with, [callbacks] secret")
+        return self.vault.read(self.settings.callbacks.secret, what="secret of the callbacks")
 
     def _credentials(self, app_id: str) -> Credentials:
         app = self.settings.app(app_id)

@@ -25,7 +25,15 @@ from wabajobs.operation import State, new_id
 from wabajobs.outcome import Done, Failed
 
 DAY = timedelta(days=1)
-AGES = Ages(finished=30 * DAY, failed=90 * DAY, pages=DAY, requests=60 * DAY, media=7 * DAY, changes=365 * DAY)
+AGES = Ages(
+    finished=30 * DAY,
+    failed=90 * DAY,
+    pages=DAY,
+    requests=60 * DAY,
+    media=7 * DAY,
+    changes=365 * DAY,
+    events=3650 * DAY,
+)
 _STEP = 500
 """No transaction may delete more rows than that."""
 

@@ -64,7 +64,7 @@ class World:
 
     def _hear(self, body: bytes) -> None:
         told = webhooks.read(body)
-        self.book.ledger.templates.apply(told, now=self.book.clock.now(), planner=SETTINGS)
+        self.book.ledger.apply(told, now=self.book.clock.now(), planner=SETTINGS)
 
     def read(self, seconds: float) -> None:
         """Ask for the next page, which is as things stand when Meta answers."""

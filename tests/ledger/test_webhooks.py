@@ -22,7 +22,7 @@ def apply(book: Book, *bodies: bytes) -> list[Applied]:
     return [
         one
         for body in bodies
-        for one in book.ledger.templates.apply(webhooks.read(body), now=book.clock.now(), planner=SETTINGS)
+        for one in book.ledger.apply(webhooks.read(body), now=book.clock.now(), planner=SETTINGS).applied
     ]
 
 
@@ -427,7 +427,7 @@ def test_whatever_a_webhook_holds_nothing_breaks(ledger: Ledger, time: Any) -> N
         "entry": [entry, None, {"id": "x"}, {"id": WABA, "changes": 5}],
     }
 
-    ledger.templates.apply(webhooks.read(body), now=book.clock.now(), planner=SETTINGS)
+    ledger.apply(webhooks.read(body), now=book.clock.now(), planner=SETTINGS)
 
     assert set(mirrored(book)) == {"1"}
     running = book.running(a_sync())
@@ -446,7 +446,7 @@ def test_one_webhook_may_tell_of_many_wabas_and_many_may_come_at_once(book: Book
     def tell(number: int) -> list[Did]:
         entries = [{"id": waba, "time": at, "changes": [change]} for waba in wabas[:: 1 if number % 2 else -1]]
         body = {"object": "whatsapp_business_account", "entry": entries}
-        told = book.ledger.templates.apply(webhooks.read(body), now=book.clock.now(), planner=SETTINGS)
+        told = book.ledger.apply(webhooks.read(body), now=book.clock.now(), planner=SETTINGS).applied
         assert [one.waba for one in told] == [entry["id"] for entry in entries]
         return [one.did for one in told]
 

@@ -12,11 +12,13 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
 from tests.support.databases import SqliteFiles
-from tests.unit.conftest import WABA, Bay, some_settings
+from tests.support.hooks import account
+from tests.support.servers import RunningRedis
+from tests.unit.conftest import APP, WABA, Bay, some_settings
 from wabajobs import Client, Request
 from wabajobs.decisions import Scope
 from wabajobs.errors import IdempotencyConflict, InvalidRequest, NotFound, NotReady
-from wabajobs.ledger import Database, Ledger
+from wabajobs.ledger import Database, Did, Ledger, Standing
 from wabajobs.machine.ports import free_port
 from wabajobs.operation import State
 from wabajobs.settings import Settings
@@ -290,3 +292,59 @@ def test_a_deadline_comes_with_the_request(client: Client) -> None:
 
     assert operation.deadline_at == operation.created_at + timedelta(seconds=90)
     assert operation.as_json()["deadline_at"] == operation.deadline_at.isoformat()
+
+
+# ── what Meta tells of accounts, several apps ───────────────────────────────────────────────────────────────
+
+
+def deleted(waba: str) -> bytes:
+    return account(waba, "ACCOUNT_DELETED", at=int(time.time()))
+
+
+def test_news_of_an_account_need_the_database_only(client: Client, ledger: Ledger) -> None:
+    waiting = client.enqueue("template_sync", partner="acme", waba=WABA)
+
+    [applied] = client.apply_webhook(deleted(WABA))
+
+    assert (applied.did, applied.event) == (Did.NOTED, "ACCOUNT_DELETED")
+    known = client.account(WABA)
+    assert known is not None
+    assert known.standing is Standing.DELETED
+    held = client.get(waiting.id)
+    assert held.state is State.HELD
+    assert "the WABA was deleted" in (held.hold.reason if held.hold else "")
+    assert client.enqueue("template_sync", partner="other", waba=WABA).state is State.HELD
+    assert client.account("99999") is None
+
+
+def test_the_gate_hears_whether_a_waba_has_a_registered_number(url: str, own_redis: RunningRedis) -> None:
+    with Client(some_settings(database_url=url, redis_url=own_redis.url)) as client:
+        client.enqueue("template_sync", partner="acme", waba=WABA)
+
+        client.apply_webhook(account(WABA, "ACCOUNT_OFFBOARDED", at=int(time.time())))
+
+        gate = client._house.gate
+        assert gate.note_activity(APP, WABA, active=False) is False, "it knows already"
+        assert gate.note_activity(APP, WABA, active=True) is True
+
+
+def test_with_several_apps_a_request_without_one_goes_home(url: str) -> None:
+    apps = {app: {"token": {"env": "TOKEN"}} for app in (APP, "20002")}
+    with Client(some_settings(database_url=url, apps=apps)) as client:
+        with pytest.raises(InvalidRequest, match=f"wabajobs apps home {WABA} APP"):
+            client.enqueue("template_sync", partner="acme", waba=WABA)
+        client.keep_fresh(WABA, partner="acme", app="20002")
+
+        many = client.enqueue_many(
+            [Request(kind="template_sync", partner=name, waba=WABA) for name in ("acme", "other")]
+        )
+
+        assert [one.app for one in many] == ["20002", "20002"], "by which its list is kept"
+
+
+def test_the_events_of_the_client_are_bounded_and_named(client: Client) -> None:
+    with pytest.raises(InvalidRequest, match="1 to 10000 events"):
+        client.events(limit=0)
+    with pytest.raises(InvalidRequest, match=r"'operation.begun'.*there are: operation.succeeded"):
+        client.events(kinds=["operation.begun"])
+    assert client.events() == []

@@ -50,7 +50,7 @@ def test_a_request_is_filled_in_from_its_kind() -> None:
 
     assert (new.kind, new.partner, new.app, new.waba, new.key) == ("template_sync", "acme", APP, WABA, "order 7")
     assert (new.service_class, new.capability) == (ServiceClass.BACKGROUND, Capability.TEMPLATE_READS)
-    assert (new.coalesces, new.lane, new.payload) == (True, f"template_sync:{APP}:acme:{WABA}", {})
+    assert (new.coalesces, new.lane, new.payload) == (True, f"template_sync:acme:{WABA}", {})
 
 
 def test_a_class_of_service_can_be_asked_for() -> None:

@@ -16,10 +16,11 @@ from wabajobs.clock import HandClock
 from wabajobs.decisions import Scope
 from wabajobs.gate import Because, Call, Wait
 from wabajobs.intake import Request, checked
-from wabajobs.ledger import Database, Kept, Ledger
+from wabajobs.ledger import Database, Kept, Ledger, Route
 from wabajobs.operation import Operation, State
 from wabajobs.outcome import Done, Failed
 from wabajobs.planner import QUEUE, Planner
+from wabajobs.routing import Router
 
 
 @dataclass
@@ -46,6 +47,7 @@ class Depot:
             presence=self.presence,  # type: ignore[arg-type]
             clock=self.bay.clock,
             settings=self.bay.settings,
+            router=Router(self.bay.ledger, self.bay.kinds, self.bay.settings, clock=self.bay.clock),
             monotonic=lambda: self.monotonic,
         )
 
@@ -488,3 +490,27 @@ def test_nobody_starves_and_there_is_never_a_herd(
         assert success is not None
         assert success > begun - timedelta(seconds=1) or depot.kept(waba).due.at > clock.now()  # type: ignore[operator]
     assert {one.state for one in depot.open()} <= {State.WAITING}
+
+
+# ── by another app ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_fleet_that_is_routed_is_planned_by_the_other_app_and_from_its_budget(bay: Bay) -> None:
+    other = "20002"
+    depot = Depot(bay, planner_settings={"every_seconds": 60})
+    tables = {app: {"token": {"env": "TOKEN"}} for app in (APP, other)}
+    bay.settings = some_settings(apps=tables, planner={"share": 0.5, "jitter": 0.0, "every_seconds": 60})
+    depot.planner = depot.another()
+    depot.planner.plan()
+    depot.keep("77777")
+    # The app's own budget is empty, and that of the other is not.
+    depot.gate.shut = lambda call: a_wait(60) if call.app == APP else None
+    assert depot.turn() == []
+
+    route = Route(from_app=APP, to_app=other, reason="limit", actor="anna", created_at=bay.clock.now())
+    bay.ledger.routes.put(route)
+
+    assert depot.turn() == ["77777"]
+    [planned] = depot.open()
+    assert (planned.app, planned.routed_from) == (other, APP)
+    assert depot.kept("77777").app == APP, "it stays at home"

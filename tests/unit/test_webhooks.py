@@ -14,7 +14,7 @@ from tests.support.hooks import account, status
 from tests.unit.conftest import APP, WABA
 from wabajobs import Client, webhooks
 from wabajobs.errors import ConfigurationError, InvalidRequest
-from wabajobs.ledger import Did
+from wabajobs.ledger import Did, News
 from wabajobs.secret import Secret
 from wabajobs.settings import Settings
 
@@ -59,7 +59,13 @@ def test_a_business_tells_of_a_waba_by_its_own_id() -> None:
 
     [news] = webhooks.read(account("7000000", "PARTNER_ADDED", at=1, waba_info=info))
 
-    assert (news.waba, news.app, news.access) == (WABA, APP, "gained")
+    assert (news.waba, news.topic, news.subject, news.event) == (
+        WABA,
+        "account_update",
+        "access",
+        "PARTNER_ADDED",
+    )
+    assert news.value["waba_info"] == info, "all of it is kept"
 
 
 def test_other_objects_and_topics_are_passed_over() -> None:
@@ -106,7 +112,9 @@ jsons = st.recursive(
             "id": st.just(WABA) | jsons,
             "time": jsons,
             "changes": st.lists(
-                st.fixed_dictionaries({"field": st.sampled_from(list(webhooks._READERS)), "value": jsons})
+                st.fixed_dictionaries(
+                    {"field": st.sampled_from([*webhooks._READERS, *webhooks._ACCOUNT_TOPICS]), "value": jsons}
+                )
                 | jsons,
                 max_size=4,
             ),
@@ -117,8 +125,9 @@ jsons = st.recursive(
 def test_whatever_a_webhook_holds_it_can_be_read_and_kept(entry: Any) -> None:
     for news in webhooks.read({"object": "whatsapp_business_account", "entry": [entry]}):
         assert news.waba.isdecimal()
-        assert len(news.digest) == 16
-        json.dumps(news.facts).encode()
+        kept = news.facts if isinstance(news, News) else {"subject": news.subject, **news.value}
+        json.dumps(kept, allow_nan=False).encode()
+        assert isinstance(news, News) or len(news.event) <= 64
 
 
 # ── signatures ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -160,3 +169,34 @@ def test_the_client_takes_nothing_that_is_not_signed_by_us(
         assert told.did is Did.UNKNOWN
         assert client.forget(WABA) is True
         assert client.forget("99999") is False
+
+
+# ── Meta asks whether the address is ours ───────────────────────────────────────────────────────────────────
+
+
+def test_the_challenge_is_answered_to_who_knows_our_token() -> None:
+    asked = {"hub.mode": "subscribe", "hub.verify_token": "ours", "hub.challenge": "1158201444"}
+
+    assert webhooks.challenge(asked, "ours") == "1158201444"
+    as_lists = {name: [value] for name, value in asked.items()}
+    assert webhooks.challenge(as_lists, Secret("ours")) == "1158201444"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hub.verify_token": "theirs"},
+        {"hub.verify_token": ""},
+        {"hub.verify_token": "ü"},
+        {"hub.mode": "unsubscribe"},
+        {"hub.challenge": ""},
+        {"hub.challenge": []},
+    ],
+)
+def test_nobody_else_is_answered(change: dict[str, Any]) -> None:
+    asked = {"hub.mode": "subscribe", "hub.verify_token": "ours", "hub.challenge": "1158201444"}
+
+    with pytest.raises(InvalidRequest):
+        webhooks.challenge(asked | change, "ours")
+    with pytest.raises(InvalidRequest):
+        webhooks.challenge(asked, "")

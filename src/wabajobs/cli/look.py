@@ -55,6 +55,7 @@ def render(now: Status) -> RenderableType:
     parts: list[RenderableType] = [Text(f"{now.at:%Y-%m-%d %H:%M:%S} UTC", style="dim"), _queues(now)]
     parts += [Text(f"⏸  {pause}", style="yellow") for pause in now.pauses]
     parts += [Text(f"?  {one.kind} of {one.partner}: {how_to_give(one)}", style="cyan") for one in now.asking]
+    parts += [Text(f"→  {route}", style="yellow") for route in now.routes]
     parts += [_budgets(now), *_breakers(now)]
     parts += [Text(f"!  {trouble}", style="bold red") for trouble in now.troubles]
     return Group(*parts)

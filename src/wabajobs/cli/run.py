@@ -34,11 +34,17 @@ def dispatcher() -> None:
     with house(wait=stopping.wait) as open_house:
         settings = open_house.settings
         one = open_house.dispatcher(Sender(make_app(settings, queues=open_house.kinds.names)))
+
+        def while_leading() -> None:
+            open_house.planner.keep_up()
+            open_house.relay.keep_up()
+            open_house.router.keep_up()
+
         dispatch.run(
             one,
             wait=open_house.work_bell.wait,
             upkeep=open_house.controls.keep_mirrored,
-            while_leading=open_house.planner.keep_up,
+            while_leading=while_leading,
             stopping=stopping.is_set,
             settings=settings.dispatch,
             monotonic=time.monotonic,

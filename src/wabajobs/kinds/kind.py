@@ -98,9 +98,10 @@ class Kind:
     service_class: ServiceClass = ServiceClass.STANDARD
     needs_waba: bool = True
     one_at_a_time: bool = False
-    """Operations of one (app, partner, WABA) never run at the same time."""
+    """Operations of one (partner, WABA) never run at the same time."""
     coalesces: bool = False
-    """A request joins the pending operation of its (app, partner, WABA), if there is one."""
+    """A request joins the pending operation of its (partner, WABA), if there is one; it goes by the app of the
+    newest request."""
     touches: Callable[[Mapping[str, Any]], str] | None = None
     """What it changes in its WABA, by its payload: `template:welcome`, say. Operations that touch the same keep
     their order and never run at the same time, whatever their kinds."""
@@ -142,11 +143,12 @@ class Kind:
         needed = (step.capability for step in self.steps if step.when(payload))
         return next(filter(None, needed), self.capability)
 
-    def lane(self, *, app: str, partner: str, waba: str | None, payload: Mapping[str, Any]) -> str | None:
+    def lane(self, *, partner: str, waba: str | None, payload: Mapping[str, Any]) -> str | None:
         """Return the lane of an operation; None when it may run beside any other, as while its WABA is unknown.
 
-        A partner's lanes are his own: nobody is given another's operation.
+        A partner's lanes are his own: nobody is given another's operation. What is touched is the same by
+        whichever app: so an operation that changes its app overtakes nobody.
         """
         if self.one_at_a_time or self.coalesces:
-            return f"{self.name}:{app}:{partner}:{waba}"
-        return f"{app}:{partner}:{waba}:{self.touches(payload)}" if self.touches and waba else None
+            return f"{self.name}:{partner}:{waba}"
+        return f"{partner}:{waba}:{self.touches(payload)}" if self.touches and waba else None

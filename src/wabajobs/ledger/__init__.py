@@ -1,7 +1,13 @@
 """The ledger: the truth about every operation, in SQL. Nothing else in the house knows SQL."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
 from wabajobs.ledger.accepting import Accepted
+from wabajobs.ledger.accounts import Account, AccountNews, Accounts, Heard, Standing, Taken
 from wabajobs.ledger.attempts import Ending
+from wabajobs.ledger.callbacks import Backlog, Callbacks, Delivery, Missed
 from wabajobs.ledger.cancelling import Cancelling
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.dead import Dead
@@ -9,19 +15,23 @@ from wabajobs.ledger.decisions import DISPATCHER, DecisionRecords, Leaderships
 from wabajobs.ledger.expiring import why as why_expired
 from wabajobs.ledger.fleet import Fleet, Kept, Planned, Stale, Wish, Wishes
 from wabajobs.ledger.history import Story
+from wabajobs.ledger.homes import Home, Homes
 from wabajobs.ledger.lines import Line
 from wabajobs.ledger.media import Media, MediaRecords
-from wabajobs.ledger.news import News
+from wabajobs.ledger.news import Applied, Did, News
 from wabajobs.ledger.number_calls import NumberCalls
 from wabajobs.ledger.operations import Operations
+from wabajobs.ledger.outbox import Outbox
 from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.retention import Ages, Retention
 from wabajobs.ledger.retrying import Retrying
+from wabajobs.ledger.routes import Candidate, Route, Routes
 from wabajobs.ledger.secrets import KnownSecret, SecretRecords
 from wabajobs.ledger.selection import Selection
 from wabajobs.ledger.shares import Setting, Share, Shares
-from wabajobs.ledger.templates import Applied, Change, Did, TemplateList, TemplateMirror
+from wabajobs.ledger.templates import Change, TemplateList, TemplateMirror
 from wabajobs.ledger.waking import RETRY_BUDGET, DueRetry
+from wabajobs.settings import PlannerSettings
 
 
 class Ledger:
@@ -40,40 +50,71 @@ class Ledger:
         self.secrets = SecretRecords(database)
         self.number_calls = NumberCalls(database)
         self.media = MediaRecords(database)
+        self.outbox = Outbox(database)
+        self.accounts = Accounts(database)
+        self.homes = Homes(database)
+        self.routes = Routes(database)
+        self.callbacks = Callbacks(database)
+
+    def apply(self, told: Sequence[News | AccountNews], *, now: datetime, planner: PlannerSettings) -> Taken:
+        """Take in what webhooks tell of templates and accounts; what was applied is in the same order."""
+        of_templates = [one for one in told if isinstance(one, News)]
+        of_accounts = [one for one in told if isinstance(one, AccountNews)]
+        applied = iter(self.templates.apply(of_templates, now=now, planner=planner)) if of_templates else iter(())
+        taken = self.accounts.apply(of_accounts, now=now, planner=planner) if of_accounts else Taken()
+        of_them = iter(taken.applied)
+        in_order = [next(applied if isinstance(one, News) else of_them) for one in told]
+        return replace(taken, applied=in_order)
 
 
 __all__ = [
     "DISPATCHER",
     "RETRY_BUDGET",
     "Accepted",
+    "Account",
+    "AccountNews",
+    "Accounts",
     "Ages",
     "Applied",
+    "Backlog",
+    "Callbacks",
     "Cancelling",
+    "Candidate",
     "Change",
     "Database",
     "Dead",
+    "Delivery",
     "Did",
     "DueRetry",
     "Ending",
     "Fleet",
+    "Heard",
+    "Home",
+    "Homes",
     "Kept",
     "KnownSecret",
     "Ledger",
     "Line",
     "Media",
     "MediaRecords",
+    "Missed",
     "NewOperation",
     "News",
     "NumberCalls",
+    "Outbox",
     "Planned",
     "Retention",
     "Retrying",
+    "Route",
+    "Routes",
     "SecretRecords",
     "Selection",
     "Setting",
     "Share",
     "Stale",
+    "Standing",
     "Story",
+    "Taken",
     "TemplateList",
     "TemplateMirror",
     "Wish",

@@ -160,6 +160,8 @@ def _join(connection: Connection, request: NewOperation, now: datetime) -> Opera
         .values(
             callers=OperationRow.callers + 1,
             payload=request.payload,
+            app=request.app,
+            routed_from=request.routed_from,
             class_rank=min(row["class_rank"], request.service_class.rank),
             checkpoint=None,
             capability=str(request.capability),
@@ -220,6 +222,7 @@ def _row_of(request: NewOperation, now: datetime) -> dict[str, Any]:
         "state": State.WAITING,
         "partner": request.partner,
         "app": request.app,
+        "routed_from": request.routed_from,
         "waba": request.waba,
         "class_rank": request.service_class.rank,
         "capability": str(request.capability),

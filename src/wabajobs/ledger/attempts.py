@@ -13,11 +13,13 @@ from sqlalchemy.orm import aliased
 from wabajobs.capability import Capability
 from wabajobs.decisions import Pause
 from wabajobs.errors import LeaseLost, StopAsked
+from wabajobs.feed import EventKind
 from wabajobs.ledger import expiring, lanes
 from wabajobs.ledger.conditions import LEASES, OPEN, held_by, locked, named
 from wabajobs.ledger.decisions import live_pauses
-from wabajobs.ledger.ending import NO_HOLD, final
+from wabajobs.ledger.ending import NO_HOLD, final, told_of_end
 from wabajobs.ledger.history import tell
+from wabajobs.ledger.outbox import Told, gist, tell_operations
 from wabajobs.ledger.rows import as_operation, select_operations
 from wabajobs.ledger.secrets import keep
 from wabajobs.ledger.tables import OperationRow, UtcDateTime
@@ -91,6 +93,8 @@ def end_all(
                 (one.operation.id, detail, one.operation.fence) for one, (its, detail, _) in told if its == name
             ]
             tell(connection, now, worker, name, whom)
+        known = {row.id: row.told for row in rows.values()}
+        tell_operations(connection, now, [_told(one) for one in kept if _is_news(one, known[one.operation.id])])
         _clear_up(connection, kept)
     written = {(one.operation.id, one.operation.fence): one.outcome for one in kept}
     return [written.get(lease) or _lost(*lease) for lease in leases]
@@ -98,6 +102,23 @@ def end_all(
 
 def _as_asked(outcome: End, stop: dict[str, Any] | None) -> End:
     return Cancelled(stop["reason"], stop["by"]) if stop and isinstance(outcome, Hold | NeedsInput) else outcome
+
+
+def _is_news(one: Ending, known: str | None) -> bool:
+    """Whether the Hub is told: of every end, and of a hold unless it is the one that it was told of last."""
+    return not isinstance(one.outcome, Hold) or gist(one.outcome) != known
+
+
+def _told(one: Ending) -> Told:
+    match outcome := one.outcome:
+        case Done(result):
+            return Told(one.operation, EventKind.SUCCEEDED, {"result": result})
+        case Hold():
+            return Told(one.operation, EventKind.HELD, {"hold": outcome.as_json()})
+        case NeedsInput():
+            return Told(one.operation, EventKind.NEEDS_INPUT, {"needs": outcome.as_json()})
+        case _:
+            return told_of_end(one.operation, outcome)
 
 
 def _clear_up(connection: Connection, kept: Sequence[Ending]) -> None:
@@ -212,6 +233,7 @@ def _ending(
         "finished": None,
         "needs": None,
         "deadline": None,
+        "its_told": gist(outcome) if isinstance(outcome, Hold) else None,
         **NO_HOLD,
     }
     match outcome:
@@ -269,7 +291,9 @@ _LEASED: Final = and_(LEASES, OperationRow.state.in_(OPEN), OperationRow.leased_
 
 
 RUNNING_AMONG: Final = locked(LEASES, OperationRow.state == State.RUNNING)
-_RUNNING_NOW: Final = RUNNING_AMONG.add_columns(OperationRow.fence, OperationRow.stop, OperationRow.deadline_at)
+_RUNNING_NOW: Final = RUNNING_AMONG.add_columns(
+    OperationRow.fence, OperationRow.stop, OperationRow.deadline_at, OperationRow.told
+)
 
 
 _IN_TIME: Final = or_(OperationRow.deadline_at.is_(None), OperationRow.deadline_at > bindparam("now"))
@@ -305,6 +329,7 @@ _END: Final = (
         error=bindparam("error"),
         finished_at=bindparam("finished"),
         needs=bindparam("needs"),
+        told=bindparam("its_told"),
         deadline_at=func.coalesce(bindparam("deadline", type_=UtcDateTime), OperationRow.deadline_at),
         hold_reason=bindparam("hold_reason"),
         hold_by=bindparam("hold_by"),

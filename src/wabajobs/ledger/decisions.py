@@ -46,30 +46,13 @@ class DecisionRecords:
         notice: str | None = None,
     ) -> Pause:
         """Write a pause down. A second one of the same scope is a layer of its own."""
-        values = {
-            "scope_type": str(scope.type),
-            "scope_name": scope.name,
-            "reason": reason,
-            "notice": notice,
-            "actor": actor,
-            "created_at": now,
-            "ends_at": now + lasting if lasting else None,
-        }
         with self._database.write() as connection:
-            id_ = connection.scalar(insert(PauseRow).values(**values).returning(PauseRow.id))
-            _bump(connection)
-            row = connection.execute(_pauses().where(PauseRow.id == id_)).one()
-        return _as_pause(row)
+            return put(connection, scope, reason=reason, actor=actor, now=now, lasting=lasting, notice=notice)
 
     def resume(self, scope: Scope, *, reason: str, actor: str, now: datetime) -> list[Pause]:
         """Lift every live pause of exactly this scope; other layers stay. Returns what was lifted."""
-        of_scope = (PauseRow.scope_type == str(scope.type), PauseRow.scope_name == scope.name)
         with self._database.write() as connection:
-            lifted = [_as_pause(row) for row in connection.execute(_LIVE_PAUSES.where(*of_scope), {"now": now})]
-            if lifted:
-                _lift(connection, PauseRow, lifted, reason=reason, actor=actor, now=now)
-                _bump(connection)
-        return lifted
+            return lift(connection, scope, reason=reason, actor=actor, now=now)
 
     def set_limit(self, limit: Limit, *, now: datetime) -> None:
         """Write down a limit that somebody set; it outranks the configuration and what was set before."""
@@ -204,6 +187,45 @@ _LIVE_OVERRIDES: Final = select(OverrideRow.__table__).where(_live(OverrideRow))
 def live_pauses(connection: Connection, now: datetime) -> list[Pause]:
     """Return the pauses in force, oldest first, as a transaction sees them."""
     return [_as_pause(row) for row in connection.execute(_LIVE_PAUSES, {"now": now})]
+
+
+def put(
+    connection: Connection,
+    scope: Scope,
+    *,
+    reason: str,
+    actor: str,
+    now: datetime,
+    lasting: timedelta | None = None,
+    notice: str | None = None,
+) -> Pause:
+    """Write a pause down inside a transaction."""
+    values = {
+        "scope_type": str(scope.type),
+        "scope_name": scope.name,
+        "reason": reason,
+        "notice": notice,
+        "actor": actor,
+        "created_at": now,
+        "ends_at": now + lasting if lasting else None,
+    }
+    id_ = connection.scalar(insert(PauseRow).values(**values).returning(PauseRow.id))
+    _bump(connection)
+    return _as_pause(connection.execute(_pauses().where(PauseRow.id == id_)).one())
+
+
+def lift(
+    connection: Connection, scope: Scope, *, reason: str, actor: str, now: datetime, by: str | None = None
+) -> list[Pause]:
+    """Lift the live pauses of exactly this scope inside a transaction, all or those that `by` has made."""
+    of_scope = [PauseRow.scope_type == str(scope.type), PauseRow.scope_name == scope.name]
+    if by is not None:
+        of_scope.append(PauseRow.actor == by)
+    lifted = [_as_pause(row) for row in connection.execute(_LIVE_PAUSES.where(*of_scope), {"now": now})]
+    if lifted:
+        _lift(connection, PauseRow, lifted, reason=reason, actor=actor, now=now)
+        _bump(connection)
+    return lifted
 
 
 def _limits(connection: Connection) -> list[Limit]:

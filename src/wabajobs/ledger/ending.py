@@ -6,8 +6,10 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, update
 
+from wabajobs.feed import EventKind
 from wabajobs.ledger import lanes
 from wabajobs.ledger.history import tell
+from wabajobs.ledger.outbox import Told, tell_operations
 from wabajobs.ledger.tables import OperationRow
 from wabajobs.operation import Operation, State
 from wabajobs.outcome import Cancelled, Expired, Failed
@@ -43,6 +45,7 @@ def end(
             (operation.id, error, operation.fence or None) for operation, state, error in finals if state is name
         ]
         tell(connection, now, actor, str(name), whom)
+    tell_operations(connection, now, [told_of_end(operation, outcome) for operation, outcome in ends])
     lanes.let_next_go(connection, {operation.lane for operation, _ in ends if operation.lane})
 
 
@@ -55,6 +58,12 @@ def final(outcome: Cancelled | Expired | Failed) -> tuple[State, dict[str, Any]]
             return State.EXPIRED, {"message": reason, "type": "Expired"}
         case Failed(reason, error):
             return State.FAILED, {"message": reason, **error}
+
+
+def told_of_end(operation: Operation, outcome: Cancelled | Expired | Failed) -> Told:
+    """Return what the Hub is told of it."""
+    state, error = final(outcome)
+    return Told(operation, EventKind(f"operation.{state}"), {"error": error})
 
 
 _END: Final = (

@@ -9,7 +9,6 @@ from sqlalchemy import Connection, and_, bindparam, case, func, insert, or_, sel
 
 from wabajobs.freshness import MOST_CREDIT, Due, Facts, Outlook, Survey, next_due
 from wabajobs.ledger.database import Database, upsert
-from wabajobs.ledger.news import News
 from wabajobs.ledger.operations import Operations
 from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.tables import FleetOutlookRow, FleetRow, FleetWishRow, OperationRow
@@ -385,12 +384,13 @@ def note_sync(
 ) -> None:
     """A list that was begun at `read_at` was read to its end: its WABA belongs to the fleet, and is due again."""
     assert operation.waba is not None  # noqa: S101 (a list belongs to a WABA)
-    row = _rows(connection, [operation.waba], new=(operation.app, operation.partner, now))[operation.waba]
+    owner = (operation.routed_from or operation.app, operation.partner, now)
+    row = _rows(connection, [operation.waba], new=owner)[operation.waba]
     doubt = row["doubted_at"]
     still = doubt if doubt is not None and (read_at is None or doubt > read_at) else None
     heard = row["heard_at"] is not None and (row["success_at"] is None or row["heard_at"] > row["success_at"])
     row |= {
-        "app": operation.app,
+        "app": operation.routed_from or operation.app,
         "partner": operation.partner,
         "calls": calls,
         "success_at": now,
@@ -420,24 +420,43 @@ def note_news(
     now: datetime,
     doubted: bool,
     pending_since: datetime | None,
-    access: News | None,
     settings: PlannerSettings,
 ) -> bool:
-    """A webhook has told something of a WABA; False when it is none of the fleet's.
-
-    `access` are news of whether we may look after it at all.
-    """
+    """A webhook has told something of a WABA's templates; False when it is none of the fleet's."""
     row = _rows(connection, [waba]).get(waba)
     if row is None:
         return False
     row |= {"heard_at": now, "pending_since": pending_since}
     if doubted and row["doubted_at"] is None:
         row["doubted_at"] = now
-    if access and access.app in (None, row["app"]):
-        if access.access == "lost" and row["stopped"] is None:
-            row |= {"stopped": f"Meta has told of {access.event}", "stopped_by": META}
-        if access.access == "gained" and row["stopped_by"] == META:
-            row |= {"stopped": None, "stopped_by": None, "failures": 0}
+    _write(connection, [row], wishes_of(connection, settings))
+    return True
+
+
+def note_account(
+    connection: Connection,
+    waba: str,
+    *,
+    now: datetime,
+    doubted: bool,
+    lost: str | None,
+    regained: bool,
+    settings: PlannerSettings,
+) -> bool:
+    """A webhook has told something of a WABA itself; False when it is none of the fleet's.
+
+    `lost` is Meta's word for that we may no longer look after it.
+    """
+    row = _rows(connection, [waba]).get(waba)
+    if row is None:
+        return False
+    row["heard_at"] = now
+    if doubted and row["doubted_at"] is None:
+        row["doubted_at"] = now
+    if lost and row["stopped"] is None:
+        row |= {"stopped": f"Meta has told of {lost}", "stopped_by": META}
+    if regained and row["stopped_by"] == META:
+        row |= {"stopped": None, "stopped_by": None, "failures": 0}
     _write(connection, [row], wishes_of(connection, settings))
     return True
 

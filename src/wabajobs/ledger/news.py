@@ -5,9 +5,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal
+from enum import StrEnum
+from typing import Any, Final
 
-from sqlalchemy import Connection, delete, select, tuple_
+from sqlalchemy import Connection, delete, func, select, tuple_
 
 from wabajobs.ledger.database import upsert
 from wabajobs.ledger.tables import TemplateNewsRow
@@ -16,9 +17,46 @@ KEPT: Final = timedelta(days=8)
 """How long the order of webhooks is remembered: Meta tries to deliver one for seven days."""
 
 
+class Did(StrEnum):
+    """What a webhook has done to the mirror."""
+
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    """It told what the mirror knew, or had been given before."""
+    OLD = "old"
+    """Something newer is known: it has changed nothing."""
+    UNKNOWN = "unknown"
+    """The mirror has no such template: its list is due for a sync soon."""
+    NOTED = "noted"
+    """It is about the WABA itself, or only a sync can make sure of it."""
+    FOREIGN = "foreign"
+    """The WABA is none of ours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applied:
+    """What came of one piece of news."""
+
+    waba: str
+    topic: str
+    event: str
+    template_id: str | None
+    did: Did
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the public form."""
+        return {
+            "waba": self.waba,
+            "topic": self.topic,
+            "event": self.event,
+            "template_id": self.template_id,
+            "did": str(self.did),
+        }
+
+
 @dataclass(frozen=True, kw_only=True)
 class News:
-    """One thing that one webhook tells of one WABA, or of one of its templates."""
+    """One thing that one webhook tells of a template."""
 
     waba: str
     topic: str
@@ -35,10 +73,6 @@ class News:
     """The template is gone."""
     doubtful: bool = False
     """It does not tell everything: a sync should look."""
-    access: Literal["gained", "lost"] | None = None
-    """Of the WABA itself: whether we may look after it."""
-    app: str | None = None
-    """The only app that this concerns."""
     event: str = ""
     """Meta's own word."""
 
@@ -50,7 +84,7 @@ class News:
     @property
     def digest(self) -> str:
         """What makes two webhooks of one second the same."""
-        told = [self.facts, self.access, self.app, self.event]
+        told = [self.facts, self.event]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
     def is_about(self, template: Mapping[str, Any]) -> bool:
@@ -102,6 +136,12 @@ def _retold(component: Any, texts: Mapping[str, str]) -> Any:
 
 def _spelt(language: str) -> str:
     return language.replace("-", "_")
+
+
+def lock(connection: Connection, waba: str) -> None:
+    """Let nobody else touch the mirror of a WABA until the transaction ends. SQLite has one writer anyhow."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(7246227, func.hashtext(waba))))
 
 
 def known_of(connection: Connection, waba: str) -> dict[str, list[Known]]:

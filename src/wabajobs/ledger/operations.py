@@ -23,10 +23,12 @@ from sqlalchemy import Connection, and_, bindparam, case, func, literal, select,
 from wabajobs.capability import Capability
 from wabajobs.decisions import Pause
 from wabajobs.errors import LeaseLost, NotFound
+from wabajobs.feed import EventKind
 from wabajobs.ledger import (
     attempts,
     cancelling,
     expiring,
+    homes,
     lines,
     providing,
     reclaiming,
@@ -42,6 +44,7 @@ from wabajobs.ledger.database import Database
 from wabajobs.ledger.dead import Dead, dead
 from wabajobs.ledger.history import Story, tell
 from wabajobs.ledger.lines import Line
+from wabajobs.ledger.outbox import Told, gist, tell_operations
 from wabajobs.ledger.reclaiming import Reclaimed
 from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.retrying import Retrying
@@ -50,7 +53,9 @@ from wabajobs.ledger.selection import Selection
 from wabajobs.ledger.tables import EventRow, OperationRow
 from wabajobs.ledger.waking import DueRetry
 from wabajobs.operation import FINISHED, Operation, State
-from wabajobs.outcome import End, Expired, Hold, Unbegun
+from wabajobs.outcome import Done, End, Expired, Hold, Unbegun
+
+_MOST_AT_HOME: Final = 200_000
 
 
 class Operations:
@@ -59,6 +64,8 @@ class Operations:
     def __init__(self, database: Database) -> None:
         """Work on the tables of `database`."""
         self._database = database
+        self._at_home: set[str] = set()
+        """WABAs of which it is certain that their home app is known."""
 
     # ── in ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -113,17 +120,18 @@ class Operations:
 
         For a budget or breaker of one WABA: the others of the line go on, and nobody looks at these meanwhile.
         """
-        values = {"state": State.HELD, "due_at": hold.until or now, **holding(hold)}
-        theirs = lines.of_waba(operation).limit(at_most).with_for_update(skip_locked=True)
+        values = {"state": State.HELD, "due_at": hold.until or now, "told": gist(hold), **holding(hold)}
+        theirs = lines.of_waba(operation).add_columns(OperationRow.told).limit(at_most)
         with self._database.write() as connection:
-            held = connection.scalars(
-                update(OperationRow)
-                .where(OperationRow.id.in_(theirs.scalar_subquery()))
-                .values(values)
-                .returning(OperationRow.id)
-            ).all()
-            tell(connection, now, "dispatcher", "held", [(id_, hold.as_json(), None) for id_ in held])
-        return len(held)
+            locked_ = connection.execute(theirs.with_for_update(skip_locked=True))
+            known = {row.id: row.told for row in locked_}
+            connection.execute(update(OperationRow).where(OperationRow.id.in_(list(known))).values(values))
+            tell(connection, now, "dispatcher", "held", [(id_, hold.as_json(), None) for id_ in known])
+            news = [replace(operation, id=id_) for id_, told in known.items() if told != gist(hold)]
+            tell_operations(
+                connection, now, [Told(one, EventKind.HELD, {"hold": hold.as_json()}) for one in news]
+            )
+        return len(known)
 
     def next_wake(self) -> datetime | None:
         """Return when the first of the held operations is due again."""
@@ -280,7 +288,18 @@ class Operations:
     def record_all(self, endings: Sequence[Ending], *, worker: str, now: datetime) -> list[End | LeaseLost]:
         """Do so for several attempts of one worker, in one transaction; `LeaseLost` is an answer, too."""
         with self._database.write() as connection:
-            return attempts.end_all(connection, endings, worker=worker, now=now)
+            written = attempts.end_all(connection, endings, worker=worker, now=now)
+            done = [one.operation for one, end in zip(endings, written, strict=True) if isinstance(end, Done)]
+            reached = {
+                one.waba: one.app
+                for one in done
+                if one.waba and not one.routed_from and one.waba not in self._at_home
+            }
+            homes.learn(connection, reached, now=now)
+        if len(self._at_home) > _MOST_AT_HOME:
+            self._at_home.clear()
+        self._at_home.update(reached)
+        return written
 
     # ── rescue ──────────────────────────────────────────────────────────────────────────────────────────
 

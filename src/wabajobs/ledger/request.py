@@ -38,6 +38,8 @@ class NewOperation:
     """Those of the payload, sealed, by the names that it refers to."""
     media: tuple[Media, ...] = ()
     """Files of the payload, which refers to them by their SHA-256."""
+    routed_from: str | None = None
+    """The app for which it was asked, if a route takes it to another."""
     id: str = field(default_factory=new_id)
 
     def deadline(self, now: datetime) -> datetime | None:
@@ -52,7 +54,8 @@ class NewOperation:
     @property
     def fingerprint(self) -> str:
         """What makes two requests the same: kind, app, WABA and payload. Of secrets, that there are some."""
-        same = json.dumps([self.kind, self.app, self.waba, self.payload], sort_keys=True)
+        asked = self.routed_from or self.app
+        same = json.dumps([self.kind, asked, self.waba, self.payload], sort_keys=True)
         return hashlib.sha256(same.replace(self.id, "").encode()).hexdigest()
 
     def accepted(self, now: datetime) -> Operation:
@@ -77,5 +80,6 @@ class NewOperation:
             created_at=now,
             finished_at=None,
             lane=self.lane,
+            routed_from=self.routed_from,
             deadline_at=self.deadline(now),
         )

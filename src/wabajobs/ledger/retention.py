@@ -11,10 +11,13 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, or_, select, tuple_, update
 
 from wabajobs.ledger.database import Database
+from wabajobs.ledger.outbox import NEWEST, OLDEST
 from wabajobs.ledger.tables import (
+    CallbackRow,
     EventRow,
     MediaRow,
     OperationRow,
+    OutboxRow,
     RequestRow,
     SecretRow,
     StagedPageRow,
@@ -46,6 +49,8 @@ class Ages:
     """Files of operations that did not succeed; those of others go at once."""
     changes: timedelta
     """Differences that template syncs found."""
+    events: timedelta
+    """What the Hub was told."""
 
 
 class Retention:
@@ -69,6 +74,7 @@ class Retention:
         yield from self._steps("keys", lambda c: _delete(c, RequestRow, _old_requests(now - ages.requests)))
         old_changes = TemplateChangeRow.at < now - ages.changes
         yield from self._steps("changes", lambda c: _delete(c, TemplateChangeRow, old_changes))
+        yield from self._steps("outbox", lambda c: _events(c, now - ages.events))
 
     def count(self, ages: Ages, *, now: datetime) -> dict[str, int]:
         """Return how much there is to delete."""
@@ -86,6 +92,7 @@ class Retention:
             "changes": select(func.count())
             .select_from(TemplateChangeRow)
             .where(TemplateChangeRow.at < now - ages.changes),
+            "outbox": select(func.count()).select_from(OutboxRow).where(_old_events(now - ages.events)),
         }
         with self._database.read() as connection:
             return {name: connection.scalar(query) or 0 for name, query in asked.items()}
@@ -141,6 +148,22 @@ def _pages(connection: Connection, before: datetime) -> tuple[bool, int]:
 def _old_media(before: datetime) -> ColumnElement[bool]:
     old = or_(OperationRow.state == State.SUCCEEDED, OperationRow.finished_at < before)
     return exists().where(OperationRow.id == MediaRow.operation_id, old)
+
+
+def _events(connection: Connection, before: datetime) -> tuple[bool, int]:
+    """Delete events that are old, the oldest first, and what could not be delivered of them."""
+    oldest = select(OutboxRow.id).order_by(OutboxRow.id).limit(_ROWS)
+    old = delete(OutboxRow).where(OutboxRow.id.in_(oldest.scalar_subquery()), _old_events(before))
+    deleted = connection.execute(old).rowcount
+    if deleted:
+        connection.execute(delete(CallbackRow).where(CallbackRow.number < OLDEST.scalar_subquery()))
+    return deleted == _ROWS, deleted
+
+
+def _old_events(before: datetime) -> ColumnElement[bool]:
+    # The newest stays: from it the next one's number is counted.
+    newest = func.coalesce(NEWEST.scalar_subquery(), 1)
+    return and_(OutboxRow.at < before, func.coalesce(OutboxRow.number, 0) < newest)
 
 
 def _old_requests(before: datetime) -> ColumnElement[bool]:

@@ -114,6 +114,7 @@ def _as_request(row: RowMapping) -> NewOperation:
         payload=operation.payload,
         lane=operation.lane,
         coalesces=row["coalesces"],
+        routed_from=operation.routed_from,
     )
 
 
@@ -131,6 +132,7 @@ _AGAIN: Final = (
         deadline_at=bindparam("its_deadline"),
         stop=None,
         needs=None,
+        told=None,
         result=None,
         error=None,
         finished_at=None,

@@ -51,5 +51,6 @@ def as_operation(row: RowMapping) -> Operation:
         lane=row["lane"],
         deadline_at=row["deadline_at"],
         stop=row["stop"],
+        routed_from=row["routed_from"],
         needs=NeedsInput.of_json(row["needs"]["asked"]) if row["state"] == State.NEEDS_INPUT else None,
     )

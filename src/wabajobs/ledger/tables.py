@@ -122,6 +122,11 @@ class OperationRow(Base):
     hold_until: Mapped[datetime | None]
     hold_notice: Mapped[str | None] = mapped_column(Text)
 
+    routed_from: Mapped[str | None] = mapped_column(String(20))
+    """The app for which it was asked, if a route has taken it to another."""
+    told: Mapped[str | None] = mapped_column(String(16))
+    """Of which hold the Hub was told last, in short."""
+
     needs: Mapped[dict[str, Any] | None]
     """What a person is to give (`asked`), and the `deadline` that holds again once it is given."""
 
@@ -193,6 +198,96 @@ class EventRow(Base):
     attempt: Mapped[int | None]
     """Number of the lease under which it happened."""
     detail: Mapped[dict[str, Any] | None]
+
+
+class OutboxRow(Base):
+    """One thing that the Hub is told."""
+
+    __tablename__ = "outbox"
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    number: Mapped[int | None] = mapped_column(BigInteger)
+    """Its place among all, once it has been committed; 1, 2, 3 …"""
+    at: Mapped[datetime]
+    kind: Mapped[str] = mapped_column(String(32))
+    operation_id: Mapped[str | None] = mapped_column(String(36))
+    operation_kind: Mapped[str | None] = mapped_column(String(64))
+    partner: Mapped[str | None] = mapped_column(String(64))
+    app: Mapped[str | None] = mapped_column(String(20))
+    waba: Mapped[str | None] = mapped_column(String(20))
+    data: Mapped[dict[str, Any]]
+
+    __table_args__ = (
+        Index(
+            "ix_outbox_number",
+            "number",
+            unique=True,
+            sqlite_where=text("number IS NOT NULL"),
+            postgresql_where=text("number IS NOT NULL"),
+        ),
+        _index("ix_outbox_unnumbered", "id", where="number IS NULL"),
+        # What SQLite deletes, it would number once more.
+        {"sqlite_autoincrement": True},
+    )
+
+
+class CallbackRow(Base):
+    """An event that is to be delivered to the Hub's callback, or could not be."""
+
+    __tablename__ = "callbacks"
+
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    """The event's."""
+    line: Mapped[str] = mapped_column(String(36))
+    """The WABA, or else the operation: what is told of it is told in order."""
+    tries: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[datetime]
+    first_at: Mapped[datetime | None]
+    """When it was tried first."""
+    failed_at: Mapped[datetime | None]
+    """When it was given up."""
+    error: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (_index("ix_callbacks_open", "line", "number", where="failed_at IS NULL"),)
+
+
+class CursorRow(Base):
+    """How far somebody has read the outbox."""
+
+    __tablename__ = "cursors"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger)
+
+
+class AccountNewsRow(Base):
+    """The newest that a webhook has told of one thing about a WABA or one of its numbers."""
+
+    __tablename__ = "account_news"
+
+    waba: Mapped[str] = mapped_column(String(20), primary_key=True)
+    topic: Mapped[str] = mapped_column(String(64), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """A number, an app, one of several matters; empty: the topic has but one."""
+    event: Mapped[str] = mapped_column(String(64))
+    happened_at: Mapped[datetime]
+    """By Meta's clock, in whole seconds."""
+    heard_at: Mapped[datetime]
+    """By ours."""
+    value: Mapped[dict[str, Any]]
+
+
+class HomeRow(Base):
+    """The app by which a WABA is looked after."""
+
+    __tablename__ = "homes"
+
+    waba: Mapped[str] = mapped_column(String(20), primary_key=True)
+    app: Mapped[str] = mapped_column(String(20))
+    since: Mapped[datetime]
+    actor: Mapped[str | None] = mapped_column(String(120))
+    """Who has set it; None when it was learned."""
+    reason: Mapped[str | None] = mapped_column(Text)
 
 
 class SecretRow(Base):
@@ -267,6 +362,19 @@ class OverrideRow(Lifted, Base):
     stand: Mapped[str] = mapped_column(String(8))
 
     __table_args__ = (_index("ix_overrides_live", "scope", where="lifted_at IS NULL"),)
+
+
+class RouteRow(Lifted, Base):
+    """Operations of one app go by another."""
+
+    __tablename__ = "routes"
+
+    from_app: Mapped[str] = mapped_column(String(20))
+    to_app: Mapped[str] = mapped_column(String(20))
+    kind: Mapped[str | None] = mapped_column(String(64))
+    """Only this kind; the same for partner and WABA."""
+    partner: Mapped[str | None] = mapped_column(String(64))
+    waba: Mapped[str | None] = mapped_column(String(20))
 
 
 class LimitRow(Base):

@@ -8,7 +8,6 @@ news when it happened and when it was heard.
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -17,7 +16,8 @@ from wabajobs.capability import Capability
 from wabajobs.ledger import fleet, news
 from wabajobs.ledger.attempts import require_lease, write_checkpoint
 from wabajobs.ledger.database import Database, upsert
-from wabajobs.ledger.news import Known, News
+from wabajobs.ledger.news import Applied, Did, Known, News
+from wabajobs.ledger.outbox import tell_templates
 from wabajobs.ledger.tables import StagedPageRow, TemplateChangeRow, TemplateListRow, TemplateRow
 from wabajobs.operation import Operation
 from wabajobs.settings import PlannerSettings
@@ -48,43 +48,6 @@ class Change:
     language: str
     before: dict[str, Any] | None
     after: dict[str, Any] | None
-
-
-class Did(StrEnum):
-    """What a webhook has done to the mirror."""
-
-    CHANGED = "changed"
-    UNCHANGED = "unchanged"
-    """It told what the mirror knew, or had been given before."""
-    OLD = "old"
-    """Something newer is known: it has changed nothing."""
-    UNKNOWN = "unknown"
-    """The mirror has no such template: its list is due for a sync soon."""
-    NOTED = "noted"
-    """It is about the WABA itself, or only a sync can make sure of it."""
-    FOREIGN = "foreign"
-    """The WABA is none of ours."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Applied:
-    """What came of one piece of news."""
-
-    waba: str
-    topic: str
-    event: str
-    template_id: str | None
-    did: Did
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the public form."""
-        return {
-            "waba": self.waba,
-            "topic": self.topic,
-            "event": self.event,
-            "template_id": self.template_id,
-            "did": str(self.did),
-        }
 
 
 class TemplateMirror:
@@ -155,7 +118,7 @@ class TemplateMirror:
         waba = operation.waba
         assert waba is not None  # noqa: S101 (a list belongs to a WABA)
         with self._database.write() as connection:
-            _lock(connection, waba)
+            news.lock(connection, waba)
             pages, read_at = _staged(connection, operation.id)
             before = _mirrored(connection, waba)
             after, doubted = _settled(
@@ -165,7 +128,7 @@ class TemplateMirror:
                 read_at=read_at,
                 margin=timedelta(seconds=planner.clock_margin_seconds),
             )
-            changes = reconcile(connection, waba, before, after, now=now, operation_id=operation.id)
+            changes = reconcile(connection, waba, before, after, now=now, operation=operation)
             counted = {kind: sum(1 for one in changes if one.change == kind) for kind in _CHANGES}
             counted = {"templates": len(after), **counted}
             write_checkpoint(
@@ -211,7 +174,7 @@ class TemplateMirror:
         applied: dict[int, Applied] = {}
         with self._database.write() as connection:
             for number in in_order:
-                _lock(connection, told[number].waba)
+                news.lock(connection, told[number].waba)
                 applied[number] = _apply(connection, told[number], now=now, planner=planner)
         return [applied[number] for number in range(len(told))]
 
@@ -237,7 +200,7 @@ class TemplateMirror:
         waba = operation.waba
         assert waba is not None  # noqa: S101 (a template belongs to a WABA)
         with self._database.write() as connection:
-            _lock(connection, waba)
+            news.lock(connection, waba)
             require_lease(connection, operation)
             gone = {*deleted, *_called(connection, waba, deleted_name)}
             ids = [*gone, *(one["id"] for one in written)]
@@ -248,7 +211,7 @@ class TemplateMirror:
             after = {
                 id_: laid for id_ in ids if (laid := _as_told(before.get(id_) or new.get(id_), since.get(id_)))
             }
-            reconcile(connection, waba, before, after, now=now, operation_id=operation.id)
+            reconcile(connection, waba, before, after, now=now, operation=operation)
             connection.execute(
                 update(TemplateListRow)
                 .where(TemplateListRow.waba == waba)
@@ -337,15 +300,17 @@ def reconcile(
     after: Mapping[str, dict[str, Any]],
     *,
     now: datetime,
-    operation_id: str | None = None,
+    operation: Operation | None = None,
     topic: str | None = None,
 ) -> list[Change]:
-    """Make the mirror of these templates what it is `after`, and record the difference, by whom it was found."""
+    """Make the mirror of these templates what it is `after`, and tell the difference, and who has found it."""
     changes = list(_differences(before, after))
     _replace(connection, waba, before=before, after=after, changes=changes, now=now)
     if changes:
-        found_by = {"waba": waba, "operation_id": operation_id, "topic": topic, "at": now}
+        found_by = {"waba": waba, "operation_id": operation.id if operation else None, "topic": topic, "at": now}
         connection.execute(insert(TemplateChangeRow), [{**found_by, **vars(change)} for change in changes])
+        told = [{**vars(change), "topic": topic} for change in changes]
+        tell_templates(connection, now, waba, told, sync=operation)
     return changes
 
 
@@ -404,7 +369,6 @@ def _apply(connection: Connection, told: News, *, now: datetime, planner: Planne
         now=now,
         doubted=doubted,
         pending_since=_pending_since(connection, told.waba),
-        access=told if told.access and did is Did.NOTED else None,
         settings=planner,
     )
     did = did if is_ours or found else Did.FOREIGN
@@ -420,10 +384,10 @@ def _judge(
     same_second = before is not None and happened_at == before.happened_at
     if same_second and before is not None and told.digest in before.digests:
         return Did.UNCHANGED, False
-    if told.access is None and read_at is not None and happened_at + margin <= read_at:
+    if read_at is not None and happened_at + margin <= read_at:
         return Did.OLD, False
     close = read_at is not None and happened_at - margin <= read_at
-    return None, same_second or (close and told.access is None)
+    return None, same_second or close
 
 
 def _take_in(
@@ -431,8 +395,6 @@ def _take_in(
 ) -> tuple[Did, bool]:
     """Change the mirror; return what was done, and whether a sync should look."""
     doubted = doubted or told.doubtful
-    if told.template_id is None and told.name is None:
-        return Did.NOTED, doubted
     if found is None:
         return (Did.UNCHANGED, doubted) if told.removed else (Did.UNKNOWN, True)
     template = news.laid(found, told.facts)
@@ -470,12 +432,6 @@ def _pending_since(connection: Connection, waba: str) -> datetime | None:
     """Return since when the newest of its templates waits for Meta."""
     query = select(func.max(TemplateRow.changed_at))
     return connection.scalar(query.where(TemplateRow.waba == waba, TemplateRow.status.in_(PENDING)))
-
-
-def _lock(connection: Connection, waba: str) -> None:
-    """Let nobody else touch the mirror of a WABA until the transaction ends. SQLite has one writer anyhow."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(7246227, func.hashtext(waba))))
 
 
 _CHANGES: Final = ("added", "changed", "removed")
@@ -613,7 +569,7 @@ def _replace(
 
 
 def _mark(connection: Connection, operation: Operation, **values: Any) -> None:
-    owner = {"partner": operation.partner, "app": operation.app}
+    owner = {"partner": operation.partner, "app": operation.routed_from or operation.app}
     connection.execute(
         upsert(connection, TemplateListRow)
         .values(waba=operation.waba, **owner, **({"templates": 0} | values))

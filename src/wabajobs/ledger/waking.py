@@ -8,8 +8,10 @@ from typing import Final
 from sqlalchemy import Connection, Row, bindparam, func, select, text, update
 
 from wabajobs.capability import Capability
+from wabajobs.feed import EventKind
 from wabajobs.ledger import order
 from wabajobs.ledger.history import tell
+from wabajobs.ledger.outbox import Told, gist, tell_operations
 from wabajobs.ledger.tables import WAITS_FOR_BUDGET, OperationRow
 from wabajobs.operation import State
 from wabajobs.outcome import Hold
@@ -82,10 +84,20 @@ def postpone(connection: Connection, holds: Mapping[str, Hold], *, now: datetime
     connection.execute(
         _POSTPONE,
         [
-            {"whom": row.id, "its_reason": hold.reason, "by": hold.by, "until": hold.until}
+            {
+                "whom": row.id,
+                "its_reason": hold.reason,
+                "by": hold.by,
+                "until": hold.until,
+                "its_told": gist(hold),
+            }
             for row in rows
             for hold in [holds[row.id]]
         ],
+    )
+    news = [row for row in rows if row.told != gist(holds[row.id])]
+    tell_operations(
+        connection, now, [Told(row, EventKind.HELD, {"hold": holds[row.id].as_json()}) for row in news]
     )
     first = [(row.id, holds[row.id].as_json(), None) for row in rows if row.hold_by == RETRY]
     tell(connection, now, "dispatcher", "held", first)
@@ -124,7 +136,15 @@ _LET_RETRY: Final = _QUEUEING.where(text(_HELD), _IS_RETRY, _THESE).order_by(
 )
 _QUEUE: Final = update(OperationRow).where(_THESE).values(state=State.WAITING)
 _STILL_DUE: Final = (
-    select(OperationRow.id, OperationRow.hold_by)
+    select(
+        OperationRow.id,
+        OperationRow.hold_by,
+        OperationRow.told,
+        OperationRow.kind,
+        OperationRow.partner,
+        OperationRow.app,
+        OperationRow.waba,
+    )
     .where(*_DUE, _THESE)
     .order_by(OperationRow.id)
     .with_for_update(skip_locked=True)
@@ -137,5 +157,6 @@ _POSTPONE: Final = (
         hold_until=bindparam("until"),
         hold_by=bindparam("by"),
         hold_reason=bindparam("its_reason"),
+        told=bindparam("its_told"),
     )
 )

@@ -1,0 +1,214 @@
+"""Callbacks: the Hub is called for each event, signed, and again until it has answered with success.
+
+It happens beside the dispatcher, in threads of its own, and only where one leads: no operation waits for it. What
+is told of one WABA comes in order; an event that the Hub refuses holds up its own WABA alone, for a bounded time.
+While the Hub does not answer at all, one event at a time finds out whether it is back.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import Final, Protocol
+
+import requests
+
+from wabajobs import events
+from wabajobs.clock import Clock
+from wabajobs.errors import NotReady
+from wabajobs.feed import SIGNATURE, TIMESTAMP, Event, EventKind, sign
+from wabajobs.ledger import Delivery, Ledger, Missed
+from wabajobs.secret import Secret
+from wabajobs.settings import CallbackSettings
+
+_OPEN: Final = 500
+"""Events that are taken up at once: what waits longer lies in the outbox."""
+_AT_ONCE: Final = 50
+_POLL_SECONDS: Final = 1.0
+_BUSY: Final = frozenset({408, 425, 429})
+_LONGEST_ERROR: Final = 300
+
+
+class Refused(Exception):
+    """The Hub has answered, and not with success. It is there, and does not want this event."""
+
+
+class Away(Exception):
+    """The Hub has not answered, or says that it cannot."""
+
+
+class Post(Protocol):
+    """Makes one call."""
+
+    def __call__(self, event: Event, *, attempt: int) -> None:
+        """Deliver an event. Raises `Refused` or `Away`."""
+        ...
+
+
+class HttpPost:
+    """Delivers over HTTP. Redirects are not followed, and of the answer only its status is read."""
+
+    def __init__(self, settings: CallbackSettings, secret: Callable[[], Secret], clock: Clock) -> None:
+        """Call the address of the settings; `secret` is asked for when it is first needed."""
+        self._settings = settings
+        self._secret = secret
+        self._clock = clock
+
+    def __call__(self, event: Event, *, attempt: int) -> None:
+        """Deliver an event. Raises `Refused` or `Away`."""
+        timestamp = str(int(self._clock.now().timestamp()))
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "wabajobs",
+            TIMESTAMP: timestamp,
+            SIGNATURE: sign(event.body, timestamp=timestamp, secret=self._key),
+            "X-Wabajobs-Event": str(event.kind),
+            "X-Wabajobs-Cursor": str(event.cursor),
+            "X-Wabajobs-Attempt": str(attempt),
+        }
+        try:
+            with self._session.post(
+                self._settings.url,
+                data=event.body,
+                headers=headers,
+                timeout=self._settings.timeout_seconds,
+                allow_redirects=False,
+                stream=True,
+            ) as answer:
+                status = answer.status_code
+        except (requests.RequestException, UnicodeError) as error:
+            raise Away(f"no answer ({type(error).__name__})") from error
+        if status >= 500 or status in _BUSY:
+            raise Away(f"HTTP {status}")
+        if not 200 <= status < 300:
+            raise Refused(f"HTTP {status}")
+
+    @cached_property
+    def _key(self) -> Secret:
+        return self._secret()
+
+    @cached_property
+    def _session(self) -> requests.Session:
+        session = requests.Session()
+        session.trust_env = False  # no proxy stands between us and the Hub, and no netrc speaks for us
+        return session
+
+
+class Relay:
+    """Delivers events while it is told to. Whoever leads tells it, again and again."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        settings: CallbackSettings,
+        *,
+        post: Post,
+        clock: Clock,
+        lasting: timedelta,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Deliver through `post`; `lasting` is for how long one `keep_up` is good."""
+        self._ledger = ledger
+        self._settings = settings
+        self._post = post
+        self._clock = clock
+        self._lasting = lasting.total_seconds()
+        self._monotonic = monotonic
+        self._until = math.inf
+        self._thread: threading.Thread | None = None
+        self._vain = 0
+        """Turns one after the other in which the Hub was away."""
+
+    def keep_up(self) -> None:
+        """Go on for a while. Returns at once."""
+        if not self._settings.url:
+            return
+        self._until = self._monotonic() + self._lasting
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="callbacks", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while (now := self._monotonic()) < self._until:
+            try:
+                rest = self.turn()
+            except NotReady as error:
+                events.tell("part_failed", part="callbacks", why=error)
+                rest = timedelta(seconds=self._settings.retry_seconds)
+            # No longer than we may go on: somebody else may lead by then.
+            time.sleep(max(0.0, min(rest.total_seconds(), self._until - now)))
+
+    def turn(self) -> timedelta:
+        """Deliver what is due; return how long there is nothing to do. Raises `NotReady`."""
+        callbacks, now = self._ledger.callbacks, self._clock.now()
+        taken = callbacks.take_up(self._kinds, now=now, most_open=_OPEN)
+        due = callbacks.due(now=now, at_most=1 if self._vain else _AT_ONCE)
+        if not due:
+            return timedelta(seconds=_POLL_SECONDS)
+        came = self._deliver(due)
+        self._settle(due, came)
+        errors = list(came.values())
+        if errors and all(isinstance(error, Away) for error in errors):
+            self._vain += 1
+            return self._after(self._vain)
+        self._vain = 0
+        return timedelta(0) if taken or None in errors else timedelta(seconds=_POLL_SECONDS)
+
+    def _deliver(self, due: Sequence[Delivery]) -> dict[int, Refused | Away | None]:
+        """Try these, several at once; return what came of each, by its place, as far as it was tried."""
+        came: dict[int, Refused | Away | None] = {}
+        places = iter(range(len(due)))
+
+        def work() -> None:
+            for place in places:
+                if self._monotonic() >= self._until:
+                    return
+                came[place] = error = self._try(due[place])
+                if isinstance(error, Away):
+                    return
+
+        # Not those of a pool: at the end of the process they would be waited for.
+        threads = [
+            threading.Thread(target=work, name=f"callback-{number}", daemon=True)
+            for number in range(min(self._settings.connections, len(due)))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return came
+
+    def _try(self, delivery: Delivery) -> Refused | Away | None:
+        try:
+            self._post(delivery.event, attempt=delivery.tries + 1)
+        except (Refused, Away) as error:
+            return error
+        return None
+
+    def _settle(self, due: Sequence[Delivery], came: Mapping[int, Refused | Away | None]) -> None:
+        delivered = [due[place].event.cursor for place, error in came.items() if error is None]
+        missed = {
+            due[place].event.cursor: self._missed(due[place], str(error))
+            for place, error in came.items()
+            if error is not None
+        }
+        self._ledger.callbacks.settle(delivered, missed, now=self._clock.now())
+
+    def _missed(self, delivery: Delivery, why: str) -> Missed:
+        now = self._clock.now()
+        first_at, tries = delivery.first_at or now, delivery.tries + 1
+        too_long = now - first_at >= timedelta(seconds=self._settings.give_up_seconds)
+        if too_long or tries >= self._settings.attempts:
+            events.tell("callback_given_up", event_cursor=delivery.event.cursor, tries=tries, why=why)
+            return Missed(error=why[:_LONGEST_ERROR], first_at=first_at, again_at=None)
+        return Missed(error=why[:_LONGEST_ERROR], first_at=first_at, again_at=now + self._after(tries))
+
+    def _after(self, tries: int) -> timedelta:
+        most = self._settings.retry_cap_seconds
+        return timedelta(seconds=min(most, self._settings.retry_seconds * 2.0 ** min(tries - 1, 30)))
+
+    @property
+    def _kinds(self) -> frozenset[EventKind]:
+        return frozenset(self._settings.kinds)
