@@ -27,8 +27,8 @@ Settings come from one TOML file. `WABAJOBS_CONFIG` names it. The environment ou
 - An unknown name is an error. It is told in one sentence, with the name in it.
 - A token or secret is never written into the file. The file says where to read it.
 - All programs of one site must read the same file. A program reads it once, when it starts.
-- Without any `WABAJOBS_` variable, `.wabajobs/running.toml` of the current folder is read. A running
-  `wabajobs up` has left it there for the second terminal.
+- Without any `WABAJOBS_` variable (but `WABAJOBS_VAULT_KEYS`), `.wabajobs/running.toml` of the current
+  folder is read. A running `wabajobs up` has left it there for the second terminal.
 
 ```toml
 database_url = "postgresql://wabajobs@db.internal/wabajobs"

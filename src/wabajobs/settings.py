@@ -30,7 +30,8 @@ from wabajobs.secret import VAULT_NAME, Secret, read_secret_file
 
 META: Final = "https://graph.facebook.com"
 RUNNING_FILE: Final = Path(".wabajobs") / "running.toml"
-"""Written by `wabajobs up`; read when no variable says otherwise, so that a second terminal finds it."""
+"""Written by `wabajobs up`; read when no variable says otherwise, so that a second terminal finds it. The vault's
+keys say nothing of which site it is."""
 
 HEAVIEST: Final = 1000.0
 """The largest weight of a partner."""
@@ -379,8 +380,8 @@ class Settings(_Table):
     def load(cls, environ: Mapping[str, str] | None = None, *, running: Path | None = RUNNING_FILE) -> Self:
         """Read the file that `WABAJOBS_CONFIG` names, then the environment above it.
 
-        Without any `WABAJOBS_` variable, `running` is read: what a `wabajobs up` of this folder has left. Raises
-        `ConfigurationError` with the field and what is wrong with it.
+        Without any `WABAJOBS_` variable but the vault's keys, `running` is read: what a `wabajobs up` of this
+        folder has left. Raises `ConfigurationError` with the field and what is wrong with it.
         """
         environ = os.environ if environ is None else environ
         table = _read_toml(_config_path(environ, running))
@@ -418,7 +419,9 @@ class Settings(_Table):
 def _config_path(environ: Mapping[str, str], running: Path | None) -> Path | None:
     if path := environ.get("WABAJOBS_CONFIG"):
         return Path(path)
-    told_otherwise = any(name.startswith("WABAJOBS_") and value for name, value in environ.items())
+    told_otherwise = any(
+        name.startswith("WABAJOBS_") and name != VAULT_KEYS and value for name, value in environ.items()
+    )
     return running if running and not told_otherwise and running.exists() else None
 
 

@@ -16,6 +16,7 @@ from tests.support.stage import Stage
 from wabajobs import cli
 from wabajobs.operation import Operation, State
 from wabajobs.secret import Secret
+from wabajobs.simulator.world.nodes import Number
 from wabajobs.vault import new_key
 
 Stages = Callable[..., AbstractContextManager[Stage]]
@@ -55,7 +56,9 @@ def typed(
 def asking(stage: Stage) -> Operation:
     """An operation that waits for a code."""
     token = stage.simulator.app.token
-    payload = {"number": stage.number, "pin": PIN, "token": token}
+    number = stage.simulator.world.nodes[stage.number]
+    assert isinstance(number, Number)
+    payload = {"number": number.id, "pin": number.pin, "token": token}
     operation = stage.accept("secretive", waba=stage.waba, payload=payload)
     return stage.work(operation, give=None)
 

@@ -199,7 +199,7 @@ def test_every_answer_in_json_can_be_read(alone: Fleet, typed: Typed) -> None:
     assert in_force[f"app:{app}"] == (77, "why")
     assert in_force["register:*"] == (8, "from the configuration")
     assert (paused["in_force"], paused["pauses"][0]["scope"]) == (True, "all")
-    assert status["queues"][0]["held"] == 1
+    assert {one["queue"]: one["held"] for one in status["queues"]}["template_sync"] == 1
     assert status["pauses"] == paused["pauses"]
     assert [pause["id"] for pause in resumed["pauses"]] == [paused["pauses"][0]["id"]]
 
@@ -302,7 +302,8 @@ def test_pruning_counts_before_it_deletes(alone: Fleet, typed: Typed) -> None:
     (operation,) = alone.sync(alone.simulator.world.waba_ids[0])
     typed(alone, "ops", "cancel", operation.id, "--reason", "they have left")
 
-    kept = {"dry_run": False, "operations": 0, "pages": 0, "keys": 0, "changes": 0}
+    names = ("secrets", "operations", "pages", "files", "keys", "changes")
+    kept = {"dry_run": False, **dict.fromkeys(names, 0)}
     assert answer(typed(alone, "db", "prune", "--json")) == kept
     until(
         lambda: alone.house.clock.now() > operation.created_at + timedelta(seconds=1.1), what="a second is over"

@@ -6,7 +6,7 @@ import pytest
 
 from wabajobs.errors import ConfigurationError
 from wabajobs.secret import Secret
-from wabajobs.settings import META, RUNNING_FILE, Settings
+from wabajobs.settings import META, RUNNING_FILE, VAULT_KEYS, Settings
 
 PASSWORD = "s3cret-pass"
 
@@ -118,6 +118,7 @@ class TestTheFileOfARunningDemo:
 
     def test_it_is_read_when_no_variable_says_otherwise(self) -> None:
         assert Settings.load({"HOME": "/root", "WABAJOBS_REDIS_URL": ""}).redis == "redis://running"
+        assert Settings.load({VAULT_KEYS: "a-key"}).redis == "redis://running", "it names no site"
 
     @pytest.mark.parametrize("variable", ["WABAJOBS_DATABASE_URL", "WABAJOBS_GRAPH_URL"])
     def test_it_is_left_alone_when_a_variable_does(self, variable: str) -> None:
