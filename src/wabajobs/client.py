@@ -113,8 +113,14 @@ class Client:
     def _plan(self, request: Request) -> Plan:
         house = self._house
         # Sealed with nothing: whether there is a key to seal with is one of the questions.
-        new = checked(request, kinds=house.kinds, settings=house.settings, seal=lambda _: "")
-        return house.dry_run.plan(new)
+        new = checked(
+            request,
+            kinds=house.kinds,
+            settings=house.settings,
+            seal=lambda _: "",
+            home_of=house.ledger.homes.of,
+        )
+        return house.dry_run.plan(house.router.routed(new, house.router.standing()))
 
     def enqueue_many(self, requests: Iterable[Request], *, session: Session | None = None) -> list[Operation]:
         """Accept many operations in one transaction: all of them or, when one is invalid, none.

@@ -208,11 +208,12 @@ class House:
             kind=kind,
             partner=whose.partner,
             waba=whose.waba,
-            app=whose.app,
+            app=whose.routed_from or whose.app,
             service_class=service_class,
             key=key,
         )
         new = checked(request, kinds=self.kinds, settings=self.settings)
+        new = self.router.routed(new, self.router.standing())
         [accepted] = self.ledger.operations.accept([new], now=self.clock.now())
         self.work_bell.ring()
         return accepted.operation.id
