@@ -423,7 +423,7 @@ def module_ledger(sqlite_files: SqliteFiles) -> Iterator[Ledger]:
     database.close()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(script=happenings, rate=st.sampled_from((0.02, 0.1, 1.0)), jitter=st.sampled_from((0.0, 0.3)))
 def test_nobody_starves_and_there_is_never_a_herd(
     module_ledger: Ledger, script: Sequence[tuple[str, int]], rate: float, jitter: float
