@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import cached_property
 
@@ -173,8 +174,8 @@ class House:
             pruner=Pruner(self.ledger, self.settings.retention, clock=self.clock),
         )
 
-    def bench(self, queue: str) -> Bench:
-        """Return what the attempts of a worker process work with."""
+    def bench(self, *queues: str) -> Bench:
+        """Return what the attempts of a worker process work with that serves these queues."""
         return Bench(
             ledger=self.ledger,
             gate=self.gate,
@@ -189,7 +190,7 @@ class House:
             settings=self.settings,
             clock=self.clock,
             vault=self.vault,
-            worker=f"{queue}@{socket.gethostname()}:{os.getpid()}",
+            worker=_worker_name(queues),
             enqueue=self._enqueue,
             retry_budget=self.retry_budget,
         )
@@ -236,3 +237,9 @@ class House:
             )
         except ValueError as error:
             raise ConfigurationError(f"WABAJOBS_REDIS_URL cannot be used: {error}") from None
+
+
+def _worker_name(queues: Sequence[str]) -> str:
+    """Return the name of this process in the ledger: its queues, host and process, in at most 120 characters."""
+    more = f"+{len(queues) - 1}" if len(queues) > 1 else ""
+    return f"{queues[0][:32]}{more}@{socket.gethostname()[:64]}:{os.getpid()}"

@@ -28,7 +28,7 @@ def worker_app(*queues: str, settings: Settings | None = None) -> Celery:
     house = House(settings)
     kinds = _or_exit(lambda: [house.kinds[queue] for queue in queues])
     app = make_app(settings, queues=queues)
-    bench = house.bench("+".join(queues))
+    bench = house.bench(*queues)
     slot_is_free = Ringer(house.work_bell).ring
     for kind in kinds:
         register(app, kind.name, bench, slot_is_free=slot_is_free)
