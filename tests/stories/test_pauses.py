@@ -39,7 +39,8 @@ def test_a_paused_queue_stands_still_until_it_is_resumed(fleet_on: FleetOn, data
     until(lambda: _nothing_runs(fleet, operations), what="running syncs have given their slot back")
 
     # What a person sees.
-    queue = answer(fleet.command("status", "--json"))["queues"][0]
+    queues = answer(fleet.command("status", "--json"))["queues"]
+    (queue,) = [one for one in queues if one["queue"] == "template_sync"]
     unfinished = [one for one in operations if not fleet.client.get(one.id).state.finished]
     assert len(unfinished) > 10
     assert (queue["held"], queue["waiting"], queue["running"]) == (len(unfinished), 0, 0)
