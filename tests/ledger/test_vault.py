@@ -112,7 +112,7 @@ def test_references_lead_to_the_vault_and_to_the_hub(ledger: Ledger, monkeypatch
         vault.resolve("hub:bravo/token")
 
 
-@pytest.mark.parametrize("keys", ["nonsense", "", f"{FIRST},nonsense"])
+@pytest.mark.parametrize("keys", ["nonsense", "", f"{FIRST},nonsense"], ids=["one", "none", "one of two"])
 def test_a_key_that_is_none_is_told_without_being_shown(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch, keys: str
 ) -> None:
