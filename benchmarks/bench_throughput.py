@@ -127,7 +127,10 @@ class _Family(psutil.Process):
 
     def cpu_times(self) -> Any:
         own = super().cpu_times()
-        living = [child.cpu_times() for child in self.children()]
+        living = []
+        for child in self.children():
+            with suppress(psutil.NoSuchProcess):  # PostgreSQL's own come and go
+                living.append(child.cpu_times())
         return own._replace(
             user=own.user + own.children_user + sum(one.user for one in living),
             system=own.system + own.children_system + sum(one.system for one in living),
