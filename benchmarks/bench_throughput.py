@@ -22,6 +22,7 @@ import signal
 import statistics
 import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
