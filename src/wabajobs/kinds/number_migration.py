@@ -221,14 +221,9 @@ KIND: Final = Kind(
         _check("check_source", check_source, "source_waba", Capability.ONBOARDING),
         _check("check_number", check_number, "source_number", Capability.PHONE_NUMBERS),
         subscription.step(_moves),
-        Step(
-            name="add",
-            run=add,
+        proof.adding(
+            add,
             when=_moves,
-            capability=Capability.PHONE_NUMBERS,
-            calls=lambda _: (PlannedCall(method="POST", path="{waba}/phone_numbers"),),
-            happens_once=True,
-            reads_back=proof.find,
             undo="delete the number, which still works where it was, in this WABA's WhatsApp Manager",
         ),
         *proof.steps(_moves),

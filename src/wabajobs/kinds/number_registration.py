@@ -66,16 +66,7 @@ KIND: Final = Kind(
     summary="register a phone number",
     payload=Wanted,
     steps=(
-        Step(
-            name="add",
-            run=add,
-            when=_is_added,
-            capability=Capability.PHONE_NUMBERS,
-            calls=lambda _: (PlannedCall(method="POST", path="{waba}/phone_numbers"),),
-            happens_once=True,
-            reads_back=proof.find,
-            undo="delete the number in the WhatsApp Manager",
-        ),
+        proof.adding(add, when=_is_added, undo="delete the number in the WhatsApp Manager"),
         *proof.steps(_is_to_be_verified),
         Step(
             name="register",

@@ -198,6 +198,20 @@ def _hold_if_told(number: str, error: GraphError) -> None:
         raise Held(reason=reason, by="meta", wait=error.wait)
 
 
+def adding(run: Callable[[Work], dict[str, Any]], *, when: Callable[[Payload], bool], undo: str) -> Step:
+    """Return the step that adds a number to the WABA; one that is there already is found."""
+    return Step(
+        name="add",
+        run=run,
+        when=when,
+        capability=Capability.PHONE_NUMBERS,
+        calls=lambda _: (PlannedCall(method="POST", path="{waba}/phone_numbers"),),
+        happens_once=True,
+        reads_back=find,
+        undo=undo,
+    )
+
+
 def steps(when: Callable[[Payload], bool]) -> tuple[Step, Step]:
     """Return the two steps of proving: let a code be sent, and take it."""
     return (
