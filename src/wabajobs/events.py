@@ -4,6 +4,8 @@ Throttling is weather, an event; an error is something that a developer must fix
 """
 
 import logging
+from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any, Final
 
 log: Final = logging.getLogger("wabajobs")
@@ -48,5 +50,25 @@ def tell(event: str, **facts: Any) -> None:
     level = _LEVELS.get(event, logging.INFO)
     if not log.isEnabledFor(level):
         return
-    told = " ".join(f"{name}={value}" for name, value in facts.items() if value is not None)
-    log.log(level, "%s: %s %s", event, meaning, told, exc_info=level >= logging.ERROR)
+    facts = {name: value for name, value in facts.items() if value is not None}
+    told = " ".join(f"{name}={value}" for name, value in facts.items())
+    known = {"event": event, "meaning": meaning, "facts": facts}
+    log.log(level, "%s: %s %s", event, meaning, told, exc_info=level >= logging.ERROR, extra=known)
+
+
+_subject: ContextVar[Mapping[str, Any]] = ContextVar("subject", default={})  # noqa: B039 (never changed in place)
+
+
+def about(**facts: Any) -> None:
+    """Say what the lines of this thread are about from here on, those of libraries too; adds to what was said."""
+    _subject.set({**_subject.get(), **{name: value for name, value in facts.items() if value is not None}})
+
+
+def about_nothing() -> None:
+    """Say that what the lines of this thread were about is over."""
+    _subject.set({})
+
+
+def subject() -> Mapping[str, Any]:
+    """Return what the lines of this thread are about: `operation`, `kind`, `partner` and so on."""
+    return _subject.get()

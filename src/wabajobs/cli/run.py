@@ -1,6 +1,5 @@
 """The programs: `up`, `dispatcher`, `flower`, `simulator`."""
 
-import logging
 import os
 import signal
 import sys
@@ -12,7 +11,7 @@ from typing import NoReturn
 
 import click
 
-from wabajobs import dispatch
+from wabajobs import dispatch, logs
 from wabajobs.broker import Sender, make_app
 from wabajobs.cli.house import house
 from wabajobs.cli.site import SimulatorOptions, Site
@@ -27,7 +26,7 @@ _PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_opti
 @click.command()
 def dispatcher() -> None:
     """Run a dispatcher: it decides what leaves the ledger, and when. Any number may run; one leads."""
-    log_to_stderr()
+    logs.to_stderr(Settings.load().log, program="dispatcher")
     stopping = threading.Event()
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda *_: stopping.set())
@@ -49,12 +48,6 @@ def dispatcher() -> None:
             settings=settings.dispatch,
             monotonic=time.monotonic,
         )
-
-
-def log_to_stderr() -> None:
-    """Log events to standard error, one line each, in UTC."""
-    logging.Formatter.converter = time.gmtime
-    logging.basicConfig(level=logging.INFO, format="%(asctime)sZ %(levelname)s %(name)s %(message)s")
 
 
 @click.command(context_settings=_PASS_ON)
