@@ -29,12 +29,14 @@ CATALOGUE: Final = {
     "not_consuming": "messages of this worker's queue lay unfetched; it connects to the broker anew",
     "freshness_changed": "the budget no longer keeps the fleet as fresh as wished, or does so again",
     "callback_given_up": "an event could not be delivered to the Hub, and is tried no more",
+    "feeds_served": "the status page's documents and the metrics are served",
     "part_failed": "a part of this process failed and is tried again",
 }
 """Every event there is. `tell` refuses any other."""
 
 _LEVELS: Final = {
     "attempt_crashed": logging.ERROR,
+    "feeds_served": "the status page's documents and the metrics are served",
     "part_failed": logging.WARNING,
     "not_consuming": logging.WARNING,
     "callback_given_up": logging.WARNING,

@@ -63,6 +63,16 @@ def to_stderr(format: Format, *, program: str) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
+def warnings_to_stderr(lines: logging.Formatter) -> None:
+    """Let Python's warnings come as such lines, also before anybody else has begun to log."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(lines)
+    warnings = logging.getLogger("py.warnings")
+    warnings.addHandler(handler)
+    warnings.propagate = False
+    logging.captureWarnings(True)
+
+
 def _moment(timestamp: float) -> str:
     return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

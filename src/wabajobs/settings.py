@@ -353,6 +353,31 @@ class PlannerSettings(_Table):
     """How often the fleet is counted, for the forecast."""
 
 
+class StatusPageSettings(_Table):
+    """`[status_page]`: what `wabajobs feeds` shows to the public."""
+
+    name: str = "WhatsApp Business management"
+    """Title of the page."""
+    url: Annotated[str, AfterValidator(_address)] = "http://127.0.0.1:5556"
+    """Where the public reads it; incidents are linked below it."""
+    components: dict[str, tuple[str, ...]] = {
+        "Number Setup": ("number_registration", "number_migration", "hosting_change"),
+        "Onboarding": ("onboarding",),
+        "Templates": ("template_*",),
+        "Flows": ("flow_publish",),
+        "Profiles": ("profile_*",),
+        "Channels": ("channel_update",),
+    }
+    """The components, and the kinds that each stands for. `template_create/uploads` names those operations of the
+    kind that need uploads; they then belong to no component that names the kind as a whole."""
+    busy_share: Share = 0.9
+    """Part of an app's limit from which on its components are shown as degraded."""
+    update_seconds: PositiveFloat = 14_400
+    """How soon the public is told more of an incident. `next_update_due` says when that is."""
+    look_seconds: PositiveFloat = 2
+    """Time between two looks at breakers and pauses. Operations are counted less often where that takes long."""
+
+
 class Settings(_Table):
     """All settings, with the environment's word above the file's."""
 
@@ -378,6 +403,7 @@ class Settings(_Table):
     callbacks: CallbackSettings = CallbackSettings()
     vault: VaultSettings = VaultSettings()
     media: MediaSettings = MediaSettings()
+    status_page: StatusPageSettings = StatusPageSettings()
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, *, running: Path | None = RUNNING_FILE) -> Self:

@@ -7,13 +7,12 @@ from typing import Any, TypeVar
 
 from celery import Celery, signals
 
-from wabajobs import events
+from wabajobs import events, logs
 from wabajobs.broker.app import make_app
 from wabajobs.broker.consuming import Consuming
 from wabajobs.broker.task import register
 from wabajobs.errors import ConfigurationError, WabajobsError
 from wabajobs.kinds import own_names
-from wabajobs.logs import JsonLines
 from wabajobs.settings import Settings
 from wabajobs.signals import Ringer
 from wabajobs.wiring import House
@@ -59,7 +58,7 @@ def worker_app(*queues: str, settings: Settings | None = None) -> Celery:
             logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
 
     if settings.log == "json":
-        _log_json(JsonLines(program="worker", worker=bench.worker))
+        _log_json(logs.JsonLines(program="worker", worker=bench.worker))
     return app
 
 
@@ -83,6 +82,7 @@ def _log_json(lines: logging.Formatter) -> None:
         for handler in logger.handlers:
             handler.setFormatter(lines)
 
+    logs.warnings_to_stderr(lines)
     signals.after_setup_logger.connect(write, weak=False)
     signals.after_setup_task_logger.connect(write, weak=False)
 

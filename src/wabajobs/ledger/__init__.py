@@ -6,6 +6,7 @@ from datetime import datetime
 
 from wabajobs.ledger.accepting import Accepted
 from wabajobs.ledger.accounts import Account, AccountNews, Accounts, Heard, Standing, Taken
+from wabajobs.ledger.announcements import Announcement, Announcements, Impact, Stage
 from wabajobs.ledger.attempts import Ending
 from wabajobs.ledger.audit import Audit, Decision
 from wabajobs.ledger.callbacks import Backlog, Callbacks, Delivery, Missed
@@ -31,6 +32,7 @@ from wabajobs.ledger.secrets import KnownSecret, SecretRecords
 from wabajobs.ledger.selection import Selection
 from wabajobs.ledger.shares import Setting, Share, Shares
 from wabajobs.ledger.templates import Change, TemplateList, TemplateMirror
+from wabajobs.ledger.unfinished import Unfinished
 from wabajobs.ledger.waking import RETRY_BUDGET, DueRetry
 from wabajobs.settings import PlannerSettings
 
@@ -57,6 +59,7 @@ class Ledger:
         self.homes = Homes(database)
         self.routes = Routes(database)
         self.callbacks = Callbacks(database)
+        self.announcements = Announcements(database)
 
     def apply(self, told: Sequence[News | AccountNews], *, now: datetime, planner: PlannerSettings) -> Taken:
         """Take in what webhooks tell of templates and accounts; what was applied is in the same order."""
@@ -77,6 +80,8 @@ __all__ = [
     "AccountNews",
     "Accounts",
     "Ages",
+    "Announcement",
+    "Announcements",
     "Applied",
     "Audit",
     "Backlog",
@@ -95,6 +100,7 @@ __all__ = [
     "Heard",
     "Home",
     "Homes",
+    "Impact",
     "Kept",
     "KnownSecret",
     "Ledger",
@@ -115,12 +121,14 @@ __all__ = [
     "Selection",
     "Setting",
     "Share",
+    "Stage",
     "Stale",
     "Standing",
     "Story",
     "Taken",
     "TemplateList",
     "TemplateMirror",
+    "Unfinished",
     "Wish",
     "Wishes",
     "why_expired",

@@ -51,6 +51,7 @@ from wabajobs.ledger.retrying import Retrying
 from wabajobs.ledger.rows import as_operation, select_operations
 from wabajobs.ledger.selection import Selection
 from wabajobs.ledger.tables import EventRow, OperationRow
+from wabajobs.ledger.unfinished import Unfinished, unfinished
 from wabajobs.ledger.waking import DueRetry
 from wabajobs.operation import FINISHED, Operation, State
 from wabajobs.outcome import Done, End, Expired, Hold, Unbegun
@@ -423,6 +424,11 @@ class Operations:
             return [
                 (kind, State(state), number, oldest) for kind, state, number, oldest in connection.execute(query)
             ]
+
+    def count_unfinished(self, *, pauses: Collection[Pause] = ()) -> list[Unfinished]:
+        """Count what is not finished, by kind, state and what holds it."""
+        with self._database.read() as connection:
+            return unfinished(connection, pauses)
 
     def count_finished(self, *, since: datetime) -> list[tuple[str, State, int]]:
         """Return (kind, state, how many) of what has finished since."""

@@ -1,0 +1,180 @@
+"""What is seen in one look: decisions, breakers, budgets, programs, and the operations, which take long to count.
+
+One thread looks, now and then. Whoever asks is answered from what was seen last: no request costs a query.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from wabajobs import events
+from wabajobs.capability import Capability
+from wabajobs.clock import Clock
+from wabajobs.decisions import Pause
+from wabajobs.errors import LedgerUnavailable, NotReady
+from wabajobs.gate import AppReading, Gate, Spender
+from wabajobs.kinds import Catalogue
+from wabajobs.ledger import DISPATCHER, Announcement, Backlog, Ledger, Unfinished
+from wabajobs.operation import State
+from wabajobs.settings import Settings
+from wabajobs.signals import Presence
+
+_BUDGETS: Final = tuple(f"capability:{each}" for each in Capability)
+"""Budgets that are looked at beside the app's own, where somebody has set them."""
+_RECENTLY: Final = timedelta(hours=1)
+_COUNTING_SHARE: Final = 0.005
+"""Part of the time in which operations may be counted: with a million of them that takes half a second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """The operations, as they were counted last."""
+
+    at: datetime
+    seconds: float
+    """How long it took to count them."""
+    unfinished: tuple[Unfinished, ...] = ()
+    finished: Mapping[tuple[str, State], int] = field(default_factory=dict)
+    """Those of the last hour, by queue and how they ended."""
+    spenders: Mapping[str, tuple[Spender, ...]] = field(default_factory=dict)
+    """Who used each app's budget in its window, the largest first."""
+
+    def held(self, kind: str) -> int:
+        """How many operations of a kind are held."""
+        return sum(one.number for one in self._held(kind))
+
+    def oldest_held(self, kind: str) -> datetime | None:
+        """When the first of those that are held was accepted."""
+        return min((one.oldest for one in self._held(kind)), default=None)
+
+    def waits(self, kind: str) -> bool:
+        """Whether anything of a kind wants a worker."""
+        return any(one.kind == kind and one.state in (State.WAITING, State.RUNNING) for one in self.unfinished)
+
+    def _held(self, kind: str) -> list[Unfinished]:
+        return [one for one in self.unfinished if one.kind == kind and one.state is State.HELD]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sight:
+    """Everything at one moment. What could not be asked is None, and its error told."""
+
+    at: datetime
+    counted: Counted
+    revision: int = 0
+    """Of the newest decision."""
+    pauses: tuple[Pause, ...] = ()
+    leads: bool = False
+    """Whether a dispatcher does."""
+    callbacks: Backlog | None = None
+    announcements: tuple[Announcement, ...] = ()
+    apps: tuple[AppReading, ...] | None = None
+    workers: Mapping[str, tuple[int, int]] | None = None
+    """Living workers, and their slots, by queue."""
+    unfetched: frozenset[str] = frozenset()
+    """Queues whose messages lay unfetched within the last minute."""
+    ledger_error: str | None = None
+    redis_error: str | None = None
+
+
+class Looker:
+    """Looks at everything, and keeps what was seen."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        gate: Gate,
+        presence: Presence,
+        kinds: Catalogue,
+        settings: Settings,
+        clock: Clock,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nothing has been seen yet."""
+        self._ledger = ledger
+        self._gate = gate
+        self._presence = presence
+        self._kinds = kinds
+        self._settings = settings
+        self._clock = clock
+        self._monotonic = monotonic
+        self._count_again = 0.0
+        self._seen = Sight(at=clock.now(), counted=Counted(at=clock.now(), seconds=0.0), ledger_error="not asked")
+
+    @property
+    def seen(self) -> Sight:
+        """What was seen last."""
+        return self._seen
+
+    def look(self) -> Sight:
+        """Look once more. What is away is told in the sight itself, and the last count stays as it was."""
+        now = self._clock.now()
+        sight = self._at_redis(replace(self._seen, at=now))
+        try:
+            sight = self._at_ledger(sight, now)
+        except LedgerUnavailable as error:
+            sight = replace(sight, ledger_error=str(error), leads=False)
+        self._seen = sight
+        return sight
+
+    def keep_looking(self, stopping: threading.Event, *, tell: Callable[[Sight], object]) -> None:
+        """Look until told to stop, and `tell` what was seen; an outage is told in the log when it begins."""
+        told: tuple[str | None, str | None] = (None, None)
+        while not stopping.is_set():
+            sight = self.look()
+            tell(sight)
+            errors = (sight.ledger_error, sight.redis_error)
+            if errors != told and any(errors):
+                events.tell("part_failed", part="feeds", why="; ".join(filter(None, errors)))
+            told = errors
+            stopping.wait(self._settings.status_page.look_seconds)
+
+    def _at_redis(self, sight: Sight) -> Sight:
+        try:
+            living = self._presence.living(self._kinds.names)
+            return replace(
+                sight,
+                apps=tuple(self._gate.read(app, budgets=_BUDGETS) for app in self._settings.apps),
+                workers={name: (len(them), sum(one.slots for one in them)) for name, them in living.items()},
+                unfetched=frozenset(self._presence.complaints(self._kinds.names)),
+                redis_error=None,
+            )
+        except NotReady as error:
+            return replace(sight, apps=None, workers=None, unfetched=frozenset(), redis_error=str(error))
+
+    def _at_ledger(self, sight: Sight, now: datetime) -> Sight:
+        decisions = self._ledger.decisions.current(now=now)
+        sight = replace(
+            sight,
+            revision=decisions.revision,
+            pauses=decisions.pauses,
+            leads=self._ledger.leaderships.holder(DISPATCHER, now=now) is not None,
+            callbacks=self._ledger.callbacks.backlog() if self._settings.callbacks.url else None,
+            announcements=tuple(self._ledger.announcements.newest()),
+            ledger_error=None,
+        )
+        began = self._monotonic()
+        if began < self._count_again:
+            return sight
+        unfinished = self._ledger.operations.count_unfinished(pauses=decisions.pauses)
+        finished = self._ledger.operations.count_finished(since=now - _RECENTLY)
+        seconds = self._monotonic() - began
+        self._count_again = began + seconds / _COUNTING_SHARE
+        counted = Counted(
+            at=now,
+            seconds=seconds,
+            unfinished=tuple(unfinished),
+            finished={(kind, state): number for kind, state, number in finished},
+            spenders=self._spenders(),
+        )
+        return replace(sight, counted=counted)
+
+    def _spenders(self) -> dict[str, tuple[Spender, ...]]:
+        try:
+            return {app: tuple(self._gate.spenders(app)) for app in self._settings.apps}
+        except NotReady:
+            return {}
