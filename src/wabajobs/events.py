@@ -36,7 +36,6 @@ CATALOGUE: Final = {
 
 _LEVELS: Final = {
     "attempt_crashed": logging.ERROR,
-    "feeds_served": "the status page's documents and the metrics are served",
     "part_failed": logging.WARNING,
     "not_consuming": logging.WARNING,
     "callback_given_up": logging.WARNING,

@@ -79,10 +79,11 @@ def _held(sight: Sight, _: Bulletin) -> Iterable[Sample]:
 
 
 def _oldest(sight: Sight, _: Bulletin) -> Iterable[Sample]:
-    oldest: dict[str, datetime] = {}
+    oldest: dict[tuple[str, str], datetime] = {}
     for one in sight.counted.unfinished:
-        oldest[one.kind] = min(oldest.get(one.kind, one.oldest), one.oldest)
-    return [((kind,), _age(sight, since)) for kind, since in oldest.items()]
+        which = (one.kind, str(one.state))
+        oldest[which] = min(oldest.get(which, one.oldest), one.oldest)
+    return [(which, _age(sight, since)) for which, since in oldest.items()]
 
 
 def _finished(sight: Sight, _: Bulletin) -> Iterable[Sample]:
@@ -246,7 +247,12 @@ def _age(sight: Sight, since: datetime) -> float:
 CATALOGUE: Final = (
     Metric("wabajobs_operations", ("queue", "state"), "Operations that are not finished.", _operations),
     Metric("wabajobs_held_operations", ("queue", "by"), "Held operations, by what holds them.", _held),
-    Metric("wabajobs_oldest_unfinished_seconds", ("queue",), "Age of the oldest unfinished operation.", _oldest),
+    Metric(
+        "wabajobs_oldest_unfinished_seconds",
+        ("queue", "state"),
+        "Time since the oldest operation that is not finished was accepted.",
+        _oldest,
+    ),
     Metric(
         "wabajobs_operations_finished_last_hour",
         ("queue", "state"),

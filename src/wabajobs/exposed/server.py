@@ -4,7 +4,8 @@ import asyncio
 import json
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -23,7 +24,6 @@ _SILENT: Final = timedelta(minutes=1)
 """Who has not looked for so long is no longer well."""
 
 Document = dict[str, Any]
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,32 +70,49 @@ class Server:
         self._told: tuple[Sight, Bulletin, Mapping[str, _Body]]
 
     def run(self, public: Address, internal: Address | None, *, ready: Callable[[], object]) -> None:
-        """Serve until SIGINT or SIGTERM; without an `internal` address, the metrics beside the documents."""
+        """Serve until SIGINT or SIGTERM, and look now and then; `ready` is called once somebody can ask."""
+
+        async def until_told_to_stop() -> None:
+            ended = asyncio.Event()
+            for each in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(each, ended.set)
+            async with self.serving(public, internal):
+                ready()
+                await ended.wait()
+
+        with self.looking():
+            asyncio.run(until_told_to_stop())
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Look once, and from then on in a thread."""
         stopping = threading.Event()
         self._tell(self._looker.look())
         look = partial(self._looker.keep_looking, stopping, tell=self._tell)
         threading.Thread(target=look, name="looker", daemon=True).start()
         try:
-            asyncio.run(self._serve(public, internal, ready))
+            yield
         finally:
             stopping.set()
 
-    async def _serve(self, public: Address, internal: Address | None, ready: Callable[[], object]) -> None:
-        ended = asyncio.Event()
-        for each in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(each, ended.set)
+    @asynccontextmanager
+    async def serving(self, public: Address, internal: Address | None) -> AsyncIterator[None]:
+        """Serve what was seen; without an `internal` address, the metrics beside the documents."""
         documents_, metrics_ = [web.get("/{path:.*}", self._document)], [web.get("/metrics", self._metrics)]
         sites = [(public, documents_ if internal else metrics_ + documents_)]
         sites += [(internal, metrics_)] if internal else []
-        runners = [
-            await _listen(address, [web.get("/healthz", self._healthz), *routes]) for address, routes in sites
-        ]
-        ready()
-        try:
-            await ended.wait()
-        finally:
-            for runner in runners:
-                await runner.cleanup()
+        async with AsyncExitStack() as runners:
+            for address, routes in sites:
+                runners.push_async_callback((await self._listen(address, routes)).cleanup)
+            yield
+
+    async def _listen(self, address: Address, routes: list[web.RouteDef]) -> web.AppRunner:
+        app = web.Application()
+        app.add_routes([web.get("/healthz", self._healthz), *routes])
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, address.host, address.port).start()
+        return runner
 
     def _tell(self, sight: Sight) -> None:
         bulletin = self._editor.bulletin(sight)
@@ -132,12 +149,3 @@ class Server:
         if silent > _SILENT:
             return web.Response(status=503, text=f"nothing was seen for {silent.total_seconds():.0f} s\n")
         return web.Response(text="ok\n")
-
-
-async def _listen(address: Address, routes: list[web.RouteDef]) -> web.AppRunner:
-    app = web.Application()
-    app.add_routes(routes)
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
-    await runner.setup()
-    await web.TCPSite(runner, address.host, address.port).start()
-    return runner

@@ -163,7 +163,7 @@ class Looker:
         unfinished = self._ledger.operations.count_unfinished(pauses=decisions.pauses)
         finished = self._ledger.operations.count_finished(since=now - _RECENTLY)
         seconds = self._monotonic() - began
-        self._count_again = began + seconds / _COUNTING_SHARE
+        self._count_again = began + seconds + seconds / _COUNTING_SHARE
         counted = Counted(
             at=now,
             seconds=seconds,
