@@ -17,8 +17,8 @@ _HEAD: Final = """\
 http://127.0.0.1:5556/metrics.
 
 ```console
-$ wabajobs feeds --port 5556                                       # all of it, for this machine
-$ wabajobs feeds --host 0.0.0.0 --port 5556 --metrics-port 5557   # the status page for all
+$ wabajobs feeds --port=5556                                       # all of it, for this machine
+$ wabajobs feeds --host=0.0.0.0 --port=5556 --metrics-port=5557   # the status page for all
 ```
 
 Metrics name partners. So with a `--host` that others can reach they need a port of their own;
