@@ -28,9 +28,9 @@ def test_a_first_draft_says_what_is_unwell_what_becomes_of_operations_and_when_m
 
 
 def test_a_notice_that_a_person_has_given_is_in_it() -> None:
-    pause = a_pause("queue:template_sync", notice="Use Meta Business Manager meanwhile.")
+    pause = a_pause("queue:template_sync", notice="Use Meta Business Manager meanwhile")
 
-    assert "Use Meta Business Manager meanwhile." in drafted(a_sight(pauses=(pause,))).body
+    assert " Use Meta Business Manager meanwhile. Next update" in drafted(a_sight(pauses=(pause,))).body
 
 
 @pytest.mark.parametrize(

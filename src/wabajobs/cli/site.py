@@ -144,6 +144,9 @@ class Site:
             changes["redis_url"] = own_redis.redis_url
             if not self._settings.broker_url:
                 changes["broker_url"] = own_redis.broker_url
+        if self._feeds_port is not None and "url" not in self._settings.status_page.model_fields_set:
+            own = {"url": f"http://127.0.0.1:{self._feeds_port}"}
+            changes["status_page"] = self._settings.status_page.model_copy(update=own)
         if self._settings.vault.keys == SecretSource(env=VAULT_KEYS) and not os.environ.get(VAULT_KEYS):
             changes["vault"] = self._settings.vault.model_copy(update={"keys": self._own_key()})
         self._settings = self._settings.model_copy(update=changes)

@@ -77,6 +77,6 @@ def _body(stage: Stage, bulletin: Bulletin, update_within: timedelta) -> str:
     if stage is Stage.MONITORING:
         return f"All operations run again, and what had to wait is being worked off. We keep watching. {due}"
     how = "; ".join(f"{line.name}: {_HOW[line.health.status]}" for line in bulletin.unwell)
-    notices = " ".join(sorted({work.notice for work in bulletin.maintenances}))
+    notices = " ".join(sorted({f"{work.notice.rstrip('.')}." for work in bulletin.maintenances}))
     looked = "We are looking into it" if stage is Stage.INVESTIGATING else "We know the cause, and work on it"
     return " ".join(filter(None, [f"{looked}. {how}.", _KEPT, notices, due]))

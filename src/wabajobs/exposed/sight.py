@@ -26,7 +26,7 @@ _BUDGETS: Final = tuple(f"capability:{each}" for each in Capability)
 """Budgets that are looked at beside the app's own, where somebody has set them."""
 _RECENTLY: Final = timedelta(hours=1)
 _COUNTING_SHARE: Final = 0.005
-"""Part of the time in which operations may be counted: with a million of them that takes half a second."""
+"""Part of the time in which operations may be counted: with a million of them that takes a second or two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,15 +123,17 @@ class Looker:
 
     def keep_looking(self, stopping: threading.Event, *, tell: Callable[[Sight], object]) -> None:
         """Look until told to stop, and `tell` what was seen; an outage is told in the log when it begins."""
-        told: tuple[str | None, str | None] = (None, None)
-        while not stopping.is_set():
-            sight = self.look()
-            tell(sight)
-            errors = (sight.ledger_error, sight.redis_error)
-            if errors != told and any(errors):
-                events.tell("part_failed", part="feeds", why="; ".join(filter(None, errors)))
-            told = errors
-            stopping.wait(self._settings.status_page.look_seconds)
+        known = ""
+        while not stopping.wait(self._settings.status_page.look_seconds):
+            try:
+                sight = self.look()
+                tell(sight)
+                trouble = "; ".join(filter(None, (sight.ledger_error, sight.redis_error)))
+            except Exception as error:  # this thread must live, whatever the fault: nobody else looks
+                trouble = f"{type(error).__name__}: {error}"
+            if trouble and trouble != known:
+                events.tell("part_failed", part="feeds", why=trouble)
+            known = trouble
 
     def _at_redis(self, sight: Sight) -> Sight:
         try:
