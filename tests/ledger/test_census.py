@@ -8,7 +8,7 @@ import pytest
 
 from tests.ledger.conftest import WABA, Book, a_pause, a_request, hold
 from wabajobs.capability import Capability, ServiceClass
-from wabajobs.decisions import Scope
+from wabajobs.decisions import Pause, PauseMode, Scope
 from wabajobs.ledger import Part
 from wabajobs.operation import FINISHED, Operation
 from wabajobs.outcome import Done
@@ -22,6 +22,7 @@ SCOPES = (
     "queue:onboarding",
     "partner:acme",
     "partner:bolt",
+    "partner:acme/template_sync",
     f"waba:{WABA}",
     "waba:7",
 )
@@ -47,6 +48,8 @@ def crowd(book: Book) -> Book:
     for nth, one in enumerate(book.release(20)):
         begun = book.begin(one.id, one.fence)
         assert isinstance(begun, Operation)
+        if nth % 4 < 2:
+            book.checkpoint(begun, {"page": 1})
         if nth % 3:
             book.record(begun, Done() if nth % 2 else hold(book, by="breaker" if nth % 4 else "retry"))
     return book
@@ -93,11 +96,19 @@ def test_what_two_scopes_share_is_counted_once(crowd: Book, others: list[str]) -
 
 
 @pytest.mark.parametrize(
-    "paused", [["partner:acme"], ["waba:7"], ["waba:7", "partner:bolt", f"waba:{WABA}"], ["all"]]
+    "pauses",
+    [
+        [a_pause("partner:acme")],
+        [a_pause("waba:7")],
+        [a_pause("waba:7"), a_pause("partner:bolt/onboarding"), a_pause(f"waba:{WABA}")],
+        [a_pause("all")],
+        [a_pause("all", percent=10), a_pause("queue:onboarding")],
+        [a_pause("all", mode=PauseMode.DRAIN), a_pause("partner:acme")],
+        [a_pause("waba:7", mode=PauseMode.DRAIN)],
+    ],
+    ids=lambda pauses: ", ".join(map(str, pauses)),
 )
-def test_it_is_counted_as_it_is_shown_under_pauses(crowd: Book, paused: list[str]) -> None:
-    pauses = [a_pause(scope) for scope in paused]
-
+def test_it_is_counted_as_it_is_shown_under_pauses(crowd: Book, pauses: list[Pause]) -> None:
     parts = crowd.ledger.operations.census_under(pauses)
 
     assert told(parts) == seen(one.under(pauses) for one in crowd.all())
