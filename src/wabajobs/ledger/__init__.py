@@ -7,6 +7,7 @@ from datetime import datetime
 from wabajobs.ledger.accepting import Accepted
 from wabajobs.ledger.accounts import Account, AccountNews, Accounts, Heard, Standing, Taken
 from wabajobs.ledger.attempts import Ending
+from wabajobs.ledger.audit import Audit, Decision
 from wabajobs.ledger.callbacks import Backlog, Callbacks, Delivery, Missed
 from wabajobs.ledger.cancelling import Cancelling
 from wabajobs.ledger.database import Database
@@ -46,6 +47,7 @@ class Ledger:
         self.database = database
         self.operations = Operations(database)
         self.decisions = DecisionRecords(database)
+        self.audit = Audit(database)
         self.leaderships = Leaderships(database)
         self.shares = Shares(database)
         self.templates = TemplateMirror(database)
@@ -85,6 +87,7 @@ __all__ = [
     "Ages",
     "Alarm",
     "Applied",
+    "Audit",
     "Backlog",
     "Callbacks",
     "Cancelling",
@@ -94,6 +97,7 @@ __all__ = [
     "Counted",
     "Database",
     "Dead",
+    "Decision",
     "Delivery",
     "Did",
     "DueAlarm",
