@@ -1,7 +1,7 @@
 """The chronicle: what was seen is written down beside the work that saw it, and never in its way.
 
-Who tells something goes on at once. A thread of its own writes; while the ledger is away, it tries again. In a flood
-the ledger is told of the first few of a minute: that they were many, the counters of the budget say as well.
+Who tells something goes on at once. A thread of its own writes; while the ledger is away, it tries again. In a
+flood the ledger is told of the first few of a minute: that they were many, the counters of the budget say, too.
 """
 
 import threading

@@ -69,7 +69,7 @@ def _facts(
 
 
 def _shape(request: GraphRequest) -> str:
-    """Return what kind of call it is, without anything that belongs to somebody: `POST {id}/message_templates`."""
+    """Return what kind of call it is, without what belongs to somebody: `POST {id}/message_templates`."""
     if request.batch:
         return f"batch of {len(request.batch)}"
     if request.path.startswith("upload:"):
