@@ -14,6 +14,7 @@ from redis.retry import Retry
 from wabajobs.bench import Bench
 from wabajobs.callbacks import HttpPost, Relay
 from wabajobs.capability import ServiceClass
+from wabajobs.chronicle import Chronicle
 from wabajobs.clock import Clock, SystemClock
 from wabajobs.controls import Controls
 from wabajobs.dispatch import Dispatcher, Send
@@ -67,6 +68,11 @@ class House:
         """The gate."""
         redis = self._redis(self.settings.gate.redis_timeout_seconds)
         return Gate(redis, settings=self.settings.gate, apps=self.settings.apps)
+
+    @cached_property
+    def chronicle(self) -> Chronicle:
+        """What writes down what was seen."""
+        return Chronicle(self.ledger.happenings.put, clock=self.clock)
 
     @cached_property
     def retry_budget(self) -> RetryBudget:
@@ -225,6 +231,7 @@ class House:
             worker=_worker_name(queues),
             enqueue=self._enqueue,
             retry_budget=self.retry_budget,
+            tell=self.chronicle.tell,
         )
 
     def _callback_secret(self) -> Secret:
