@@ -1,7 +1,7 @@
 """The watch: looks at breakers, budgets and queues, keeps what it sees, and opens incidents by itself.
 
-Only where a dispatcher leads, in a thread of its own: no operation waits for it. What cannot be asked, because Redis
-is away, is neither well nor ill: nothing begins and nothing ends by it.
+Only where a dispatcher leads, in a thread of its own: no operation waits for it. What cannot be asked, because
+Redis is away, is neither well nor ill: nothing begins and nothing ends by it.
 """
 
 import time
@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import combinations
+from statistics import median_low
 from typing import Final, Protocol
 
 from wabajobs import events
@@ -24,6 +26,8 @@ from wabajobs.signals import Presence
 _REST_TIMES: Final = 200
 """A count of the ledger that took long is followed by so many times of rest."""
 _ALL_PARTS: Final = 12
+_POINTS: Final = 30
+"""Of a slope."""
 _TRIPS: Final = 1000
 """Openings of breakers that one look takes in."""
 
@@ -202,12 +206,14 @@ class _Budgets:
 
     def take(self, readings: Iterable[AppReading], now: datetime) -> None:
         """Remember how full they are now."""
-        oldest = now - timedelta(seconds=self._settings.slope_seconds)
+        span = timedelta(seconds=self._settings.slope_seconds)
+        oldest, apart = now - span, span / _POINTS
         for reading in readings:
             if (window := _window(reading)) is None:
                 continue
             fills = self._fills.setdefault(reading.app, deque())
-            fills.append(_Fill(now, window.used + window.others))
+            if not fills or now - fills[-1].at >= apart:
+                fills.append(_Fill(now, window.used + window.others))
             while len(fills) > 1 and fills[1].at <= oldest:
                 fills.popleft()
             self._high[reading.app] = max(self._high.get(reading.app, 0.0), _percent(window))
@@ -241,9 +247,8 @@ class _Budgets:
         left = self._left(reading.app, window)
         if left is None or left > timedelta(seconds=self._settings.exhausted_within_seconds):
             return
-        when = (
-            "is spent" if not left else f"will be spent in {left.total_seconds() / 60:.0f} min, as it fills now"
-        )
+        minutes = left.total_seconds() / 60
+        when = f"will be spent in {minutes:.0f} min, as it fills now" if left else "is spent"
         yield Condition(
             cause="budget",
             scope=window.scope,
@@ -262,14 +267,23 @@ class _Budgets:
             return None
         if room <= 0:
             return timedelta(0)
-        fills = self._fills.get(app)
-        if not fills:
-            return None
-        passed = (fills[-1].at - fills[0].at).total_seconds()
-        gained = fills[-1].calls - fills[0].calls
-        if gained <= 0 or passed < self._settings.slope_seconds / 2:
-            return None
-        return timedelta(seconds=room * passed / gained)
+        rate = _rate(self._fills.get(app, ()), at_least=self._settings.slope_seconds / 2)
+        return timedelta(seconds=room / rate) if rate > 0 else None
+
+
+def _rate(fills: Collection[_Fill], *, at_least: float) -> float:
+    """Return how many calls a second come in: the middle of all slopes, which a single leap does not bend.
+
+    A header of Meta's can make a budget leap. 0 when it has not been looked at for `at_least` seconds.
+    """
+    pairs = [(one, other) for one, other in combinations(fills, 2) if other.at > one.at]
+    if not pairs or max(_seconds(pair) for pair in pairs) < at_least:
+        return 0.0
+    return median_low((other.calls - one.calls) / _seconds((one, other)) for one, other in pairs)
+
+
+def _seconds(pair: tuple[_Fill, _Fill]) -> float:
+    return (pair[1].at - pair[0].at).total_seconds()
 
 
 def _window(reading: AppReading) -> WindowReading | None:
