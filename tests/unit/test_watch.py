@@ -10,7 +10,7 @@ import pytest
 from tests.support.servers import RunningRedis
 from tests.support.stage import Stage
 from wabajobs.capability import Capability, ServiceClass
-from wabajobs.decisions import Limit, Stand
+from wabajobs.decisions import Stand
 from wabajobs.gate import Call, Outcome, Permit, Report
 from wabajobs.ledger import Happening, Incident, Sight
 from wabajobs.settings import Settings
@@ -18,6 +18,7 @@ from wabajobs.signals import Worker
 from wabajobs.watch import Watch
 
 WATCH = {"quiet_seconds": 600, "slope_seconds": 300, "sample_seconds": 60, "no_worker_seconds": 120}
+SETTINGS = {"watch": WATCH, "gate": {"pacing": False, "margin": 0.0}}
 QUEUE = "template_sync"
 
 
@@ -66,7 +67,7 @@ class Tower:
 
 @pytest.fixture
 def tower(stages: Callable[..., Any]) -> Iterator[Tower]:
-    with stages(settings={"watch": WATCH, "gate": {"pacing": False, "margin": 0.0}}) as stage:
+    with stages(settings=SETTINGS) as stage:
         yield _tower(stage)
 
 
@@ -168,23 +169,21 @@ def test_a_breaker_that_was_open_between_two_looks_only_is_seen_by_what_the_work
     assert not tower.incidents[0].episodes[0].conditions[0].here
 
 
-def test_a_budget_that_fills_too_fast_is_foretold(tower: Tower) -> None:
+def test_a_budget_that_fills_too_fast_is_foretold(stages: Callable[..., Any]) -> None:
     limit = 1000
-    tower.call(app_percent=0)
-    tower.stage.house.controls.set_limit(
-        Limit(scope=app_scope(tower), calls=limit, window_seconds=3600, actor="ops", reason="a test")
-    )
-    tower.look()
-    for _ in range(60):  # 12 calls in ten seconds: full after 14 minutes
-        tower.call(number=12)
-        tower.look(after=10)
-        if tower.seen:
-            break
+    with stages(knobs={"app_limit": limit}, settings=SETTINGS) as stage:
+        tower = _tower(stage)
+        tower.look()
+        for _ in range(60):
+            tower.call(number=12)  # full after 14 minutes
+            tower.look(after=10)
+            if tower.seen:
+                break
 
-    window = tower.stage.house.gate.read(tower.stage.app).windows[0]
-    assert tower.seen == {("budget", app_scope(tower))}
-    assert 0.5 * limit <= window.used < limit, "told while there is still something left, and not too early"
-    assert "will be spent in" in tower.incidents[0].title
+        window = stage.house.gate.read(stage.app).windows[0]
+        assert tower.seen == {("budget", app_scope(tower))}
+        assert 0.5 * limit <= window.used < limit, "told while there is still something left, and not too early"
+        assert "will be spent in" in tower.incidents[0].title
 
 
 def test_a_budget_that_is_spent_is_told_at_once_and_a_steady_one_never(tower: Tower) -> None:
