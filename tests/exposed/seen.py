@@ -8,10 +8,10 @@ from typing import Any
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.decisions import Pause, Scope
 from wabajobs.exposed import Bulletin, Editor, Sight
-from wabajobs.exposed.sight import Counted
+from wabajobs.exposed.sight import Counted, Unfinished
 from wabajobs.gate import AppReading, BreakerReading, WindowReading
 from wabajobs.kinds import catalogue
-from wabajobs.ledger import Announcement, Impact, Stage, Unfinished
+from wabajobs.ledger import Announcement, Episode, Incident, Seen, Severity, Stage
 from wabajobs.operation import State
 from wabajobs.settings import StatusPageSettings
 
@@ -63,8 +63,31 @@ def a_pause(scope: str, **more: Any) -> Pause:
     )
 
 
+def some(kind: str, number: int, **more: Any) -> Unfinished:
+    facts: dict[str, Any] = {
+        "state": State.WAITING,
+        "by": "",
+        "oldest": NOW,
+        "service_class": ServiceClass.STANDARD,
+    }
+    return Unfinished(kind=kind, number=number, **(facts | more))
+
+
 def some_held(kind: str, number: int, *, by: str = "breaker", age: timedelta = timedelta(hours=1)) -> Unfinished:
-    return Unfinished(kind=kind, state=State.HELD, by=by, number=number, oldest=NOW - age)
+    return some(kind, number, state=State.HELD, by=by, oldest=NOW - age)
+
+
+def an_incident_on(scope: str, began: timedelta, *, here: bool = True) -> Incident:
+    """An open incident whose trouble began so long ago."""
+    seen = Seen(
+        cause="breaker", scope=scope, evidence="code 4 of acme", began_at=NOW - began, seen_at=NOW, here=here
+    )
+    episode = Episode(
+        id=1, incident=3, app=APP, began_at=NOW - began, seen_at=NOW, ended_at=None, conditions=(seen,)
+    )
+    return Incident(
+        id=3, app=APP, title="code 4 of acme", opened_at=NOW - began, opened_by="wabajobs", episodes=(episode,)
+    )
 
 
 def counted(*unfinished: Unfinished, **more: Any) -> Counted:
@@ -78,7 +101,7 @@ def an_announcement(id: int = 1, **more: Any) -> Announcement:
         "stage": Stage.INVESTIGATING,
         "title": "Templates: disruption",
         "body": "We are looking into it.",
-        "impact": Impact.MAJOR,
+        "impact": Severity.MAJOR,
         "components": ("Templates",),
         "actor": "anna@host",
     }

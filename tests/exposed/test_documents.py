@@ -18,6 +18,7 @@ from tests.exposed.seen import (
     a_window,
     an_announcement,
     an_app,
+    an_incident_on,
     counted,
     some_held,
     told_of,
@@ -25,7 +26,7 @@ from tests.exposed.seen import (
 from wabajobs.capability import Capability
 from wabajobs.exposed import Sight, documents
 from wabajobs.gate import Spender
-from wabajobs.ledger import Impact, Stage
+from wabajobs.ledger import Severity, Stage
 
 HOUR = timedelta(hours=1)
 INTERNAL = ("acme", "anna", "fbtrace", APP, "WABAs", "code 4")
@@ -98,6 +99,7 @@ def test_whatever_is_seen_the_forms_hold_and_nothing_internal_comes_out(
         an_app(open=open, half_open=half_open, windows=(a_window(used=used),)),
         pauses=tuple(pauses),
         announcements=an_incident(*stages),
+        incidents=(an_incident_on(f"app:{APP}/uploads", HOUR),),
         counted=counted(some_held("template_sync", 3), spenders=spenders),
         **away,
     )
@@ -182,9 +184,9 @@ def test_a_planned_pause_is_a_maintenance_once_it_has_a_notice() -> None:
 
 @pytest.mark.parametrize(
     ("open", "indicator", "impact"),
-    [(["flows"], "major", Impact.MAJOR), (["app"], "critical", Impact.CRITICAL), ([], "none", Impact.NONE)],
+    [(["flows"], "major", Severity.MAJOR), (["app"], "critical", Severity.CRITICAL), ([], "none", Severity.NONE)],
 )
-def test_the_blended_status_follows_the_components(open: list[str], indicator: str, impact: Impact) -> None:
+def test_the_blended_status_follows_the_components(open: list[str], indicator: str, impact: Severity) -> None:
     sight = a_sight(an_app(open=open))
 
     assert made(sight)["/api/v2/status.json"]["status"]["indicator"] == indicator

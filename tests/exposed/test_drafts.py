@@ -7,7 +7,7 @@ import pytest
 from tests.exposed.seen import NOW, a_pause, a_sight, an_announcement, an_app, told_of
 from wabajobs.clock import HandClock
 from wabajobs.exposed import Draft, Sight, draft
-from wabajobs.ledger import Impact, Ledger, Stage
+from wabajobs.ledger import Ledger, Severity, Stage
 
 
 def drafted(sight: Sight, *, over: bool = False) -> Draft:
@@ -17,7 +17,7 @@ def drafted(sight: Sight, *, over: bool = False) -> Draft:
 def test_a_first_draft_says_what_is_unwell_what_becomes_of_operations_and_when_more_is_told() -> None:
     words = drafted(a_sight(an_app(open=["uploads"])))
 
-    assert (words.stage, words.impact) == (Stage.INVESTIGATING, Impact.MAJOR)
+    assert (words.stage, words.impact) == (Stage.INVESTIGATING, Severity.MAJOR)
     assert words.components == ("Templates", "Profiles")
     assert words.title == "Templates, Profiles: disruption"
     assert words.body == (
@@ -58,7 +58,7 @@ def test_later_drafts_follow_what_was_told_and_how_it_is(
 
 def test_what_was_released_is_kept_as_it_was_told_with_who_told_it(ledger: Ledger) -> None:
     clock = HandClock()
-    facts = {"title": "Uploads", "body": "We look.", "impact": Impact.MAJOR, "components": ["Templates"]}
+    facts = {"title": "Uploads", "body": "We look.", "impact": Severity.MAJOR, "components": ["Templates"]}
 
     first = ledger.announcements.release(3, Stage.INVESTIGATING, **facts, actor="anna", now=clock.now())  # type: ignore[arg-type]
     clock.advance(timedelta(hours=1))

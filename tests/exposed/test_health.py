@@ -17,7 +17,9 @@ from tests.exposed.seen import (
     a_window,
     an_app,
     an_editor,
+    an_incident_on,
     counted,
+    some,
     some_held,
     statuses,
     told_of,
@@ -28,8 +30,6 @@ from wabajobs.decisions import PauseMode
 from wabajobs.errors import ConfigurationError
 from wabajobs.exposed.components import parts_of
 from wabajobs.exposed.health import Status
-from wabajobs.ledger import Unfinished
-from wabajobs.operation import State
 
 DEFAULTS = ["Number Setup", "Onboarding", "Templates", "Flows", "Profiles", "Channels"]
 ALL_MAJOR = dict.fromkeys(DEFAULTS, "major_outage")
@@ -145,7 +145,7 @@ def test_where_we_cannot_work_nothing_runs(away: dict[str, Any]) -> None:
 
 def test_a_queue_without_workers_matters_once_something_waits() -> None:
     nobody = {"workers": dict.fromkeys(KINDS.names, (1, 8)) | {"flow_publish": (0, 0)}}
-    waits = Unfinished(kind="flow_publish", state=State.WAITING, by="", number=1, oldest=NOW)
+    waits = some("flow_publish", 1)
 
     assert unwell(a_sight(**nobody)) == {}
     assert unwell(a_sight(**nobody, counted=counted(waits))) == {"Flows": "major_outage"}
@@ -169,6 +169,21 @@ def test_since_when_it_is_so_is_remembered() -> None:
     since = {line.name: line.since for line in bulletin.lines}
     assert (since["Flows"], since["Templates"]) == (later, NOW)
     assert bulletin.updated_at == later
+
+
+def test_what_began_before_the_program_is_known_from_the_open_incident() -> None:
+    long, open_uploads = timedelta(hours=30), an_app(open=["uploads"])
+
+    def since(**more: Any) -> Any:
+        lines = told_of(a_sight(open_uploads, **more)).lines
+        return {line.name: NOW - line.since for line in lines if line.name in ("Profiles", "Flows")}
+
+    on = {"incidents": (an_incident_on(f"app:{APP}/uploads", long),)}
+    assert since(**on) == {"Profiles": long, "Flows": timedelta()}
+    over = {"incidents": (an_incident_on(f"app:{APP}/uploads", long, here=False),)}
+    assert since(**over) == {"Profiles": timedelta(), "Flows": timedelta()}
+    pause = a_pause("capability:uploads", created_at=NOW - 2 * long)
+    assert since(**on, pauses=(pause,))["Profiles"] == 2 * long
 
 
 def test_every_kind_has_a_part_and_every_capability_that_it_uses_is_in_one() -> None:

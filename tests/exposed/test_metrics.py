@@ -23,16 +23,19 @@ from tests.exposed.seen import (
     a_window,
     an_announcement,
     an_app,
+    an_incident_on,
     counted,
+    some,
     some_held,
     told_of,
 )
 from tests.support.databases import missing
 from tests.support.fleet import ROOT
+from wabajobs.capability import ServiceClass
 from wabajobs.exposed import Sight
 from wabajobs.exposed.metrics import CATALOGUE, OTHERS, PARTNERS, exposition
 from wabajobs.gate import Spender
-from wabajobs.ledger import Backlog, Unfinished
+from wabajobs.ledger import Backlog, Spent
 from wabajobs.operation import State
 
 MONITORING = ROOT / "monitoring"
@@ -63,12 +66,15 @@ def everything() -> Sight:
             windows=(a_window(used=40, pace=400.0), a_window("capability:flows", used=1, limit=10)),
         ),
         revision=3,
+        incidents=(an_incident_on(f"app:{APP}/uploads", timedelta(hours=2)),),
         callbacks=Backlog(behind=1, waiting=2, given_up=3, last_error="503"),
         pauses=(a_pause("queue:flow_publish", percent=10, stepped_at=NOW - timedelta(minutes=40)),),
         announcements=(an_announcement(at=NOW - timedelta(hours=5)),),
         counted=counted(
             some_held("profile_photo", 7),
-            Unfinished(kind="onboarding", state=State.WAITING, by="", number=2, oldest=NOW),
+            some("onboarding", 2, service_class=ServiceClass.INTERACTIVE),
+            some("onboarding", 3),
+            spent={APP: (Spent(name="uploads", calls=40, refused=2),)},
             finished={("onboarding", State.SUCCEEDED): 5},
             spenders={
                 APP: tuple(Spender(queue="onboarding", partner=f"p{n}", waba="1", calls=n) for n in range(1, 31))
@@ -81,11 +87,15 @@ def test_what_is_seen_is_told() -> None:
     samples = measured(everything())
 
     assert sample(samples, "wabajobs_operations", queue="profile_photo", state="held") == 7
+    assert sample(samples, "wabajobs_operations", queue="onboarding", state="waiting") == 5
+    held = {"state": "held", "class": "standard"}
     assert sample(samples, "wabajobs_held_operations", queue="profile_photo", by="breaker") == 7
-    assert sample(samples, "wabajobs_oldest_unfinished_seconds", queue="profile_photo", state="held") == 3600
+    assert sample(samples, "wabajobs_oldest_unfinished_seconds", queue="profile_photo", **held) == 3600
     assert sample(samples, "wabajobs_operations_finished_last_hour", queue="onboarding", state="succeeded") == 5
     assert sample(samples, "wabajobs_breaker_open", app=APP, scope="uploads") == 1
     assert sample(samples, "wabajobs_breaker_open", app=APP, scope="app") == 0
+    assert sample(samples, "wabajobs_calls_refused_last_hour", app=APP, capability="uploads") == 2
+    assert sample(samples, "wabajobs_incidents", state="on") == 1
     assert sample(samples, "wabajobs_gate_revisions_behind", app=APP) == 2
     assert sample(samples, "wabajobs_budget_used_calls", app=APP, budget="app") == 40
     assert sample(samples, "wabajobs_budget_limit_calls", app=APP, budget="flows") == 10

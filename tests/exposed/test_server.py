@@ -218,13 +218,13 @@ def test_counting_rests_in_proportion(house: House) -> None:
     """A count that took a second is not repeated within 200."""
     now = [0.0]
     house.looker._monotonic = lambda: now[0]  # time is moved by hand
-    count = house.ledger.operations.count_unfinished
+    count = house.ledger.operations.census_under
 
-    def slow(**more: Any) -> Any:
+    def slow(pauses: Any) -> Any:
         now[0] += 1.0
-        return count(**more)
+        return count(pauses)
 
-    house.ledger.operations.count_unfinished = slow  # type: ignore[method-assign]
+    house.ledger.operations.census_under = slow  # type: ignore[method-assign]
     a_photo(house)
 
     first = house.looker.look()

@@ -59,6 +59,7 @@ def test_without_uploads_two_components_are_degraded_and_everybody_can_tell_why(
         knobs={"wabas": 8, "templates": 3, "app_limit": 100_000, "callback_asked": False},
         log="json",
         status_page={"look_seconds": 0.1},
+        watch={"look_seconds": 0.5},
         gate={"breaker_seconds": 3, "breaker_cap_seconds": 4},
         planner={"enabled": False},
     )
@@ -105,11 +106,13 @@ def test_without_uploads_two_components_are_degraded_and_everybody_can_tell_why(
 
     # A person reads the draft and releases it; nothing was told before.
     assert feeds.read("/api/v2/incidents.json")["incidents"] == []
-    number_ = 1
-    drafted = json.loads(fleet.command("feeds", "draft", str(number_), "--json").stdout)
+    [opened] = until(
+        lambda: fleet.house.ledger.incidents.find(open_only=True), what="the product has opened an incident"
+    )
+    drafted = json.loads(fleet.command("feeds", "draft", str(opened.id), "--json").stdout)
     assert (drafted["status"], drafted["components"]) == ("investigating", ["Templates", "Profiles"])
     assert feeds.read("/api/v2/incidents.json")["incidents"] == []
-    released = fleet.command("feeds", "release", str(number_), "--title", "Uploads", "--yes")
+    released = fleet.command("feeds", "release", str(opened.id), "--title", "Uploads", "--yes")
     assert released.returncode == 0, released.stderr
     [incident] = until(lambda: feeds.read("/api/v2/summary.json")["incidents"], what="the public is told")
     assert (incident["name"], incident["incident_updates"][0]["body"]) == ("Uploads", drafted["text"])
@@ -125,12 +128,12 @@ def test_without_uploads_two_components_are_degraded_and_everybody_can_tell_why(
     for program in ("dispatcher", "feeds"):
         assert {one["program"] for one in lines_of(fleet, program)} == {program}
     said = lines_of(fleet, "worker")
-    opened_ = [one for one in said if one.get("event") == "breaker_changed" and one["state"] == "open"]
+    opened_lines = [one for one in said if one.get("event") == "breaker_changed" and one["state"] == "open"]
     ended = [one for one in said if one["logger"] == "celery.app.trace"]
-    assert opened_ and ended
-    for line in (*opened_, *ended):
+    assert opened_lines and ended
+    for line in (*opened_lines, *ended):
         assert [name for name in IDS if name not in line] == []
-    assert {one["capability"] for one in opened_} == {"uploads"}
+    assert {one["capability"] for one in opened_lines} == {"uploads"}
     assert {one["operation"] for one in ended} >= {one.id for one in (*need_uploads, *others)}
     assert {(one["kind"], one["partner"], one["app"]) for one in ended if one["operation"] == others[0].id} == {
         ("template_create", "acme", app)

@@ -136,6 +136,7 @@ def _bulletin(open_house: House) -> Bulletin:
 
 
 def _draft(open_house: House, incident: int, *, over: bool) -> Draft:
+    over |= open_house.ledger.incidents.get(incident).closed_at is not None
     within = timedelta(seconds=open_house.settings.status_page.update_seconds)
     return draft(incident, _bulletin(open_house), over=over, update_within=within)
 

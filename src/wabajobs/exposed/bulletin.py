@@ -3,7 +3,7 @@
 Statuses are facts, and shown at once. Words are a person's: an announcement that was released, a pause's notice.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -11,11 +11,11 @@ from itertools import groupby
 from typing import Any
 
 from wabajobs.decisions import Pause
-from wabajobs.exposed.components import Component, components, parts_of
-from wabajobs.exposed.health import Health, Status, concerns, health, is_planned
+from wabajobs.exposed.components import Component, Part, components, parts_of
+from wabajobs.exposed.health import Health, Status, concerns, health, is_planned, known_since
 from wabajobs.exposed.sight import Sight
 from wabajobs.kinds import Catalogue
-from wabajobs.ledger import Announcement, Impact, Stage
+from wabajobs.ledger import Announcement, Severity, Stage
 from wabajobs.settings import StatusPageSettings
 
 _OUTAGES = (Status.PARTIAL, Status.MAJOR)
@@ -60,7 +60,7 @@ class PublicIncident:
         return self.updates[-1]
 
     @property
-    def impact(self) -> Impact:
+    def impact(self) -> Severity:
         """The worst that it was."""
         return max((one.impact for one in self.updates), key=lambda one: one.rank)
 
@@ -111,7 +111,7 @@ class Bulletin:
         )
 
     @property
-    def impact(self) -> Impact:
+    def impact(self) -> Severity:
         """How bad it is now."""
         return impact_of([line.health.status for line in self.lines])
 
@@ -121,13 +121,13 @@ class Bulletin:
         return tuple(line for line in self.lines if line.health.status is not Status.OPERATIONAL)
 
 
-def impact_of(statuses: Sequence[Status]) -> Impact:
+def impact_of(statuses: Sequence[Status]) -> Severity:
     """Return what components together come to: all shut, some shut, slow, or nothing."""
     if statuses and all(one is Status.MAJOR for one in statuses):
-        return Impact.CRITICAL
+        return Severity.CRITICAL
     if any(one in _OUTAGES for one in statuses):
-        return Impact.MAJOR
-    return Impact.MINOR if Status.DEGRADED in statuses else Impact.NONE
+        return Severity.MAJOR
+    return Severity.MINOR if Status.DEGRADED in statuses else Severity.NONE
 
 
 def public_id(*whose: Any) -> str:
@@ -167,11 +167,14 @@ class Editor:
 
     def _line(self, component: Component, sight: Sight) -> Line:
         how = health(component.parts, sight, busy_share=self._settings.busy_share)
-        return Line(name=component.name, health=how, since=self._seen_since(component.name, how, sight))
+        return Line(
+            name=component.name, health=how, since=self._seen_since(component.name, component.parts, how, sight)
+        )
 
     def _kind_line(self, kind: str, sight: Sight, incidents: Iterable[PublicIncident]) -> KindLine:
-        how = health(parts_of(self._kinds[kind]), sight, busy_share=self._settings.busy_share)
-        since = self._seen_since(f"kind:{kind}", how, sight)
+        parts = parts_of(self._kinds[kind])
+        how = health(parts, sight, busy_share=self._settings.busy_share)
+        since = self._seen_since(f"kind:{kind}", parts, how, sight)
         mine = {one.name for one in self._components if any(part.kind == kind for part in one.parts)}
         told = [
             one.newest.at for one in incidents if not one.is_resolved and mine.intersection(one.newest.components)
@@ -203,11 +206,14 @@ class Editor:
         told = (now - pause.created_at) // self._until_update
         return pause.created_at + (told + 1) * self._until_update
 
-    def _seen_since(self, what: str, how: Health, sight: Sight) -> datetime:
+    def _seen_since(self, what: str, parts: Collection[Part], how: Health, sight: Sight) -> datetime:
         known = self._since.get(what)
-        if known is None or known[0] is not how.status:
-            known = self._since[what] = (how.status, sight.at)
-        return known[1]
+        if known is not None and known[0] is how.status:
+            return known[1]
+        # What was so before this program began is known from what the product has written down.
+        since = None if known or how.status is Status.OPERATIONAL else known_since(parts, sight)
+        self._since[what] = (how.status, since or sight.at)
+        return self._since[what][1]
 
     @property
     def _until_update(self) -> timedelta:

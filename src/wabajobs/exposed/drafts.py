@@ -6,7 +6,7 @@ from typing import Final
 
 from wabajobs.exposed.bulletin import Bulletin, PublicIncident, public_id
 from wabajobs.exposed.health import Status
-from wabajobs.ledger import Impact, Stage
+from wabajobs.ledger import Severity, Stage
 
 _HOW: Final = {
     Status.DEGRADED: "slower than usual",
@@ -27,7 +27,7 @@ class Draft:
     stage: Stage
     title: str
     body: str
-    impact: Impact
+    impact: Severity
     components: tuple[str, ...]
 
     def as_json(self) -> dict[str, object]:

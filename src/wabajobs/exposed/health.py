@@ -7,6 +7,7 @@ maintenance. What concerns single customers is no matter of the public.
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Final
 
@@ -69,6 +70,27 @@ def health(parts: Collection[Part], sight: Sight, *, busy_share: float) -> Healt
             return Health(Status.MAINTENANCE, because)
         case _:
             return Health(Status.MAJOR if min(runs) >= _Runs.PAUSED else Status.PARTIAL, because)
+
+
+def known_since(parts: Collection[Part], sight: Sight) -> datetime | None:
+    """Return since when something stands in the way of these operations, as far as it was written down."""
+    began = [
+        condition.began_at
+        for incident in sight.incidents
+        for episode in incident.episodes
+        for condition in episode.conditions
+        if condition.here and any(_is_named(condition.scope, episode.app, part) for part in parts)
+    ]
+    paused = [
+        one.created_at
+        for one in sight.pauses
+        if one.scope.type in _OF_EVERYBODY and any(_covers(one, part, None) for part in parts)
+    ]
+    return min([*began, *paused], default=None)
+
+
+def _is_named(scope: str, app: str, part: Part) -> bool:
+    return scope in {f"app:{app}", f"queue:{part.kind}", *(f"app:{app}/{each}" for each in part.needs)}
 
 
 def concerns(pause: Pause, component: Component) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from wabajobs.exposed.bulletin import Bulletin, Line, Maintenance, PublicIncident, public_id
 from wabajobs.exposed.health import Status
-from wabajobs.ledger import Impact
+from wabajobs.ledger import Severity
 
 Document = dict[str, Any]
 
@@ -20,10 +20,10 @@ _STATUSES: Final = {
     Status.MAINTENANCE: "UNDERMAINTENANCE",
 }
 _IMPACTS: Final = {
-    Impact.NONE: "OPERATIONAL",
-    Impact.MINOR: "DEGRADEDPERFORMANCE",
-    Impact.MAJOR: "PARTIALOUTAGE",
-    Impact.CRITICAL: "MAJOROUTAGE",
+    Severity.NONE: "OPERATIONAL",
+    Severity.MINOR: "DEGRADEDPERFORMANCE",
+    Severity.MAJOR: "PARTIALOUTAGE",
+    Severity.CRITICAL: "MAJOROUTAGE",
 }
 
 

@@ -21,6 +21,7 @@ from wabajobs.exposed.bulletin import Bulletin
 from wabajobs.exposed.health import Status
 from wabajobs.exposed.sight import Sight
 from wabajobs.gate import AppReading, BreakerReading, Spender, WindowReading
+from wabajobs.ledger import Spent
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 PARTNERS: Final = 10
@@ -75,13 +76,17 @@ def _operations(sight: Sight, _: Bulletin) -> Iterable[Sample]:
 
 
 def _held(sight: Sight, _: Bulletin) -> Iterable[Sample]:
-    return [((one.kind, one.by), one.number) for one in sight.counted.unfinished if one.by]
+    counted: Counter[tuple[str, str]] = Counter()
+    for one in sight.counted.unfinished:
+        if one.by:
+            counted[one.kind, one.by] += one.number
+    return counted.items()
 
 
 def _oldest(sight: Sight, _: Bulletin) -> Iterable[Sample]:
-    oldest: dict[tuple[str, str], datetime] = {}
+    oldest: dict[tuple[str, str, str], datetime] = {}
     for one in sight.counted.unfinished:
-        which = (one.kind, str(one.state))
+        which = (one.kind, str(one.state), str(one.service_class))
         oldest[which] = min(oldest.get(which, one.oldest), one.oldest)
     return [(which, _age(sight, since)) for which, since in oldest.items()]
 
@@ -176,6 +181,12 @@ def _spent_by_partner(sight: Sight, _: Bulletin) -> Iterable[Sample]:
     return _spent(sight, lambda one: one.partner, most=PARTNERS)
 
 
+def _of_spent(read: Callable[[Spent], float]) -> Read:
+    return lambda sight, _: [
+        ((app, one.name), read(one)) for app, spent in sight.counted.spent.items() for one in spent
+    ]
+
+
 def _spent(sight: Sight, of: Callable[[Spender], str], *, most: int | None) -> Iterable[Sample]:
     for app, spenders in sight.counted.spenders.items():
         counted: Counter[str] = Counter()
@@ -217,6 +228,11 @@ def _of_callbacks(read: str) -> Read:
     return lambda sight, _: [((), getattr(sight.callbacks, read))] if sight.callbacks else []
 
 
+def _incidents(sight: Sight, _: Bulletin) -> Iterable[Sample]:
+    counted = Counter(one.state for one in sight.incidents)
+    return [((state,), counted[state]) for state in ("on", "quiet")]
+
+
 def _component(_: Sight, bulletin: Bulletin) -> Iterable[Sample]:
     return [
         ((line.name, str(status)), line.health.status is status) for line in bulletin.lines for status in Status
@@ -249,7 +265,7 @@ CATALOGUE: Final = (
     Metric("wabajobs_held_operations", ("queue", "by"), "Held operations, by what holds them.", _held),
     Metric(
         "wabajobs_oldest_unfinished_seconds",
-        ("queue", "state"),
+        ("queue", "state", "class"),
         "Time since the oldest operation that is not finished was accepted.",
         _oldest,
     ),
@@ -342,6 +358,18 @@ CATALOGUE: Final = (
         _spent_by_partner,
     ),
     Metric(
+        "wabajobs_calls_last_hour",
+        ("app", "capability"),
+        "Calls of the last hour, written down every `[watch] sample_seconds`.",
+        _of_spent(lambda one: one.calls),
+    ),
+    Metric(
+        "wabajobs_calls_refused_last_hour",
+        ("app", "capability"),
+        "Those of them that Meta refused for a limit.",
+        _of_spent(lambda one: one.refused),
+    ),
+    Metric(
         "wabajobs_breaker_open",
         ("app", "scope"),
         "Whether a breaker lets nothing through: of the whole app, or of one of its capabilities.",
@@ -409,6 +437,12 @@ CATALOGUE: Final = (
         (),
         "Time since the public was told something of the announced incident that it has waited for longest.",
         _told,
+    ),
+    Metric(
+        "wabajobs_incidents",
+        ("state",),
+        "Incidents that nobody has closed yet: whose trouble is `on`, and that are `quiet`.",
+        _incidents,
     ),
     Metric("wabajobs_looked_timestamp_seconds", (), "When was looked last.", _looked),
     Metric("wabajobs_counted_timestamp_seconds", (), "When operations were counted last.", _counted_at),

@@ -5,19 +5,19 @@ One thread looks, now and then. Whoever asks is answered from what was seen last
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from wabajobs import events
-from wabajobs.capability import Capability
+from wabajobs.capability import Capability, ServiceClass
 from wabajobs.clock import Clock
 from wabajobs.decisions import Pause
 from wabajobs.errors import LedgerUnavailable, NotReady
 from wabajobs.gate import AppReading, Gate, Spender
 from wabajobs.kinds import Catalogue
-from wabajobs.ledger import DISPATCHER, Announcement, Backlog, Ledger, Unfinished
+from wabajobs.ledger import DISPATCHER, Announcement, Backlog, Incident, Ledger, Part, Spent
 from wabajobs.operation import State
 from wabajobs.settings import Settings
 from wabajobs.signals import Presence
@@ -27,6 +27,20 @@ _BUDGETS: Final = tuple(f"capability:{each}" for each in Capability)
 _RECENTLY: Final = timedelta(hours=1)
 _COUNTING_SHARE: Final = 0.005
 """Part of the time in which operations may be counted: with a million of them that takes a second or two."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unfinished:
+    """Operations of one kind that stand alike."""
+
+    kind: str
+    state: State
+    by: str
+    """What holds them: `pause`, `breaker`, `budget` and so on; empty when nothing does."""
+    service_class: ServiceClass
+    number: int
+    oldest: datetime
+    """When the first of them was accepted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +55,8 @@ class Counted:
     """Those of the last hour, by queue and how they ended."""
     spenders: Mapping[str, tuple[Spender, ...]] = field(default_factory=dict)
     """Who used each app's budget in its window, the largest first."""
+    spent: Mapping[str, tuple[Spent, ...]] = field(default_factory=dict)
+    """What was spent by each app within the last hour or so, by capability."""
 
     def held(self, kind: str) -> int:
         """How many operations of a kind are held."""
@@ -70,6 +86,8 @@ class Sight:
     leads: bool = False
     """Whether a dispatcher does."""
     callbacks: Backlog | None = None
+    incidents: tuple[Incident, ...] = ()
+    """Those that nobody has closed yet."""
     announcements: tuple[Announcement, ...] = ()
     apps: tuple[AppReading, ...] | None = None
     workers: Mapping[str, tuple[int, int]] | None = None
@@ -156,22 +174,27 @@ class Looker:
             pauses=decisions.pauses,
             leads=self._ledger.leaderships.holder(DISPATCHER, now=now) is not None,
             callbacks=self._ledger.callbacks.backlog() if self._settings.callbacks.url else None,
+            incidents=tuple(self._ledger.incidents.find(open_only=True)),
             announcements=tuple(self._ledger.announcements.newest()),
             ledger_error=None,
         )
         began = self._monotonic()
         if began < self._count_again:
             return sight
-        unfinished = self._ledger.operations.count_unfinished(pauses=decisions.pauses)
+        parts = self._ledger.operations.census_under(decisions.pauses)
         finished = self._ledger.operations.count_finished(since=now - _RECENTLY)
         seconds = self._monotonic() - began
         self._count_again = began + seconds + seconds / _COUNTING_SHARE
         counted = Counted(
             at=now,
             seconds=seconds,
-            unfinished=tuple(unfinished),
+            unfinished=tuple(_gathered(parts)),
             finished={(kind, state): number for kind, state, number in finished},
             spenders=self._spenders(),
+            spent={
+                app: tuple(self._ledger.spending.by("capability", app=app, since=now - _RECENTLY))
+                for app in self._settings.apps
+            },
         )
         return replace(sight, counted=counted)
 
@@ -180,3 +203,14 @@ class Looker:
             return {app: tuple(self._gate.spenders(app)) for app in self._settings.apps}
         except NotReady:
             return {}
+
+
+def _gathered(parts: Iterable[Part]) -> Iterable[Unfinished]:
+    """Gather what differs in app, partner or capability only."""
+    found: dict[tuple[str, State, str, ServiceClass], tuple[int, datetime]] = {}
+    for part in parts:
+        alike = (part.line.kind, part.state, part.held_by or "", part.line.service_class)
+        number, oldest = found.get(alike, (0, part.oldest))
+        found[alike] = (number + part.operations, min(oldest, part.oldest))
+    for (kind, state, by, service_class), (number, oldest) in found.items():
+        yield Unfinished(kind=kind, state=state, by=by, service_class=service_class, number=number, oldest=oldest)

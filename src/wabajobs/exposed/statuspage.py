@@ -8,15 +8,15 @@ from typing import Any, Final
 
 from wabajobs.exposed.bulletin import Bulletin, Line, Maintenance, PublicIncident, public_id
 from wabajobs.exposed.health import Status
-from wabajobs.ledger import Announcement, Impact, Stage
+from wabajobs.ledger import Announcement, Severity, Stage
 
 Document = dict[str, Any]
 
 _BLENDED: Final = {
-    Impact.NONE: "All Systems Operational",
-    Impact.MINOR: "Partially Degraded Service",
-    Impact.MAJOR: "Partial System Outage",
-    Impact.CRITICAL: "Major Service Outage",
+    Severity.NONE: "All Systems Operational",
+    Severity.MINOR: "Partially Degraded Service",
+    Severity.MAJOR: "Partial System Outage",
+    Severity.CRITICAL: "Major Service Outage",
 }
 
 
@@ -65,7 +65,9 @@ def _page(bulletin: Bulletin) -> Document:
 
 
 def _status(bulletin: Bulletin) -> Document:
-    if bulletin.impact is Impact.NONE and any(one.health.status is Status.MAINTENANCE for one in bulletin.lines):
+    if bulletin.impact is Severity.NONE and any(
+        one.health.status is Status.MAINTENANCE for one in bulletin.lines
+    ):
         return {"indicator": "maintenance", "description": "Service Under Maintenance"}
     return {"indicator": str(bulletin.impact), "description": _BLENDED[bulletin.impact]}
 

@@ -21,7 +21,7 @@ class Stage(StrEnum):
     RESOLVED = "resolved"
 
 
-class Impact(StrEnum):
+class Severity(StrEnum):
     """How much of the service an incident touches."""
 
     NONE = "none"
@@ -32,7 +32,7 @@ class Impact(StrEnum):
     @property
     def rank(self) -> int:
         """The worse, the higher."""
-        return list(Impact).index(self)
+        return list(Severity).index(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Announcement:
     stage: Stage
     title: str
     body: str
-    impact: Impact
+    impact: Severity
     components: tuple[str, ...]
     """Names of those that it is about."""
     actor: str
@@ -65,7 +65,7 @@ class Announcements:
         *,
         title: str,
         body: str,
-        impact: Impact,
+        impact: Severity,
         components: Sequence[str],
         actor: str,
         now: datetime,
@@ -119,7 +119,7 @@ def _as_announcement(row: RowMapping) -> Announcement:
         stage=Stage(row["stage"]),
         title=row["title"],
         body=row["body"],
-        impact=Impact(row["impact"]),
+        impact=Severity(row["impact"]),
         components=tuple(row["components"]),
         actor=row["actor"],
     )
