@@ -1,4 +1,4 @@
-"""Sights by hand: everything well, changed as a test says."""
+"""Views by hand: everything well, changed as a test says."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -7,8 +7,8 @@ from typing import Any
 
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.decisions import Pause, Scope
-from wabajobs.exposed import Bulletin, Editor, Sight
-from wabajobs.exposed.sight import Counted, Unfinished
+from wabajobs.exposed import Bulletin, Editor, View
+from wabajobs.exposed.view import Counted, Unfinished
 from wabajobs.gate import AppReading, BreakerReading, WindowReading
 from wabajobs.kinds import catalogue
 from wabajobs.ledger import Announcement, Episode, Incident, Seen, Severity, Stage
@@ -44,7 +44,7 @@ def an_app(app: str = APP, *, open: Iterable[str] = (), half_open: Iterable[str]
     return AppReading(**{"app": app, "windows": windows, "breakers": tuple(breakers), **facts, **more})
 
 
-def a_sight(*apps: AppReading, **more: Any) -> Sight:
+def a_view(*apps: AppReading, **more: Any) -> View:
     facts: dict[str, Any] = {
         "at": NOW,
         "counted": Counted(at=NOW, seconds=0.01),
@@ -53,7 +53,7 @@ def a_sight(*apps: AppReading, **more: Any) -> Sight:
         "apps": apps or (an_app(),),
         "workers": dict.fromkeys(KINDS.names, (1, 8)),
     }
-    return Sight(**(facts | more))
+    return View(**(facts | more))
 
 
 def a_pause(scope: str, **more: Any) -> Pause:
@@ -112,15 +112,15 @@ def an_editor(**settings: Any) -> Editor:
     return Editor(StatusPageSettings(**settings), KINDS, now=NOW)
 
 
-def told_of(sight: Sight, **settings: Any) -> Bulletin:
-    return an_editor(**settings).bulletin(sight)
+def told_of(view: View, **settings: Any) -> Bulletin:
+    return an_editor(**settings).bulletin(view)
 
 
-def statuses(sight: Sight, **settings: Any) -> dict[str, str]:
+def statuses(view: View, **settings: Any) -> dict[str, str]:
     """The components and how they are."""
-    return {line.name: str(line.health.status) for line in told_of(sight, **settings).lines}
+    return {line.name: str(line.health.status) for line in told_of(view, **settings).lines}
 
 
-def unwell(sight: Sight, **settings: Any) -> dict[str, str]:
+def unwell(view: View, **settings: Any) -> dict[str, str]:
     """The components that are not operational."""
-    return {name: status for name, status in statuses(sight, **settings).items() if status != "operational"}
+    return {name: status for name, status in statuses(view, **settings).items() if status != "operational"}

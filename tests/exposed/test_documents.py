@@ -14,7 +14,7 @@ from tests.exposed.seen import (
     APP,
     NOW,
     a_pause,
-    a_sight,
+    a_view,
     a_window,
     an_announcement,
     an_app,
@@ -24,18 +24,18 @@ from tests.exposed.seen import (
     told_of,
 )
 from wabajobs.capability import Capability
-from wabajobs.exposed import Sight, documents
+from wabajobs.exposed import View, documents
 from wabajobs.gate import Spender
 from wabajobs.ledger import Severity, Stage
 
 HOUR = timedelta(hours=1)
 INTERNAL = ("acme", "anna", "fbtrace", APP, "WABAs", "code 4")
-"""What the sights below hold that is no matter of the public."""
+"""What the views below hold that is no matter of the public."""
 
 
-def made(sight: Sight, **more: Any) -> dict[str, Any]:
+def made(view: View, **more: Any) -> dict[str, Any]:
     """The documents as a client reads them."""
-    bulletin = told_of(sight, url="https://status.example.com/", **more)
+    bulletin = told_of(view, url="https://status.example.com/", **more)
     return {path: json.loads(json.dumps(one)) for path, one in documents(bulletin).items()}
 
 
@@ -51,7 +51,7 @@ def an_incident(*stages: Stage, **more: Any) -> tuple[Any, ...]:
 
 
 def test_on_a_good_day_every_document_has_its_form_and_its_lists() -> None:
-    told = made(a_sight())
+    told = made(a_view())
 
     require_formed(told)
     assert told["/api/v2/status.json"]["status"] == {
@@ -95,7 +95,7 @@ def test_whatever_is_seen_the_forms_hold_and_nothing_internal_comes_out(
     away: dict[str, Any],
 ) -> None:
     spenders = {APP: (Spender(queue="template_sync", partner="acme", waba="1234567", calls=99),)}
-    sight = a_sight(
+    view = a_view(
         an_app(open=open, half_open=half_open, windows=(a_window(used=used),)),
         pauses=tuple(pauses),
         announcements=an_incident(*stages),
@@ -104,7 +104,7 @@ def test_whatever_is_seen_the_forms_hold_and_nothing_internal_comes_out(
         **away,
     )
 
-    told = made(sight)
+    told = made(view)
 
     require_formed(told)
     text = json.dumps(told)
@@ -112,12 +112,12 @@ def test_whatever_is_seen_the_forms_hold_and_nothing_internal_comes_out(
 
 
 def test_an_incident_is_there_from_what_was_released_first_to_what_was_released_last() -> None:
-    sight = a_sight(
+    view = a_view(
         an_app(open=["uploads"]),
         announcements=an_incident(Stage.INVESTIGATING, Stage.IDENTIFIED, Stage.MONITORING),
     )
 
-    told = made(sight)
+    told = made(view)
 
     [incident] = told["/api/v2/summary.json"]["incidents"]
     assert (incident["status"], incident["impact"]) == ("monitoring", "major")
@@ -138,8 +138,8 @@ def test_an_incident_is_there_from_what_was_released_first_to_what_was_released_
 
 
 def test_a_resolved_incident_is_history_only_and_one_that_comes_back_is_open_again() -> None:
-    over = made(a_sight(announcements=an_incident(Stage.INVESTIGATING, Stage.RESOLVED)))
-    back = made(a_sight(announcements=an_incident(Stage.INVESTIGATING, Stage.RESOLVED, Stage.INVESTIGATING)))
+    over = made(a_view(announcements=an_incident(Stage.INVESTIGATING, Stage.RESOLVED)))
+    back = made(a_view(announcements=an_incident(Stage.INVESTIGATING, Stage.RESOLVED, Stage.INVESTIGATING)))
 
     assert over["/api/v2/summary.json"]["incidents"] == over["/summary.json"]["activeIncidents"] == []
     assert over["/api/v2/incidents/unresolved.json"]["incidents"] == []
@@ -150,7 +150,7 @@ def test_a_resolved_incident_is_history_only_and_one_that_comes_back_is_open_aga
 
 
 def test_nothing_is_said_of_an_incident_before_a_person_has_said_it() -> None:
-    in_trouble = made(a_sight(an_app(open=["app"])))
+    in_trouble = made(a_view(an_app(open=["app"])))
 
     assert in_trouble["/api/v2/status.json"]["status"] == {
         "indicator": "critical",
@@ -161,8 +161,8 @@ def test_nothing_is_said_of_an_incident_before_a_person_has_said_it() -> None:
 
 
 def test_a_planned_pause_is_a_maintenance_once_it_has_a_notice() -> None:
-    silent = made(a_sight(pauses=(a_pause("queue:template_sync"),)))
-    told = made(a_sight(pauses=(a_pause("queue:template_sync", notice="lists come later", ends_at=NOW + HOUR),)))
+    silent = made(a_view(pauses=(a_pause("queue:template_sync"),)))
+    told = made(a_view(pauses=(a_pause("queue:template_sync", notice="lists come later", ends_at=NOW + HOUR),)))
 
     assert silent["/api/v2/scheduled-maintenances.json"]["scheduled_maintenances"] == []
     assert silent["/api/v2/status.json"]["status"]["indicator"] == "maintenance"
@@ -187,19 +187,17 @@ def test_a_planned_pause_is_a_maintenance_once_it_has_a_notice() -> None:
     [(["flows"], "major", Severity.MAJOR), (["app"], "critical", Severity.CRITICAL), ([], "none", Severity.NONE)],
 )
 def test_the_blended_status_follows_the_components(open: list[str], indicator: str, impact: Severity) -> None:
-    sight = a_sight(an_app(open=open))
+    view = a_view(an_app(open=open))
 
-    assert made(sight)["/api/v2/status.json"]["status"]["indicator"] == indicator
-    assert told_of(sight).impact is impact
+    assert made(view)["/api/v2/status.json"]["status"]["indicator"] == indicator
+    assert told_of(view).impact is impact
 
 
 def test_operations_tell_a_persons_notice_and_no_reason() -> None:
     pause = a_pause("queue:template_sync", notice="use Meta Business Manager meanwhile")
-    sight = a_sight(
-        pauses=(pause,), counted=counted(some_held("template_sync", 48_211, by="pause", age=2 * HOUR))
-    )
+    view = a_view(pauses=(pause,), counted=counted(some_held("template_sync", 48_211, by="pause", age=2 * HOUR)))
 
-    told = made(sight)["/operations.json"]["operations"]
+    told = made(view)["/operations.json"]["operations"]
 
     [sync] = [one for one in told if one["kind"] == "template_sync"]
     assert sync == {
@@ -217,9 +215,9 @@ def test_operations_tell_a_persons_notice_and_no_reason() -> None:
 
 def test_the_next_update_is_due_after_the_last_one() -> None:
     announced = an_announcement(at=NOW + 2 * HOUR)
-    sight = a_sight(an_app(open=["template_writes"]), announcements=(announced,))
+    view = a_view(an_app(open=["template_writes"]), announcements=(announced,))
 
-    due = {one["kind"]: one["next_update_due"] for one in made(sight)["/operations.json"]["operations"]}
+    due = {one["kind"]: one["next_update_due"] for one in made(view)["/operations.json"]["operations"]}
 
     assert due["template_create"] == "2024-09-25T18:55:00.000Z"
     assert due["profile_photo"] is None

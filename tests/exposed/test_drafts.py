@@ -4,18 +4,18 @@ from datetime import timedelta
 
 import pytest
 
-from tests.exposed.seen import NOW, a_pause, a_sight, an_announcement, an_app, told_of
+from tests.exposed.seen import NOW, a_pause, a_view, an_announcement, an_app, told_of
 from wabajobs.clock import HandClock
-from wabajobs.exposed import Draft, Sight, draft
+from wabajobs.exposed import Draft, View, draft
 from wabajobs.ledger import Ledger, Severity, Stage
 
 
-def drafted(sight: Sight, *, over: bool = False) -> Draft:
-    return draft(3, told_of(sight), over=over, update_within=timedelta(hours=4))
+def drafted(view: View, *, over: bool = False) -> Draft:
+    return draft(3, told_of(view), over=over, update_within=timedelta(hours=4))
 
 
 def test_a_first_draft_says_what_is_unwell_what_becomes_of_operations_and_when_more_is_told() -> None:
-    words = drafted(a_sight(an_app(open=["uploads"])))
+    words = drafted(a_view(an_app(open=["uploads"])))
 
     assert (words.stage, words.impact) == (Stage.INVESTIGATING, Severity.MAJOR)
     assert words.components == ("Templates", "Profiles")
@@ -30,7 +30,7 @@ def test_a_first_draft_says_what_is_unwell_what_becomes_of_operations_and_when_m
 def test_a_notice_that_a_person_has_given_is_in_it() -> None:
     pause = a_pause("queue:template_sync", notice="Use Meta Business Manager meanwhile")
 
-    assert " Use Meta Business Manager meanwhile. Next update" in drafted(a_sight(pauses=(pause,))).body
+    assert " Use Meta Business Manager meanwhile. Next update" in drafted(a_view(pauses=(pause,))).body
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_later_drafts_follow_what_was_told_and_how_it_is(
 ) -> None:
     announcements = tuple(an_announcement(nth, stage=each) for nth, each in enumerate(told))
 
-    words = drafted(a_sight(an_app(open=open), announcements=announcements), over=over)
+    words = drafted(a_view(an_app(open=open), announcements=announcements), over=over)
 
     assert words.stage is stage
     assert words.title == "Templates: disruption"

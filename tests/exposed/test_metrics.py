@@ -19,7 +19,7 @@ from tests.exposed.seen import (
     KINDS,
     NOW,
     a_pause,
-    a_sight,
+    a_view,
     a_window,
     an_announcement,
     an_app,
@@ -32,7 +32,7 @@ from tests.exposed.seen import (
 from tests.support.databases import missing
 from tests.support.fleet import ROOT
 from wabajobs.capability import ServiceClass
-from wabajobs.exposed import Sight
+from wabajobs.exposed import View
 from wabajobs.exposed.metrics import CATALOGUE, OTHERS, PARTNERS, exposition
 from wabajobs.gate import Spender
 from wabajobs.ledger import Backlog, Spent
@@ -42,9 +42,9 @@ MONITORING = ROOT / "monitoring"
 LABELS = {metric.name: set(metric.labels) for metric in CATALOGUE}
 
 
-def measured(sight: Sight, **settings: Any) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+def measured(view: View, **settings: Any) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     """The samples, as Prometheus reads them."""
-    text = exposition(sight, told_of(sight, **settings)).decode()
+    text = exposition(view, told_of(view, **settings)).decode()
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -57,9 +57,9 @@ def sample(samples: Any, name: str, **labels: str) -> float | None:
     return value
 
 
-def everything() -> Sight:
-    """A sight in which every metric has something to tell."""
-    return a_sight(
+def everything() -> View:
+    """A view in which every metric has something to tell."""
+    return a_view(
         an_app(
             open=["uploads"],
             revision=1,
@@ -114,13 +114,11 @@ def test_what_is_seen_is_told() -> None:
 def test_a_budget_that_will_not_be_spent_has_no_end() -> None:
     steady = an_app(windows=(a_window(used=40, pace=40.0),))
 
-    assert (
-        sample(measured(a_sight(steady)), "wabajobs_budget_exhausted_in_seconds", app=APP, budget="app") is None
-    )
+    assert sample(measured(a_view(steady)), "wabajobs_budget_exhausted_in_seconds", app=APP, budget="app") is None
 
 
 def test_what_is_away_is_told_and_its_metrics_are_absent() -> None:
-    samples = measured(a_sight(redis_error="gone", apps=None, workers=None))
+    samples = measured(a_view(redis_error="gone", apps=None, workers=None))
 
     assert sample(samples, "wabajobs_reachable", part="redis") == 0
     assert sample(samples, "wabajobs_reachable", part="ledger") == 1
@@ -147,9 +145,9 @@ def test_no_label_names_a_waba_and_partners_are_few() -> None:
         for n in range(500)
     )
     pauses = tuple(a_pause(f"partner:partner-{n}") for n in range(100))
-    sight = a_sight(an_app(), counted=counted(spenders={APP: many}), pauses=pauses)
+    view = a_view(an_app(), counted=counted(spenders={APP: many}), pauses=pauses)
 
-    samples = measured(sight)
+    samples = measured(view)
 
     partners = {dict(labels)["partner"] for name, labels in samples if name == "wabajobs_budget_partner_calls"}
     assert partners == {f"partner-{n}" for n in range(PARTNERS)} | {OTHERS}

@@ -195,11 +195,11 @@ def test_a_ledger_that_cannot_be_read_is_told(house: House) -> None:
         connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
         connection.execute(text("ALTER TABLE pauses RENAME TO gone"))
 
-    sight = house.looker.look()
+    view = house.looker.look()
 
     assert before.ledger_error is None
-    assert sight.ledger_error
-    assert (sight.leads, sight.counted) == (False, before.counted)
+    assert view.ledger_error
+    assert (view.leads, view.counted) == (False, before.counted)
 
 
 def test_every_answer_is_from_memory(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

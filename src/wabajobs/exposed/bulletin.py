@@ -13,7 +13,7 @@ from typing import Any
 from wabajobs.decisions import Pause
 from wabajobs.exposed.components import Component, Part, components, parts_of
 from wabajobs.exposed.health import Health, Status, concerns, health, is_planned, known_since
-from wabajobs.exposed.sight import Sight
+from wabajobs.exposed.view import View
 from wabajobs.kinds import Catalogue
 from wabajobs.ledger import Announcement, Severity, Stage
 from wabajobs.settings import StatusPageSettings
@@ -146,35 +146,35 @@ class Editor:
         self._components = components(settings.components, kinds)
         self._since: dict[str, tuple[Status, datetime]] = {}
 
-    def bulletin(self, sight: Sight) -> Bulletin:
+    def bulletin(self, view: View) -> Bulletin:
         """Tell what was seen."""
         incidents = [
             PublicIncident(tuple(told))
             for _, told in groupby(
-                sorted(sight.announcements, key=lambda one: (one.incident, one.id)), key=lambda one: one.incident
+                sorted(view.announcements, key=lambda one: (one.incident, one.id)), key=lambda one: one.incident
             )
         ]
         return Bulletin(
             name=self._settings.name,
             url=self._settings.url.rstrip("/"),
             born=self._born,
-            at=sight.at,
-            lines=tuple(self._line(one, sight) for one in self._components),
-            kinds=tuple(self._kind_line(name, sight, incidents) for name in self._kinds.names),
+            at=view.at,
+            lines=tuple(self._line(one, view) for one in self._components),
+            kinds=tuple(self._kind_line(name, view, incidents) for name in self._kinds.names),
             incidents=tuple(sorted(incidents, key=lambda one: one.newest.at, reverse=True)),
-            maintenances=tuple(self._maintenances(sight)),
+            maintenances=tuple(self._maintenances(view)),
         )
 
-    def _line(self, component: Component, sight: Sight) -> Line:
-        how = health(component.parts, sight, busy_share=self._settings.busy_share)
+    def _line(self, component: Component, view: View) -> Line:
+        how = health(component.parts, view, busy_share=self._settings.busy_share)
         return Line(
-            name=component.name, health=how, since=self._seen_since(component.name, component.parts, how, sight)
+            name=component.name, health=how, since=self._seen_since(component.name, component.parts, how, view)
         )
 
-    def _kind_line(self, kind: str, sight: Sight, incidents: Iterable[PublicIncident]) -> KindLine:
+    def _kind_line(self, kind: str, view: View, incidents: Iterable[PublicIncident]) -> KindLine:
         parts = parts_of(self._kinds[kind])
-        how = health(parts, sight, busy_share=self._settings.busy_share)
-        since = self._seen_since(f"kind:{kind}", parts, how, sight)
+        how = health(parts, view, busy_share=self._settings.busy_share)
+        since = self._seen_since(f"kind:{kind}", parts, how, view)
         mine = {one.name for one in self._components if any(part.kind == kind for part in one.parts)}
         told = [
             one.newest.at for one in incidents if not one.is_resolved and mine.intersection(one.newest.components)
@@ -184,13 +184,13 @@ class Editor:
             kind=kind,
             health=how,
             since=since,
-            held=sight.counted.held(kind),
-            oldest_held=sight.counted.oldest_held(kind),
+            held=view.counted.held(kind),
+            oldest_held=view.counted.oldest_held(kind),
             next_update_due=None if how.status is Status.OPERATIONAL else due,
         )
 
-    def _maintenances(self, sight: Sight) -> Iterable[Maintenance]:
-        for pause in sight.pauses:
+    def _maintenances(self, view: View) -> Iterable[Maintenance]:
+        for pause in view.pauses:
             names = tuple(one.name for one in self._components if concerns(pause, one))
             if pause.notice and is_planned(pause) and pause.begins_nothing and names:
                 yield Maintenance(
@@ -198,7 +198,7 @@ class Editor:
                     notice=pause.notice,
                     components=names,
                     begins=pause.created_at,
-                    ends=pause.ends_at or self._next_update(pause, sight.at),
+                    ends=pause.ends_at or self._next_update(pause, view.at),
                 )
 
     def _next_update(self, pause: Pause, now: datetime) -> datetime:
@@ -206,13 +206,13 @@ class Editor:
         told = (now - pause.created_at) // self._until_update
         return pause.created_at + (told + 1) * self._until_update
 
-    def _seen_since(self, what: str, parts: Collection[Part], how: Health, sight: Sight) -> datetime:
+    def _seen_since(self, what: str, parts: Collection[Part], how: Health, view: View) -> datetime:
         known = self._since.get(what)
         if known is not None and known[0] is how.status:
             return known[1]
         # What was so before this program began is known from what the product has written down.
-        since = None if known or how.status is Status.OPERATIONAL else known_since(parts, sight)
-        self._since[what] = (how.status, since or sight.at)
+        since = None if known or how.status is Status.OPERATIONAL else known_since(parts, view)
+        self._since[what] = (how.status, since or view.at)
         return self._since[what][1]
 
     @property

@@ -1,4 +1,4 @@
-"""How the components are, from what was seen: the same sight always gives the same answer.
+"""How the components are, from what was seen: the same view always gives the same answer.
 
 A component is its operations by each app. All of them run: operational. Some are held: a partial outage; all: a
 major one. Slow, tried again or near the limit: degraded. Stopped by a person who has linked no incident: under
@@ -13,7 +13,7 @@ from typing import Final
 
 from wabajobs.decisions import Pause, ScopeType
 from wabajobs.exposed.components import Component, Part
-from wabajobs.exposed.sight import Sight
+from wabajobs.exposed.view import View
 from wabajobs.gate import AppReading, WindowReading
 
 _OF_EVERYBODY: Final = frozenset({ScopeType.ALL, ScopeType.APP, ScopeType.CAPABILITY, ScopeType.QUEUE})
@@ -56,9 +56,9 @@ _PAUSED = "Paused. What is accepted waits, and runs later by itself."
 _SLOW = "These operations go on slowly."
 
 
-def health(parts: Collection[Part], sight: Sight, *, busy_share: float) -> Health:
+def health(parts: Collection[Part], view: View, *, busy_share: float) -> Health:
     """Return how these operations are."""
-    cells = [_of(part, app, sight, busy_share=busy_share) for part in parts for app in _apps(sight)] or [_FINE]
+    cells = [_of(part, app, view, busy_share=busy_share) for part in parts for app in _apps(view)] or [_FINE]
     worst, because = max(cells, key=lambda cell: cell[0])
     runs = [how for how, _ in cells]
     match worst:
@@ -72,18 +72,18 @@ def health(parts: Collection[Part], sight: Sight, *, busy_share: float) -> Healt
             return Health(Status.MAJOR if min(runs) >= _Runs.PAUSED else Status.PARTIAL, because)
 
 
-def known_since(parts: Collection[Part], sight: Sight) -> datetime | None:
+def known_since(parts: Collection[Part], view: View) -> datetime | None:
     """Return since when something stands in the way of these operations, as far as it was written down."""
     began = [
         condition.began_at
-        for incident in sight.incidents
+        for incident in view.incidents
         for episode in incident.episodes
         for condition in episode.conditions
         if condition.here and any(_is_named(condition.scope, episode.app, part) for part in parts)
     ]
     paused = [
         one.created_at
-        for one in sight.pauses
+        for one in view.pauses
         if one.scope.type in _OF_EVERYBODY and any(_covers(one, part, None) for part in parts)
     ]
     return min([*began, *paused], default=None)
@@ -103,22 +103,22 @@ def is_planned(pause: Pause) -> bool:
     return pause.incident is None
 
 
-def _apps(sight: Sight) -> Iterable[AppReading | None]:
-    return sight.apps or (None,)
+def _apps(view: View) -> Iterable[AppReading | None]:
+    return view.apps or (None,)
 
 
-def _of(part: Part, app: AppReading | None, sight: Sight, *, busy_share: float) -> tuple[_Runs, str | None]:
+def _of(part: Part, app: AppReading | None, view: View, *, busy_share: float) -> tuple[_Runs, str | None]:
     """Return how a part's operations run by one app; the first thing that stands in their way decides."""
-    pauses = [one for one in sight.pauses if one.scope.type in _OF_EVERYBODY and _covers(one, part, app)]
+    pauses = [one for one in view.pauses if one.scope.type in _OF_EVERYBODY and _covers(one, part, app)]
     states = {one.state for one in app.breakers if _is_about(one.scope, app, part)} if app else set()
     shut = [one for one in pauses if one.begins_nothing]
     unplanned = [one for one in shut if not is_planned(one)]
     found = (
-        (sight.ledger_error or sight.redis_error or not sight.leads, _Runs.NOT, _STOPPED),
+        (view.ledger_error or view.redis_error or not view.leads, _Runs.NOT, _STOPPED),
         (app is not None and not app.told, _Runs.NOT, _STOPPED),
         ("open" in states, _Runs.NOT, _notice(unplanned) or _REFUSED),
         (unplanned, _Runs.NOT, _notice(unplanned) or _PAUSED),
-        (_has_no_worker(part, sight), _Runs.NOT, _STOPPED),
+        (_has_no_worker(part, view), _Runs.NOT, _STOPPED),
         (shut, _Runs.PAUSED, _notice(shut) or _PAUSED),
         (pauses, _Runs.SLOWLY, _notice(pauses) or _SLOW),
         ("half-open" in states, _Runs.SLOWLY, _TRIED),
@@ -148,9 +148,9 @@ def _is_about(breaker: str, app: AppReading, part: Part) -> bool:
     return breaker in {f"app:{app.app}", *(f"app:{app.app}/{each}" for each in part.needs)}
 
 
-def _has_no_worker(part: Part, sight: Sight) -> bool:
-    alive = sight.workers is None or sight.workers.get(part.kind, (0, 0))[0] > 0
-    return not alive and sight.counted.waits(part.kind)
+def _has_no_worker(part: Part, view: View) -> bool:
+    alive = view.workers is None or view.workers.get(part.kind, (0, 0))[0] > 0
+    return not alive and view.counted.waits(part.kind)
 
 
 def _is_busy(app: AppReading, part: Part, share: float) -> bool:

@@ -19,7 +19,7 @@ from wabajobs.capability import ServiceClass
 from wabajobs.decisions import Pause, ScopeType
 from wabajobs.exposed.bulletin import Bulletin
 from wabajobs.exposed.health import Status
-from wabajobs.exposed.sight import Sight
+from wabajobs.exposed.view import View
 from wabajobs.gate import AppReading, BreakerReading, Spender, WindowReading
 from wabajobs.ledger import Spent
 
@@ -30,7 +30,7 @@ OTHERS: Final = "(others)"
 """The rest of the partners, together."""
 
 Sample = tuple[tuple[str, ...], float]
-Read = Callable[[Sight, Bulletin], Iterable[Sample]]
+Read = Callable[[View, Bulletin], Iterable[Sample]]
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,18 @@ class Metric:
     read: Read
 
 
-def exposition(sight: Sight, bulletin: Bulletin) -> bytes:
+def exposition(view: View, bulletin: Bulletin) -> bytes:
     """Return all metrics in Prometheus's text format."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Seen(sight, bulletin))
+    registry.register(_Seen(view, bulletin))
     return generate_latest(registry)
 
 
 class _Seen(Collector):
     """Reads the catalogue off what was seen."""
 
-    def __init__(self, sight: Sight, bulletin: Bulletin) -> None:
-        self._sight = sight
+    def __init__(self, view: View, bulletin: Bulletin) -> None:
+        self._sight = view
         self._bulletin = bulletin
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -68,70 +68,70 @@ class _Seen(Collector):
 # ── operations ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _operations(sight: Sight, _: Bulletin) -> Iterable[Sample]:
+def _operations(view: View, _: Bulletin) -> Iterable[Sample]:
     counted: Counter[tuple[str, str]] = Counter()
-    for one in sight.counted.unfinished:
+    for one in view.counted.unfinished:
         counted[one.kind, str(one.state)] += one.number
     return counted.items()
 
 
-def _held(sight: Sight, _: Bulletin) -> Iterable[Sample]:
+def _held(view: View, _: Bulletin) -> Iterable[Sample]:
     counted: Counter[tuple[str, str]] = Counter()
-    for one in sight.counted.unfinished:
+    for one in view.counted.unfinished:
         if one.by:
             counted[one.kind, one.by] += one.number
     return counted.items()
 
 
-def _oldest(sight: Sight, _: Bulletin) -> Iterable[Sample]:
+def _oldest(view: View, _: Bulletin) -> Iterable[Sample]:
     oldest: dict[tuple[str, str, str], datetime] = {}
-    for one in sight.counted.unfinished:
+    for one in view.counted.unfinished:
         which = (one.kind, str(one.state), str(one.service_class))
         oldest[which] = min(oldest.get(which, one.oldest), one.oldest)
-    return [(which, _age(sight, since)) for which, since in oldest.items()]
+    return [(which, _age(view, since)) for which, since in oldest.items()]
 
 
-def _finished(sight: Sight, _: Bulletin) -> Iterable[Sample]:
-    return [((kind, str(state)), number) for (kind, state), number in sight.counted.finished.items()]
+def _finished(view: View, _: Bulletin) -> Iterable[Sample]:
+    return [((kind, str(state)), number) for (kind, state), number in view.counted.finished.items()]
 
 
 # ── programs ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _reachable(sight: Sight, _: Bulletin) -> Iterable[Sample]:
-    return [(("ledger",), not sight.ledger_error), (("redis",), not sight.redis_error)]
+def _reachable(view: View, _: Bulletin) -> Iterable[Sample]:
+    return [(("ledger",), not view.ledger_error), (("redis",), not view.redis_error)]
 
 
-def _leads(sight: Sight, _: Bulletin) -> Iterable[Sample]:
-    return [((), sight.leads)]
+def _leads(view: View, _: Bulletin) -> Iterable[Sample]:
+    return [((), view.leads)]
 
 
-def _workers(sight: Sight, _: Bulletin) -> Iterable[Sample]:
-    return [((queue,), workers) for queue, (workers, _slots) in (sight.workers or {}).items()]
+def _workers(view: View, _: Bulletin) -> Iterable[Sample]:
+    return [((queue,), workers) for queue, (workers, _slots) in (view.workers or {}).items()]
 
 
-def _slots(sight: Sight, _: Bulletin) -> Iterable[Sample]:
-    return [((queue,), slots) for queue, (_workers, slots) in (sight.workers or {}).items()]
+def _slots(view: View, _: Bulletin) -> Iterable[Sample]:
+    return [((queue,), slots) for queue, (_workers, slots) in (view.workers or {}).items()]
 
 
-def _unfetched(sight: Sight, _: Bulletin) -> Iterable[Sample]:
-    return [((queue,), queue in sight.unfetched) for queue in sight.workers or {}]
+def _unfetched(view: View, _: Bulletin) -> Iterable[Sample]:
+    return [((queue,), queue in view.unfetched) for queue in view.workers or {}]
 
 
 # ── the gate ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _of_apps(read: Callable[[AppReading], float]) -> Read:
-    return lambda sight, _: [((app.app,), read(app)) for app in sight.apps or ()]
+    return lambda view, _: [((app.app,), read(app)) for app in view.apps or ()]
 
 
-def _behind(sight: Sight, _: Bulletin) -> Iterable[Sample]:
-    return [((app.app,), max(0, sight.revision - app.revision)) for app in sight.apps or () if app.revision]
+def _behind(view: View, _: Bulletin) -> Iterable[Sample]:
+    return [((app.app,), max(0, view.revision - app.revision)) for app in view.apps or () if app.revision]
 
 
 def _of_windows(read: Callable[[WindowReading], float | None]) -> Read:
-    def samples(sight: Sight, _: Bulletin) -> Iterable[Sample]:
-        for app in sight.apps or ():
+    def samples(view: View, _: Bulletin) -> Iterable[Sample]:
+        for app in view.apps or ():
             for window in app.windows:
                 if (value := read(window)) is not None:
                     yield (app.app, _budget(window)), value
@@ -139,8 +139,8 @@ def _of_windows(read: Callable[[WindowReading], float | None]) -> Read:
     return samples
 
 
-def _usable(sight: Sight, _: Bulletin) -> Iterable[Sample]:
-    for app in sight.apps or ():
+def _usable(view: View, _: Bulletin) -> Iterable[Sample]:
+    for app in view.apps or ():
         for window in app.windows:
             for service_class, calls in window.usable.items():
                 yield (app.app, _budget(window), str(service_class)), calls
@@ -156,8 +156,8 @@ def _exhausted_in(window: WindowReading) -> float | None:
 
 
 def _of_breakers(read: Callable[[BreakerReading], float | None]) -> Read:
-    def samples(sight: Sight, _: Bulletin) -> Iterable[Sample]:
-        for app in sight.apps or ():
+    def samples(view: View, _: Bulletin) -> Iterable[Sample]:
+        for app in view.apps or ():
             for breaker in app.breakers:
                 if _is_wide(breaker) and (value := read(breaker)) is not None:
                     yield (app.app, breaker.scope.partition("/")[2] or "app"), value
@@ -173,22 +173,22 @@ def _is_wide(breaker: BreakerReading) -> bool:
     return breaker.scope.startswith("app:")
 
 
-def _spent_by_queue(sight: Sight, _: Bulletin) -> Iterable[Sample]:
-    return _spent(sight, lambda one: one.queue, most=None)
+def _spent_by_queue(view: View, _: Bulletin) -> Iterable[Sample]:
+    return _spent(view, lambda one: one.queue, most=None)
 
 
-def _spent_by_partner(sight: Sight, _: Bulletin) -> Iterable[Sample]:
-    return _spent(sight, lambda one: one.partner, most=PARTNERS)
+def _spent_by_partner(view: View, _: Bulletin) -> Iterable[Sample]:
+    return _spent(view, lambda one: one.partner, most=PARTNERS)
 
 
 def _of_spent(read: Callable[[Spent], float]) -> Read:
-    return lambda sight, _: [
-        ((app, one.name), read(one)) for app, spent in sight.counted.spent.items() for one in spent
+    return lambda view, _: [
+        ((app, one.name), read(one)) for app, spent in view.counted.spent.items() for one in spent
     ]
 
 
-def _spent(sight: Sight, of: Callable[[Spender], str], *, most: int | None) -> Iterable[Sample]:
-    for app, spenders in sight.counted.spenders.items():
+def _spent(view: View, of: Callable[[Spender], str], *, most: int | None) -> Iterable[Sample]:
+    for app, spenders in view.counted.spenders.items():
         counted: Counter[str] = Counter()
         for one in spenders:
             counted[of(one)] += one.calls
@@ -201,63 +201,63 @@ def _spent(sight: Sight, of: Callable[[Spender], str], *, most: int | None) -> I
 # ── people ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _pauses(sight: Sight, _: Bulletin) -> Iterable[Sample]:
-    return Counter((str(one.scope.type), str(one.mode)) for one in sight.pauses).items()
+def _pauses(view: View, _: Bulletin) -> Iterable[Sample]:
+    return Counter((str(one.scope.type), str(one.mode)) for one in view.pauses).items()
 
 
-def _pause_active(sight: Sight, _: Bulletin) -> Iterable[Sample]:
-    return [((scope,), 1) for scope in sorted({str(one.scope) for one in sight.pauses if _is_nobodys(one)})]
+def _pause_active(view: View, _: Bulletin) -> Iterable[Sample]:
+    return [((scope,), 1) for scope in sorted({str(one.scope) for one in view.pauses if _is_nobodys(one)})]
 
 
 def _is_nobodys(pause: Pause) -> bool:
     return pause.scope.type in (ScopeType.ALL, ScopeType.APP, ScopeType.CAPABILITY, ScopeType.QUEUE)
 
 
-def _ramps(sight: Sight, _: Bulletin) -> Iterable[Sample]:
-    return [((), sum(one.is_ramp for one in sight.pauses))]
+def _ramps(view: View, _: Bulletin) -> Iterable[Sample]:
+    return [((), sum(one.is_ramp for one in view.pauses))]
 
 
-def _ramp_standing(sight: Sight, _: Bulletin) -> Iterable[Sample]:
-    return [((), max((_age(sight, one.stepped_at) for one in sight.pauses if one.stepped_at), default=0.0))]
+def _ramp_standing(view: View, _: Bulletin) -> Iterable[Sample]:
+    return [((), max((_age(view, one.stepped_at) for one in view.pauses if one.stepped_at), default=0.0))]
 
 
 # ── the Hub and the public ──────────────────────────────────────────────────────────────────────────────────
 
 
 def _of_callbacks(read: str) -> Read:
-    return lambda sight, _: [((), getattr(sight.callbacks, read))] if sight.callbacks else []
+    return lambda view, _: [((), getattr(view.callbacks, read))] if view.callbacks else []
 
 
-def _incidents(sight: Sight, _: Bulletin) -> Iterable[Sample]:
-    counted = Counter(one.state for one in sight.incidents)
+def _incidents(view: View, _: Bulletin) -> Iterable[Sample]:
+    counted = Counter(one.state for one in view.incidents)
     return [((state,), counted[state]) for state in ("on", "quiet")]
 
 
-def _component(_: Sight, bulletin: Bulletin) -> Iterable[Sample]:
+def _component(_: View, bulletin: Bulletin) -> Iterable[Sample]:
     return [
         ((line.name, str(status)), line.health.status is status) for line in bulletin.lines for status in Status
     ]
 
 
-def _told(sight: Sight, bulletin: Bulletin) -> Iterable[Sample]:
+def _told(view: View, bulletin: Bulletin) -> Iterable[Sample]:
     open_ = [one.newest.at for one in bulletin.incidents if not one.is_resolved]
-    return [((), _age(sight, min(open_)))] if open_ else []
+    return [((), _age(view, min(open_)))] if open_ else []
 
 
-def _looked(sight: Sight, _: Bulletin) -> Iterable[Sample]:
-    return [((), sight.at.timestamp())]
+def _looked(view: View, _: Bulletin) -> Iterable[Sample]:
+    return [((), view.at.timestamp())]
 
 
-def _counted_at(sight: Sight, _: Bulletin) -> Iterable[Sample]:
-    return [((), sight.counted.at.timestamp())]
+def _counted_at(view: View, _: Bulletin) -> Iterable[Sample]:
+    return [((), view.counted.at.timestamp())]
 
 
-def _counting(sight: Sight, _: Bulletin) -> Iterable[Sample]:
-    return [((), sight.counted.seconds)]
+def _counting(view: View, _: Bulletin) -> Iterable[Sample]:
+    return [((), view.counted.seconds)]
 
 
-def _age(sight: Sight, since: datetime) -> float:
-    return max(0.0, (sight.at - since).total_seconds())
+def _age(view: View, since: datetime) -> float:
+    return max(0.0, (view.at - since).total_seconds())
 
 
 CATALOGUE: Final = (

@@ -18,7 +18,7 @@ from aiohttp import ETag, web
 from wabajobs.clock import Clock
 from wabajobs.exposed import instatus, metrics, operations, statuspage
 from wabajobs.exposed.bulletin import Bulletin, Editor
-from wabajobs.exposed.sight import Looker, Sight
+from wabajobs.exposed.view import Looker, View
 
 _SILENT: Final = timedelta(minutes=1)
 """Who has not looked for so long is no longer well."""
@@ -67,7 +67,7 @@ class Server:
         self._editor = editor
         self._clock = clock
         self._max_age = max(1, ceil(fresh_seconds))
-        self._told: tuple[Sight, Bulletin, Mapping[str, _Body]]
+        self._told: tuple[View, Bulletin, Mapping[str, _Body]]
 
     def run(self, public: Address, internal: Address | None, *, ready: Callable[[], object]) -> None:
         """Serve until SIGINT or SIGTERM, and look now and then; `ready` is called once somebody can ask."""
@@ -114,10 +114,10 @@ class Server:
         await web.TCPSite(runner, address.host, address.port).start()
         return runner
 
-    def _tell(self, sight: Sight) -> None:
-        bulletin = self._editor.bulletin(sight)
+    def _tell(self, view: View) -> None:
+        bulletin = self._editor.bulletin(view)
         bodies = {path: _Body(json.dumps(one).encode()) for path, one in documents(bulletin).items()}
-        self._told = (sight, bulletin, bodies)
+        self._told = (view, bulletin, bodies)
 
     async def _document(self, request: web.Request) -> web.Response:
         body = self._told[2].get(f"/{request.match_info['path']}")
@@ -139,9 +139,9 @@ class Server:
         return answer
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        sight, bulletin, _ = self._told
+        view, bulletin, _ = self._told
         return web.Response(
-            body=metrics.exposition(sight, bulletin), headers={"Content-Type": metrics.CONTENT_TYPE}
+            body=metrics.exposition(view, bulletin), headers={"Content-Type": metrics.CONTENT_TYPE}
         )
 
     async def _healthz(self, _request: web.Request) -> web.Response:

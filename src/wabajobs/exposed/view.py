@@ -75,7 +75,7 @@ class Counted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sight:
+class View:
     """Everything at one moment. What could not be asked is None, and its error told."""
 
     at: datetime
@@ -121,55 +121,55 @@ class Looker:
         self._clock = clock
         self._monotonic = monotonic
         self._count_again = 0.0
-        self._seen = Sight(at=clock.now(), counted=Counted(at=clock.now(), seconds=0.0), ledger_error="not asked")
+        self._seen = View(at=clock.now(), counted=Counted(at=clock.now(), seconds=0.0), ledger_error="not asked")
 
     @property
-    def seen(self) -> Sight:
+    def seen(self) -> View:
         """What was seen last."""
         return self._seen
 
-    def look(self) -> Sight:
-        """Look once more. What is away is told in the sight itself, and the last count stays as it was."""
+    def look(self) -> View:
+        """Look once more. What is away is told in the view itself, and the last count stays as it was."""
         now = self._clock.now()
-        sight = self._at_redis(replace(self._seen, at=now))
+        view = self._at_redis(replace(self._seen, at=now))
         try:
-            sight = self._at_ledger(sight, now)
+            view = self._at_ledger(view, now)
         except LedgerUnavailable as error:
-            sight = replace(sight, ledger_error=str(error), leads=False)
-        self._seen = sight
-        return sight
+            view = replace(view, ledger_error=str(error), leads=False)
+        self._seen = view
+        return view
 
-    def keep_looking(self, stopping: threading.Event, *, tell: Callable[[Sight], object]) -> None:
+    def keep_looking(self, stopping: threading.Event, *, tell: Callable[[View], object]) -> None:
         """Look until told to stop, and `tell` what was seen; an outage is told in the log when it begins."""
         known = ""
         while not stopping.wait(self._settings.status_page.look_seconds):
             try:
-                sight = self.look()
-                tell(sight)
-                trouble = "; ".join(filter(None, (sight.ledger_error, sight.redis_error)))
+                view = self.look()
+                tell(view)
+                trouble = "; ".join(filter(None, (view.ledger_error, view.redis_error)))
             except Exception as error:  # this thread must live, whatever the fault: nobody else looks
                 trouble = f"{type(error).__name__}: {error}"
             if trouble and trouble != known:
                 events.tell("part_failed", part="feeds", why=trouble)
             known = trouble
 
-    def _at_redis(self, sight: Sight) -> Sight:
+    def _at_redis(self, view: View) -> View:
         try:
             living = self._presence.living(self._kinds.names)
             return replace(
-                sight,
+                view,
                 apps=tuple(self._gate.read(app, budgets=_BUDGETS) for app in self._settings.apps),
                 workers={name: (len(them), sum(one.slots for one in them)) for name, them in living.items()},
                 unfetched=frozenset(self._presence.complaints(self._kinds.names)),
                 redis_error=None,
             )
         except NotReady as error:
-            return replace(sight, apps=None, workers=None, unfetched=frozenset(), redis_error=str(error))
+            return replace(view, apps=None, workers=None, unfetched=frozenset(), redis_error=str(error))
 
-    def _at_ledger(self, sight: Sight, now: datetime) -> Sight:
+    def _at_ledger(self, view: View, now: datetime) -> View:
         decisions = self._ledger.decisions.current(now=now)
-        sight = replace(
-            sight,
+        view = replace(
+            view,
             revision=decisions.revision,
             pauses=decisions.pauses,
             leads=self._ledger.leaderships.holder(DISPATCHER, now=now) is not None,
@@ -180,7 +180,7 @@ class Looker:
         )
         began = self._monotonic()
         if began < self._count_again:
-            return sight
+            return view
         parts = self._ledger.operations.census_under(decisions.pauses)
         finished = self._ledger.operations.count_finished(since=now - _RECENTLY)
         seconds = self._monotonic() - began
@@ -196,7 +196,7 @@ class Looker:
                 for app in self._settings.apps
             },
         )
-        return replace(sight, counted=counted)
+        return replace(view, counted=counted)
 
     def _spenders(self) -> dict[str, tuple[Spender, ...]]:
         try:
