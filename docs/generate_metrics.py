@@ -36,7 +36,7 @@ the ledger and Redis.
 
 Nobody who asks causes a query. Every `[status_page] look_seconds` breakers, budgets, pauses and programs are
 looked at, which is cheap. Operations are counted as well, but then not again for 200 times as long as that
-took: with a million of them, every five minutes or so. `wabajobs_counted_timestamp_seconds` says when.
+took: with a million of them, every few minutes. `wabajobs_counted_timestamp_seconds` says when.
 
 How many series there are is bounded by apps, queues and capabilities. No label names a WABA or an operation;
 of partners, those are named who used most of an app's budget. All are gauges: they say how it is now. What

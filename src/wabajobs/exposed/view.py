@@ -26,7 +26,7 @@ _BUDGETS: Final = tuple(f"capability:{each}" for each in Capability)
 """Budgets that are looked at beside the app's own, where somebody has set them."""
 _RECENTLY: Final = timedelta(hours=1)
 _COUNTING_SHARE: Final = 0.005
-"""Part of the time in which operations may be counted: with a million of them that takes a second or two."""
+"""Part of the time in which operations may be counted: with a million of them that takes about a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
