@@ -8,6 +8,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict
 
 from wabajobs.ledger import Episode, Happening, Impact, Incident, Ledger, Sample, Seen, Sight, SpentThen, Stops
+from wabajobs.ledger.incidents import PRODUCT
 from wabajobs.settings import Settings
 from wabajobs.telling import clean, moment, span, table
 
@@ -406,6 +407,8 @@ class _Writer:
 
     def _of_people(self) -> Iterable[Entry]:
         for note in self._incident.notes:
+            if note.name == "opened" and note.actor == PRODUCT:
+                continue  # the first episode says so
             text = note.text if note.name == "note" else f"the incident is {note.name}: {note.text}"
             text = note.text if note.name == "alarmed" else text
             yield Entry(at=note.at, what="diary", who=note.actor, text=clean(text))
@@ -449,16 +452,18 @@ def _cause(seen: Seen) -> Cause:
 
 
 def _folded(seen: Sequence[Happening]) -> list[Entry]:
-    """Tell what was seen; what came again and again, without anything else of its scope between, in one line."""
+    """Tell what was seen; what came again and again, until its breaker closed, in one line."""
     runs: list[list[Happening]] = []
-    open_: dict[tuple[str | None, str | None], list[Happening]] = {}
+    open_: dict[tuple[str | None, str | None], dict[object, list[Happening]]] = {}
     for one in seen:
-        place = (one.app, one.scope)
-        run = open_.get(place)
-        if run is None or _gist(run[0]) != _gist(one):
-            run = open_[place] = []
-            runs.append(run)
-        run.append(one)
+        of_scope = open_.setdefault((one.app, one.scope), {})
+        gist = _gist(one)
+        if gist not in of_scope:
+            of_scope[gist] = []
+            runs.append(of_scope[gist])
+        of_scope[gist].append(one)
+        if one.name == Sight.BREAKER_CLOSED:
+            of_scope.clear()
     return [entry for run in runs for entry in _told(run)]
 
 
@@ -611,7 +616,7 @@ def _felt(it: Report) -> list[str]:
 
 
 def _numbers(it: Report) -> list[str]:
-    share = f" ({100 * it.refused / it.calls:.2f} %)" if it.calls else ""
+    share = f" ({100 * it.refused / it.calls:.2f} %)" if it.calls > it.refused else ""
     codes = [(one.code, one.subcode, one.calls, moment(one.first_at), moment(one.last_at)) for one in it.codes]
     peaks = [
         (one.queue, one.unfinished, one.held, span(one.oldest_seconds), moment(one.at))
