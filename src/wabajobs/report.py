@@ -247,7 +247,9 @@ class _Writer:
     # ── episodes ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _end(self, episode: Episode) -> datetime:
-        return episode.ended_at or self._now
+        """Return until when something of it may have been there: until the look that saw nothing any more."""
+        look = timedelta(seconds=self._settings.watch.look_seconds)
+        return self._now if episode.ended_at is None else episode.ended_at + look
 
     def _episode(self, number: int, episode: Episode) -> EpisodeReport:
         end = self._end(episode)
