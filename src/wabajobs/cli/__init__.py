@@ -11,12 +11,14 @@ from wabajobs.cli import (
     database,
     demo,
     events,
+    explain,
     fleet,
     incidents,
     look,
     ops,
     partners,
     run,
+    top,
     vault,
 )
 from wabajobs.cli.say import report
@@ -35,7 +37,10 @@ def cli(*, debug: bool) -> None:
     del debug  # read in `main`, which must know it even when parsing fails
 
 
-for noun in (run, demo, database, ops, look, events, apps, fleet, brakes, budgets, incidents, partners, vault):
+for noun in (
+    *(run, demo, database, ops, look, explain, top, events, apps, fleet),
+    *(brakes, budgets, incidents, partners, vault),
+):
     for command in noun.COMMANDS:
         cli.add_command(command)
 
