@@ -1,7 +1,7 @@
 """What is going on, in one look: queues, pauses, budgets, breakers. A part that is away is named, not hidden."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -12,7 +12,7 @@ from wabajobs.errors import NotReady
 from wabajobs.forecast import Drain, Forecast
 from wabajobs.gate import AppReading, Because, Call, Gate, Wait
 from wabajobs.kinds import Catalogue
-from wabajobs.ledger import DISPATCHER, Backlog, Incident, Ledger, Line, Part, Route
+from wabajobs.ledger import DISPATCHER, Alarm, Backlog, Incident, Ledger, Line, Part, Route
 from wabajobs.operation import Operation, State
 from wabajobs.outcome import Origin
 from wabajobs.settings import Settings
@@ -183,6 +183,7 @@ class Lookout:
         troubles += [f"app {one['app']}: {one['sentence']}" for one in fleet if not one["reachable"]]
         callbacks = ledger.callbacks.backlog() if self.settings.callbacks.url else None
         troubles += _undelivered(callbacks) if callbacks else []
+        troubles += _unheard(ledger.incidents.mute_alarms())
         return Status(
             at=now,
             counted_at=counts.at,
@@ -315,6 +316,13 @@ def _undelivered(backlog: Backlog) -> list[str]:
     elif backlog.last_error:
         troubles.append(f"callbacks to the Hub fail ({backlog.last_error}); they are tried again")
     return troubles
+
+
+def _unheard(alarms: Sequence[Alarm]) -> list[str]:
+    if not alarms:
+        return []
+    then = "it is tried again" if alarms[0].due_at else "it is tried no more"
+    return [f"the alarm of an incident could not be given by its {alarms[0].channel} ({alarms[0].error}); {then}"]
 
 
 def _apps(gate: Gate, settings: Settings, troubles: list[str]) -> list[AppReading]:
