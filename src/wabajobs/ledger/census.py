@@ -108,6 +108,20 @@ def _going_on(connection: Connection, pauses: Collection[Pause]) -> list[Part]:
     return [_part(row) for row in connection.execute(begun)]
 
 
+def not_covered(connection: Connection, scopes: Collection[Scope]) -> list[Part]:
+    """Count what is not finished and none of these scopes covers."""
+    fine = [scope for scope in scopes if is_fine(scope)]
+    coarse = [scope for scope in scopes if not is_fine(scope)]
+    parts = [one for one in count(connection) if not any(map(one.is_covered_by, coarse))]
+    touched = {one.line for one in among(connection, (), fine)}
+    counted = []
+    for line in touched & {one.line for one in parts}:  # to take off is not enough: the oldest may be among those
+        of_it = (OperationRow.kind == line.kind, OperationRow.line == line.name)
+        rows = connection.execute(_ALL.where(*of_it, ~or_(*(covered(scope) for scope in fine))))
+        counted += [_part(row) for row in rows]
+    return [one for one in parts if one.line not in touched] + counted
+
+
 def less(parts: Iterable[Part], others: Iterable[Part]) -> list[Part]:
     """Return the parts without those operations that are among the others."""
     numbers: Counter[tuple[Line, State, str | None]] = Counter()
