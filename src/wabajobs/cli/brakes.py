@@ -10,9 +10,10 @@ from wabajobs.cli.house import house, me
 from wabajobs.cli.say import Span, answer, as_json, facts, report
 from wabajobs.controls import Decided
 from wabajobs.decisions import AtEnd, PauseMode, Scope, ScopeType
-from wabajobs.errors import InvalidRequest
+from wabajobs.errors import InvalidRequest, WabajobsError
 from wabajobs.forecast import Preview
 from wabajobs.status import pause_json
+from wabajobs.wiring import House
 
 NOT_IN_FORCE = 3
 """Exit code of a decision that is recorded but not yet in force everywhere."""
@@ -102,8 +103,8 @@ def pause(
             incident=incident,
         )
         # Afterwards: nobody counts a million operations before the brake is on.
-        touched = open_house.forecast.preview(what, mode=PauseMode(mode), percent=percent)
-    sentence = f"{decided.pauses[0]}.\nIt {touched}."
+        touched = _touched(open_house, what, mode=PauseMode(mode), percent=percent)
+    sentence = f"{decided.pauses[0]}.{_in_words(touched)}"
     _tell(decided, as_json=as_json, sentence=sentence, touched=touched)
 
 
@@ -149,9 +150,9 @@ def resume(
         _foretell(what, mode=None, percent=percent, as_json=as_json)
         return
     with house() as open_house:
-        touched = open_house.forecast.preview(what, mode=None, percent=percent)
+        touched = _touched(open_house, what, mode=None, percent=percent)
         decided = open_house.controls.resume(what, reason=reason, actor=actor, percent=percent)
-    sentence = f"{what} goes on{_how(decided)}.\nIt {touched}."
+    sentence = f"{what} goes on{_how(decided)}.{_in_words(touched)}"
     _tell(decided, as_json=as_json, sentence=sentence, touched=touched)
 
 
@@ -187,6 +188,18 @@ def _foretell(scope: Scope, *, mode: PauseMode | None, percent: int | None, as_j
     with house() as open_house:
         touched = open_house.forecast.preview(scope, mode=mode, percent=percent)
     answer(touched.as_json(), as_json=as_json, plain=lambda: click.echo("\n".join(touched.sentences)))
+
+
+def _touched(open_house: House, scope: Scope, *, mode: PauseMode | None, percent: int | None) -> Preview | None:
+    """Return what a change touches; None where that cannot be told, which is no reason not to brake."""
+    try:
+        return open_house.forecast.preview(scope, mode=mode, percent=percent)
+    except WabajobsError:
+        return None
+
+
+def _in_words(touched: Preview | None) -> str:
+    return f"\nIt {touched}." if touched else ""
 
 
 def _tell(decided: Decided, *, as_json: bool, sentence: str, touched: Preview | None = None) -> None:
