@@ -174,10 +174,20 @@ def _named(scope: Scope) -> ColumnElement[bool]:
 def _part(row: Any) -> Part:
     state = State(row.state)
     held_by = row.hold_by if state is State.HELD else None
-    return Part(Line.named(row.kind, row.line), state, held_by, row.operations, row.oldest)
+    line = Line.of(row.kind, row.class_rank, row.app, row.capability, row.partner)
+    return Part(line, state, held_by, row.operations, row.oldest)
 
 
-_TOGETHER: Final = (OperationRow.kind, OperationRow.state, OperationRow.hold_by, OperationRow.line)
+_TOGETHER: Final = (
+    OperationRow.kind,
+    OperationRow.state,
+    OperationRow.hold_by,
+    OperationRow.class_rank,
+    OperationRow.app,
+    OperationRow.capability,
+    OperationRow.partner,
+)
+"""What parts differ in. The column `line` says the same, but SQLite reads computed ones from the row itself."""
 _COUNTED: Final = (func.count().label("operations"), func.min(OperationRow.created_at).label("oldest"))
 _AMONG_ALL: Final = OperationRow.finished_at.is_(None)
 # Said otherwise, so that the database does not read the index of all that is open for the few of a WABA.
