@@ -343,7 +343,7 @@ class Forecast:
         pauses = [
             one for one in self.ledger.decisions.pauses(now=now) if one.scope != scope and one.begins_nothing
         ]
-        parts = operations.census(scope)
+        parts = operations.census(scope, kinds=self._kinds_of(scope))
         others = operations.census_among(parts, [one.scope for one in pauses], within=scope)
         overlaps = ((one, operations.census_among(parts, [one.scope], within=scope)) for one in pauses)
         number, more = operations.wabas(scope, kinds={part.line.kind for part in parts})
@@ -410,6 +410,12 @@ class Forecast:
             broken=tuple(broken),
             doubts=tuple(doubts),
         )
+
+    def _kinds_of(self, scope: Scope) -> list[str] | None:
+        """Return the kinds whose operations can be in a scope, where that spares the ledger much to read."""
+        if scope.type is not ScopeType.NUMBER:
+            return None
+        return [name for name in self.kinds.names if "number" in self.kinds[name].payload.model_fields]
 
     # ── demand ───────────────────────────────────────────────────────────────────────────────────────────
 

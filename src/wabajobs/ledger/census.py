@@ -66,12 +66,13 @@ def is_fine(scope: Scope) -> bool:
     return scope.type not in _TOLD_BY_LINE
 
 
-def count(connection: Connection, *scopes: Scope) -> list[Part]:
-    """Count what is not finished and covered by all of these scopes."""
+def count(connection: Connection, *scopes: Scope, kinds: Collection[str] | None = None) -> list[Part]:
+    """Count what is not finished and covered by all of these scopes; `kinds` are those that can be in them."""
     fine = [scope for scope in scopes if is_fine(scope)]
     coarse = [scope for scope in scopes if not is_fine(scope)]
     queues = [OperationRow.kind == scope.name for scope in coarse if scope.type is ScopeType.QUEUE]
-    counted = _FEW.where(*map(_named, fine)) if fine else _ALL.where(*queues)
+    some = [] if kinds is None else [OperationRow.kind.in_(sorted(kinds))]
+    counted = _among(fine).where(*map(_named, fine), *queues, *some)
     parts = [_part(row) for row in connection.execute(counted)]
     return [part for part in parts if all(map(part.is_covered_by, coarse))]
 
@@ -84,7 +85,7 @@ def among(
     fine = {scope for scope in scopes if is_fine(scope)}
     found = [part for part in parts if any(map(part.is_covered_by, coarse))]
     if fine:
-        reading = _FEW.where(*map(_named, within), or_(*map(_named, fine)))
+        reading = _among(fine).where(*map(_named, within), or_(*map(_named, fine)))
         besides = [_part(row) for row in connection.execute(reading)]
         found += [part for part in besides if not any(map(part.is_covered_by, coarse))]
     return found
@@ -164,6 +165,12 @@ def newest_results(connection: Connection, *, at_most: int) -> list[tuple[str, M
     """Return the kinds and results of the operations that succeeded last."""
     rows = connection.execute(_NEWEST_RESULTS, {"number": at_most})
     return [(row.kind, row.result) for row in rows if row.result]
+
+
+def _among(fine: Collection[Scope]) -> Any:
+    """Count in the index of all that is open, unless that of the WABAs leads to the few that are asked for."""
+    by_waba = bool(fine) and all(scope.type is ScopeType.WABA for scope in fine)
+    return _FEW if by_waba else _ALL
 
 
 def _named(scope: Scope) -> ColumnElement[bool]:
