@@ -22,6 +22,7 @@ from wabajobs.dispatch import Dispatcher, Send
 from wabajobs.dry_run import DryRun
 from wabajobs.errors import ConfigurationError
 from wabajobs.explain import Explainer
+from wabajobs.exposed import Editor, Looker
 from wabajobs.forecast import Forecast
 from wabajobs.gate import Gate, RetryBudget
 from wabajobs.graph import Credentials, GraphClient
@@ -221,6 +222,23 @@ class House:
             settings=self.settings,
             router=self.router,
         )
+
+    @cached_property
+    def looker(self) -> Looker:
+        """What looks at everything for the feeds."""
+        return Looker(
+            ledger=self.ledger,
+            gate=self.gate,
+            presence=self.presence,
+            kinds=self.kinds,
+            settings=self.settings,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def editor(self) -> Editor:
+        """What tells the public of it."""
+        return Editor(self.settings.status_page, self.kinds, now=self.clock.now())
 
     @cached_property
     def relay(self) -> Relay:

@@ -2,6 +2,7 @@
 
 import logging
 
+from wabajobs import logs
 from wabajobs.broker.app import make_app
 from wabajobs.kinds import catalogue
 from wabajobs.settings import Settings
@@ -11,4 +12,6 @@ from wabajobs.settings import Settings
 logging.getLogger("flower.inspector").setLevel(logging.ERROR)
 
 _settings = Settings.load()
+if _settings.log == "json":
+    logs.to_stderr("json", program="flower")  # where somebody logs already, Tornado does not
 app = make_app(_settings, queues=catalogue(_settings.kinds).names)

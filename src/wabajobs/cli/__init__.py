@@ -12,6 +12,7 @@ from wabajobs.cli import (
     demo,
     events,
     explain,
+    feeds,
     fleet,
     incidents,
     look,
@@ -38,7 +39,7 @@ def cli(*, debug: bool) -> None:
 
 
 for noun in (
-    *(run, demo, database, ops, look, explain, top, events, apps, fleet),
+    *(run, demo, database, ops, look, explain, top, events, feeds, apps, fleet),
     *(brakes, budgets, incidents, partners, vault),
 ):
     for command in noun.COMMANDS:

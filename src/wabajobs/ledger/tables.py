@@ -395,6 +395,24 @@ class AuditRow(Base):
     __table_args__ = (Index("ix_audit_at", "at"),)
 
 
+class AnnouncementRow(Base):
+    """What the public was told of an incident, released by a person."""
+
+    __tablename__ = "announcements"
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    incident: Mapped[int]
+    at: Mapped[datetime]
+    stage: Mapped[str] = mapped_column(String(16))
+    title: Mapped[str] = mapped_column(String(200))
+    body: Mapped[str] = mapped_column(Text)
+    impact: Mapped[str] = mapped_column(String(16))
+    components: Mapped[list[Any]]
+    actor: Mapped[str] = mapped_column(String(120))
+
+    __table_args__ = (Index("ix_announcements_incident", "incident", "id"),)
+
+
 class OverrideRow(Lifted, Base):
     """How a breaker must stand."""
 
