@@ -1,0 +1,314 @@
+"""Holdups: what cannot go on now, of which queue, how many, what holds them and when that ends.
+
+What the ledger holds row by row, and what only waits there because nothing would let it go: a pause, an open
+breaker, a spent budget, no worker. Nothing is charged, and nothing is moved, by looking.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from wabajobs.capability import Capability, ServiceClass
+from wabajobs.clock import Clock
+from wabajobs.decisions import Pause, Scope, longest
+from wabajobs.errors import NotReady
+from wabajobs.freshness import spoken
+from wabajobs.gate import Call, Wait
+from wabajobs.kinds import Catalogue
+from wabajobs.ledger import Ledger, Line, Part, is_fine
+from wabajobs.operation import Operation, State, hold_of
+from wabajobs.outcome import Hold
+from wabajobs.picking import Forecaster
+from wabajobs.settings import DispatchSettings
+from wabajobs.signals import Presence
+
+NO_WORKER: Final = "no_worker"
+NEEDS_INPUT: Final = "needs_input"
+_REST: Final = 200
+"""A count rests so many times as long as it took."""
+_ASKED: Final = 500
+"""Lines of which the gate is asked in one look; the others are taken to fare like those that resemble them."""
+_WHO: Final[Mapping[str, str]] = {
+    "pause": "a person has decided it",
+    "slowed": "a person has decided it",
+    "breaker": "Meta refuses",
+    "meta": "Meta refuses",
+    "budget": "our own gate, before Meta refuses",
+    "gate": "our own gate",
+    "retry": "calls have failed",
+    "retry_budget": "calls have failed",
+    NO_WORKER: "our own workers",
+    NEEDS_INPUT: "a person is asked",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """What holds operations."""
+
+    by: str
+    """As in `Hold.by`; or `no_worker`, `needs_input`."""
+    scope: str
+    """What of it: `queue:template_sync` of a pause, `app:1/uploads` of a breaker, `app:1` of a budget."""
+    reason: str
+    until: datetime | None = None
+    """When it is worth looking again; None when only a person can say."""
+    notice: str | None = None
+    """What the Hub may tell its customers meanwhile."""
+
+    @property
+    def who(self) -> str:
+        """Whose doing it is, in words: a person's, Meta's or our own gate's."""
+        if self.by == "breaker" and " is held open by " in self.reason:
+            return _WHO["pause"]
+        return _WHO.get(self.by, "our own")
+
+    @property
+    def hold(self) -> Hold:
+        """The hold that it means for an operation."""
+        return Hold(reason=self.reason, by=self.by, until=self.until, notice=self.notice)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holdup:
+    """Operations of one queue that one thing holds."""
+
+    queue: str
+    cause: Cause
+    parts: tuple[Part, ...] = field(repr=False)
+    """The oldest first."""
+
+    @property
+    def key(self) -> str:
+        """Its name, the same for as long as the same thing holds operations of the queue."""
+        return f"{self.queue}:{self.cause.by}:{self.cause.scope}"
+
+    @property
+    def operations(self) -> int:
+        """How many they are."""
+        return sum(part.operations for part in self.parts)
+
+    @property
+    def oldest(self) -> datetime:
+        """When the one that came first was accepted."""
+        return self.parts[0].oldest
+
+    @property
+    def partners(self) -> int:
+        """Of how many partners they are."""
+        return len({part.line.partner for part in self.parts})
+
+    def sentence(self, now: datetime) -> str:
+        """Say how many are held, since when, by whom and why."""
+        of = f"of {self.partners} partners" if self.partners > 1 else f"of {self.parts[0].line.partner}"
+        until = f", until {self.cause.until:%Y-%m-%d %H:%M:%S} UTC" if self.cause.until else ""
+        return (
+            f"held: {self.operations:,} operations {of}, the oldest for {spoken(now - self.oldest)}."
+            f" {self.cause.who[0].upper()}{self.cause.who[1:]}: {self.cause.reason}{until}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What is held at one moment."""
+
+    at: datetime
+    holdups: tuple[Holdup, ...]
+    """Those with most operations first."""
+    pauses: tuple[Pause, ...]
+    by_line: Mapping[Line, Cause]
+    """What holds everything of a line that waits."""
+
+    def why(self, operation: Operation) -> Hold | None:
+        """Return what holds an operation that no worker has; None when nothing does, or it is finished."""
+        if pause := operation.pause_among(self.pauses):
+            return hold_of(pause)
+        if operation.state is not State.WAITING:
+            return _own_hold(operation)
+        cause = self.by_line.get(Line.of(operation))
+        return cause.hold if cause else None
+
+
+class Holdups:
+    """Looks what is held. One thread at a time."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        gate: Forecaster,
+        presence: Presence,
+        kinds: Catalogue,
+        clock: Clock,
+        settings: DispatchSettings,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nothing has been counted yet."""
+        self._ledger = ledger
+        self._gate = gate
+        self._presence = presence
+        self._kinds = kinds
+        self._clock = clock
+        self._settings = settings
+        self._monotonic = monotonic
+        self._counts: dict[Scope | None, list[Part]] = {}
+        self._good_until = 0.0
+
+    def look(self) -> Look:
+        """Look. What is held and why is as it is now; how many, as last counted. Raises `LedgerUnavailable`."""
+        now = self._clock.now()
+        pauses = tuple(self._ledger.decisions.pauses(now=now))
+        causes: dict[Part, Cause] = {}
+        free: list[Part] = []
+        for part, pause in self._under(pauses):
+            if pause:
+                causes[part] = _of_pause(pause)
+            elif part.state is State.WAITING:
+                free.append(part)
+            else:
+                causes[part] = _of_the_row(part)
+        by_line = self._refused({part.line for part in free}, now)
+        causes |= {part: by_line[part.line] for part in free if part.line in by_line}
+        holdups = sorted(self._gathered(causes), key=lambda one: (-one.operations, one.key))
+        return Look(at=now, holdups=tuple(holdups), pauses=pauses, by_line=by_line)
+
+    def examples(self, holdup: Holdup, *, at_most: int) -> list[Operation]:
+        """Return some of its operations, of each partner those that came first."""
+        each = max(1, at_most // len(holdup.parts))
+        found = (self._ledger.operations.oldest(part, at_most=each) for part in holdup.parts[:at_most])
+        return [one for its in found for one in its]
+
+    # ── counting ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _under(self, pauses: Iterable[Pause]) -> Iterable[tuple[Part, Pause | None]]:
+        """Return what lies in the ledger, in parts, and the pause that keeps each."""
+        keeping = [pause for pause in pauses if pause.begins_nothing]
+        left = {part: part.operations for part in self._count(None)}
+        for pause in keeping:
+            for part in self._count(pause.scope) if is_fine(pause.scope) else ():
+                whole = next((one for one in left if one.key == part.key and not _over(one, keeping)), None)
+                if whole and part.state is not State.NEEDS_INPUT:
+                    left[whole] -= part.operations
+                    yield part, pause
+        for part, number in left.items():
+            if number > 0:
+                yield replace(part, operations=number), _over(part, keeping)
+
+    def _count(self, scope: Scope | None) -> list[Part]:
+        began = self._monotonic()
+        if began >= self._good_until:
+            self._counts.clear()
+        if scope not in self._counts:
+            found = self._ledger.operations.census(*([scope] if scope else []))
+            self._counts[scope] = [part for part in found if part.state is not State.RUNNING]
+            now = self._monotonic()
+            self._good_until = max(self._good_until, now + _REST * (now - began))
+        return self._counts[scope]
+
+    # ── reasons ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _refused(self, lines: set[Line], now: datetime) -> dict[Line, Cause]:
+        """Return why nothing of a line may go, for those of which that is so."""
+        if not lines:
+            return {}
+        try:
+            idle = {queue for queue, workers in self._presence.living(self._kinds.names).items() if not workers}
+            waits = self._forecast(lines)
+        except NotReady as error:
+            cause = Cause(by="gate", scope="gate", reason=f"no calls are made: {error}")
+            return dict.fromkeys(lines, cause)
+        found = {line: _of_the_gate(wait, now) for line, wait in waits.items()}
+        for line in lines:
+            if line.kind in idle:
+                found[line] = _without_worker(line.kind, found.get(line))
+        return found
+
+    def _forecast(self, lines: set[Line]) -> dict[Line, Wait]:
+        """Ask the gate what each line would have to wait for, if that is long enough to be waited for here."""
+        asked = sorted(lines, key=lambda line: (line.kind, line.name))
+        answers = dict(zip(asked, self._gate.forecast([_call(line) for line in asked[:_ASKED]]), strict=False))
+        alike: dict[tuple[str, Capability, ServiceClass], Wait | None] = {}
+        for line, wait in answers.items():
+            if wait is None or not wait.scope.startswith("partner:"):
+                alike.setdefault((line.app, line.capability, line.service_class), wait)
+        for line in asked[_ASKED:]:
+            answers[line] = alike.get((line.app, line.capability, line.service_class))
+        return {line: wait for line, wait in answers.items() if wait and self._is_long(wait)}
+
+    def _is_long(self, wait: Wait) -> bool:
+        return wait.delay is None or wait.delay > timedelta(seconds=self._settings.short_wait_seconds)
+
+    def _gathered(self, causes: Mapping[Part, Cause]) -> Iterable[Holdup]:
+        """Gather the parts of a queue that the same thing holds."""
+        together: dict[tuple[str, str, str], list[Part]] = defaultdict(list)
+        for part, cause in causes.items():
+            together[part.line.kind, cause.by, cause.scope].append(part)
+        for (queue, _, _), parts in together.items():
+            parts.sort(key=lambda part: (part.oldest, part.line.name))
+            cause = causes[parts[0]]
+            yield Holdup(
+                queue=queue,
+                cause=cause if cause.reason else self._as_the_first_says(parts, cause),
+                parts=tuple(parts),
+            )
+
+    def _as_the_first_says(self, parts: list[Part], cause: Cause) -> Cause:
+        """Complete a cause of which each operation knows its own reason."""
+        first = next(iter(self._ledger.operations.oldest(parts[0], at_most=1)), None)
+        hold = _own_hold(first) if first else None
+        if first is None or hold is None:
+            return replace(cause, reason="they are about to go on")
+        alone = sum(part.operations for part in parts) == 1
+        reason = hold.reason if alone else f"{hold.reason} (so says {first.id}, the oldest)"
+        return replace(cause, reason=reason, until=hold.until, notice=hold.notice)
+
+
+def _own_hold(operation: Operation) -> Hold | None:
+    """Return what its row says."""
+    if operation.state is State.NEEDS_INPUT and operation.needs:
+        return Hold(reason=str(operation.needs), by=NEEDS_INPUT, until=operation.needs.until)
+    return operation.hold
+
+
+def _over(part: Part, keeping: Iterable[Pause]) -> Pause | None:
+    """Return the pause that keeps all of a part."""
+    if part.state is State.NEEDS_INPUT:
+        return None
+    return longest(pause for pause in keeping if part.is_covered_by(pause.scope))
+
+
+def _call(line: Line) -> Call:
+    return Call(
+        app=line.app,
+        queue=line.kind,
+        partner=line.partner,
+        capability=line.capability,
+        reads=line.capability is Capability.TEMPLATE_READS,
+        service_class=line.service_class,
+    )
+
+
+def _of_pause(pause: Pause) -> Cause:
+    hold = hold_of(pause)
+    return Cause(by=hold.by, scope=str(pause.scope), reason=hold.reason, until=hold.until, notice=hold.notice)
+
+
+def _of_the_gate(wait: Wait, now: datetime) -> Cause:
+    until = now + wait.delay if wait.delay is not None else None
+    return Cause(by=str(wait.because), scope=wait.scope, reason=str(wait), until=until, notice=wait.notice)
+
+
+def _of_the_row(part: Part) -> Cause:
+    """Return the cause of what its row says to be held; the rows know the reason."""
+    by = NEEDS_INPUT if part.state is State.NEEDS_INPUT else part.held_by or ""
+    return Cause(by=by, scope=f"app:{part.line.app}/{part.line.capability}", reason="")
+
+
+def _without_worker(queue: str, besides: Cause | None) -> Cause:
+    nobody = f"no worker of {queue} is alive"
+    if besides is None:
+        return Cause(by=NO_WORKER, scope=queue, reason=f"{nobody}: nothing of it is released")
+    return replace(besides, reason=f"{besides.reason}; and {nobody}")
