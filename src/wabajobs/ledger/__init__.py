@@ -10,6 +10,7 @@ from wabajobs.ledger.attempts import Ending
 from wabajobs.ledger.audit import Audit, Decision
 from wabajobs.ledger.callbacks import Backlog, Callbacks, Delivery, Missed
 from wabajobs.ledger.cancelling import Cancelling
+from wabajobs.ledger.census import Part, is_fine
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.dead import Dead
 from wabajobs.ledger.decisions import DISPATCHER, DecisionRecords, Leaderships
@@ -106,6 +107,7 @@ __all__ = [
     "News",
     "NumberCalls",
     "Outbox",
+    "Part",
     "Planned",
     "Retention",
     "Retrying",
@@ -123,5 +125,6 @@ __all__ = [
     "TemplateMirror",
     "Wish",
     "Wishes",
+    "is_fine",
     "why_expired",
 ]
