@@ -1,0 +1,185 @@
+"""What Flower shows of operations that are no message of any queue: what is held, why, and how many.
+
+Told by the dispatcher that leads, in events of Celery's alone:
+
+- for each queue and each thing that holds operations of it, one standing entry, whose name is the kind and whose
+  id begins with `held:`. It is told anew all the time, so that a Flower that has just been started knows it; when
+  nothing is held any more it ends;
+- for some single operations of each, those that came first, that they are held, under their own ids.
+
+The state is RETRY throughout, Celery's word for *will come again*, as it is for an attempt that was held. It is the
+only state that may follow an end, and that anything else may follow.
+"""
+
+import socket
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import datetime
+from importlib.metadata import version
+from typing import Any, Final
+
+from celery import Celery
+
+from wabajobs import events
+from wabajobs.broker.telling import Event, Telling, searched, shown, unsent_errors
+from wabajobs.holdups import Holdup, Holdups, Look
+from wabajobs.ledger import Ledger
+from wabajobs.operation import Operation, State
+from wabajobs.outcome import Cancelled, Done, Expired, Failed, Hold
+from wabajobs.settings import FlowerSettings
+from wabajobs.signals import Told
+
+_STANDING: Final = "held:"
+
+
+class Standing:
+    """Tells Flower what is held. Only the dispatcher that leads does."""
+
+    def __init__(
+        self,
+        app: Celery,
+        *,
+        holdups: Holdups,
+        ledger: Ledger,
+        told: Told,
+        settings: FlowerSettings,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Tell it through `app`'s broker."""
+        self._app = app
+        self._holdups = holdups
+        self._ledger = ledger
+        self._told = told
+        self._settings = settings
+        self._monotonic = monotonic
+        self._tell = Telling(app, f"dispatcher@{socket.gethostname()}")
+        self._unsent = unsent_errors(app)
+        self._look_due = self._repeat_due = 0.0
+        self._fails = False
+
+    def keep_up(self) -> None:
+        """Look if it is time to, and tell what is new and what is over; now and then, everything."""
+        now = self._monotonic()
+        if now < self._look_due:
+            return
+        self._look_due = now + self._settings.look_seconds
+        repeats = now >= self._repeat_due
+        before = self._told.ids()
+        look = self._holdups.look()
+        standing = {f"{_STANDING}{one.key}": one for one in look.holdups[: self._settings.reasons]}
+        single = self._single(before, standing, anew=repeats or not standing.keys() <= before)
+        held = {id_: (one, hold) for id_, one in single.items() if (hold := look.why(one))}
+        entries = {id_: _stands(id_, one, look) for id_, one in standing.items()}
+        entries |= {id_: _is_held(one, hold) for id_, (one, hold) in held.items()}
+        over = [_has_ended(id_, look.at) for id_ in before if id_.startswith(_STANDING) and id_ not in standing]
+        over += [event for id_ in before & single.keys() - held.keys() for event in _goes_on(single[id_])]
+        news = [event for id_, event in entries.items() if repeats or id_ not in before]
+        if self._publish([*over, *news, *([self._alive()] if repeats else [])]):
+            self._told.keep(entries.keys())
+            self._publish(_ended(self._ledger.operations.resting(held.keys() - before)))
+            if repeats:
+                self._repeat_due = now + self._settings.repeat_seconds
+
+    def _single(
+        self, before: Collection[str], standing: Mapping[str, Holdup], *, anew: bool
+    ) -> dict[str, Operation]:
+        """Return those that were told of; and, if they are looked up anew, those that came first."""
+        found: dict[str, Operation] = {}
+        if anew:
+            room: dict[str, int] = {}
+            for holdup in standing.values():
+                left = room.setdefault(holdup.queue, self._settings.operations)
+                its = self._holdups.examples(holdup, at_most=left) if left else []
+                room[holdup.queue] -= len(its)
+                found |= {one.id: one for one in its}
+        known = [id_ for id_ in before if not id_.startswith(_STANDING) and id_ not in found]
+        return found | {one.id: one for one in self._ledger.operations.resting(known)}
+
+    def _publish(self, told: list[Event]) -> bool:
+        """Tell Flower; False when the broker cannot be reached. It is told again then."""
+        if not told:
+            return True
+        try:
+            with self._app.producer_or_acquire() as producer:
+                self._tell(told, producer)
+        except self._unsent as error:
+            if not self._fails:
+                events.tell("part_failed", part="flower", why=error)
+            self._fails = True
+            return False
+        self._fails = False
+        return True
+
+    def _alive(self) -> Event:
+        """Let Flower show among the workers who tells all this, and that nobody does when it is silent."""
+        who = {"sw_ident": "wabajobs", "sw_ver": version("wabajobs"), "sw_sys": "dispatcher"}
+        return "worker-heartbeat", {"freq": self._settings.repeat_seconds, **who}
+
+
+# ── events ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _stands(id_: str, holdup: Holdup, look: Look) -> Event:
+    """Say what one thing holds of a queue. Received is when that was so: the newest stand on top."""
+    facts: dict[str, Any] = {"held": holdup.operations, "by": holdup.cause.by, "scope": holdup.cause.scope}
+    facts |= {"who": holdup.cause.who, "oldest": _utc(holdup.oldest), "until": _utc(holdup.cause.until)}
+    partners = {part.line.partner for part in holdup.parts}
+    facts |= {"partner": partners.pop()} if len(partners) == 1 else {"partners": len(partners)}
+    return "task-retried", {
+        "uuid": id_,
+        "name": holdup.queue,
+        "args": "()",
+        "kwargs": shown(facts),
+        "exception": holdup.sentence(look.at),
+        "result": None,
+        "received": time.time(),
+    }
+
+
+def _has_ended(id_: str, at: datetime) -> Event:
+    return "task-succeeded", {
+        "uuid": id_,
+        "exception": None,
+        "result": f"nothing is held by it any more, since {_utc(at)}",
+        "received": time.time(),
+    }
+
+
+def _is_held(one: Operation, hold: Hold) -> Event:
+    return "task-retried", {**_named(one), "exception": str(hold), "result": None}
+
+
+def _goes_on(one: Operation) -> Iterable[Event]:
+    """Say what has become of an operation that was told as held; what a worker does, the worker tells."""
+    if one.state in (State.CANCELLED, State.EXPIRED):
+        yield from _ended([one])
+    elif not one.state.finished:
+        yield "task-pending", {**_named(one), "exception": None}
+
+
+def _ended(operations: Iterable[Operation]) -> list[Event]:
+    """Say how operations have ended: what was told of it before we said that they were held is told once more."""
+    return [event for one in operations if (event := _ends(one))]
+
+
+def _ends(one: Operation) -> Event | None:
+    error = one.error or {}
+    match one.state:
+        case State.SUCCEEDED:
+            return "task-succeeded", {**_named(one), "result": str(Done(one.result or {})), "exception": None}
+        case State.FAILED:
+            return "task-failed", {**_named(one), "exception": str(Failed(error["message"]))}
+        case State.CANCELLED:
+            return "task-revoked", {**_named(one), "exception": str(Cancelled(error["reason"], error["by"]))}
+        case State.EXPIRED:
+            return "task-revoked", {**_named(one), "exception": str(Expired(error["message"]))}
+        case _:
+            return None
+
+
+def _named(one: Operation) -> dict[str, Any]:
+    return {"uuid": one.id, "name": one.kind, "args": "()", "kwargs": shown(searched(one))}
+
+
+def _utc(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else ""
