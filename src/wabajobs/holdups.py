@@ -16,7 +16,7 @@ from wabajobs.clock import Clock
 from wabajobs.decisions import Pause, Scope, longest
 from wabajobs.errors import NotReady
 from wabajobs.freshness import spoken
-from wabajobs.gate import Call, Wait
+from wabajobs.gate import Because, Call, Wait
 from wabajobs.kinds import Catalogue
 from wabajobs.ledger import Ledger, Line, Part, is_fine
 from wabajobs.operation import Operation, State, hold_of
@@ -102,13 +102,13 @@ class Holdup:
         return len({part.line.partner for part in self.parts})
 
     def sentence(self, now: datetime) -> str:
-        """Say how many are held, since when, by whom and why."""
-        of = f"of {self.partners} partners" if self.partners > 1 else f"of {self.parts[0].line.partner}"
-        until = f", until {self.cause.until:%Y-%m-%d %H:%M:%S} UTC" if self.cause.until else ""
-        return (
-            f"held: {self.operations:,} operations {of}, the oldest for {spoken(now - self.oldest)}."
-            f" {self.cause.who[0].upper()}{self.cause.who[1:]}: {self.cause.reason}{until}"
-        )
+        """Say how many are held, for how long, by whom and why; what matters most first."""
+        who = self.cause.who
+        told = f"{self.operations:,} held, the oldest for {spoken(now - self.oldest)}."
+        told += f" {who[0].upper()}{who[1:]}: {self.cause.reason}"
+        if self.cause.until and self.cause.by != "pause":  # which says so itself
+            told += f"; next at {self.cause.until:%H:%M:%S} UTC"
+        return f"{told}; of {self.partners} partners" if self.partners > 1 else told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +156,7 @@ class Holdups:
         self._monotonic = monotonic
         self._counts: dict[Scope | None, list[Part]] = {}
         self._good_until = 0.0
+        self._refused_before: dict[Line, Cause] = {}
 
     def look(self) -> Look:
         """Look. What is held and why is as it is now; how many, as last counted. Raises `LedgerUnavailable`."""
@@ -221,13 +222,17 @@ class Holdups:
             cause = Cause(by="gate", scope="gate", reason=f"no calls are made: {error}")
             return dict.fromkeys(lines, cause)
         found = {line: _of_the_gate(wait, now) for line, wait in waits.items()}
+        # A breaker whose time is over looks closed until somebody has probed it: so what held a line still does
+        # in the look after that.
+        lingering = {line: self._refused_before[line] for line in lines & self._refused_before.keys()}
+        self._refused_before, found = found, lingering | found
         for line in lines:
             if line.kind in idle:
                 found[line] = _without_worker(line.kind, found.get(line))
         return found
 
     def _forecast(self, lines: set[Line]) -> dict[Line, Wait]:
-        """Ask the gate what each line would have to wait for, if that is long enough to be waited for here."""
+        """Ask the gate what each line would have to wait for now."""
         asked = sorted(lines, key=lambda line: (line.kind, line.name))
         answers = dict(zip(asked, self._gate.forecast([_call(line) for line in asked[:_ASKED]]), strict=False))
         alike: dict[tuple[str, Capability, ServiceClass], Wait | None] = {}
@@ -236,10 +241,13 @@ class Holdups:
                 alike.setdefault((line.app, line.capability, line.service_class), wait)
         for line in asked[_ASKED:]:
             answers[line] = alike.get((line.app, line.capability, line.service_class))
-        return {line: wait for line, wait in answers.items() if wait and self._is_long(wait)}
+        return {line: wait for line, wait in answers.items() if wait and self._holds(wait)}
 
-    def _is_long(self, wait: Wait) -> bool:
-        return wait.delay is None or wait.delay > timedelta(seconds=self._settings.short_wait_seconds)
+    def _holds(self, wait: Wait) -> bool:
+        """Whether it is more than the moment between two calls that are spread over the window."""
+        if wait.because in (Because.BREAKER, Because.GATE) or wait.delay is None:
+            return True
+        return wait.delay > timedelta(seconds=self._settings.short_wait_seconds)
 
     def _gathered(self, causes: Mapping[Part, Cause]) -> Iterable[Holdup]:
         """Gather the parts of a queue that the same thing holds."""

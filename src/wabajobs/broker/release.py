@@ -65,6 +65,5 @@ class Sender:
             headers=message.headers,
             **message.properties,
         )
-        # Why it was held before is over.
-        where = {"queue": one.kind, "exchange": "", "routing_key": one.kind, "exception": None}
-        return "task-sent", message.sent_event | where
+        where = {"queue": one.kind, "exchange": "", "routing_key": one.kind}
+        return "task-sent", message.sent_event | where | {"exception": None, "result": None}  # why it was held

@@ -7,8 +7,8 @@ Told by the dispatcher that leads, in events of Celery's alone:
   nothing is held any more it ends;
 - for some single operations of each, those that came first, that they are held, under their own ids.
 
-The state is RETRY throughout, Celery's word for *will come again*, as it is for an attempt that was held. It is the
-only state that may follow an end, and that anything else may follow.
+The state is RETRY throughout, Celery's word for *will come again*, as it is for an attempt that was held. It is
+the only state that may follow an end, and that anything else may follow.
 """
 
 import socket
@@ -130,15 +130,16 @@ def _stands(id_: str, holdup: Holdup, look: Look) -> Event:
         "name": holdup.queue,
         "args": "()",
         "kwargs": shown(facts),
-        "exception": holdup.sentence(look.at),
-        "result": None,
+        **_says(holdup.sentence(look.at)),
         "received": time.time(),
     }
 
 
 def _has_ended(id_: str, at: datetime) -> Event:
-    return "task-succeeded", {
+    # A word of our own: Flower's overview counts what has succeeded, and this is no operation.
+    return "task-released", {
         "uuid": id_,
+        "name": id_.split(":")[1],
         "exception": None,
         "result": f"nothing is held by it any more, since {_utc(at)}",
         "received": time.time(),
@@ -146,7 +147,7 @@ def _has_ended(id_: str, at: datetime) -> Event:
 
 
 def _is_held(one: Operation, hold: Hold) -> Event:
-    return "task-retried", {**_named(one), "exception": str(hold), "result": None}
+    return "task-retried", {**_named(one), **_says(str(hold))}
 
 
 def _goes_on(one: Operation) -> Iterable[Event]:
@@ -154,7 +155,7 @@ def _goes_on(one: Operation) -> Iterable[Event]:
     if one.state in (State.CANCELLED, State.EXPIRED):
         yield from _ended([one])
     elif not one.state.finished:
-        yield "task-pending", {**_named(one), "exception": None}
+        yield "task-pending", {**_named(one), "exception": None, "result": None}
 
 
 def _ended(operations: Iterable[Operation]) -> list[Event]:
@@ -175,6 +176,11 @@ def _ends(one: Operation) -> Event | None:
             return "task-revoked", {**_named(one), "exception": str(Expired(error["message"]))}
         case _:
             return None
+
+
+def _says(sentence: str) -> dict[str, str]:
+    """Return why something is held: where workers tell it, too, and where Flower's list shows and finds it."""
+    return {"exception": sentence, "result": sentence}
 
 
 def _named(one: Operation) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from wabajobs.cli.site import SimulatorOptions, Site
 from wabajobs.machine import Event, Happened, Supervisor
 from wabajobs.settings import RUNNING_FILE, Settings
 
-_FLOWERS_COLUMNS = "name,uuid,state,kwargs,result,exception,received,started,runtime,worker"
-"""Flower's own choice leaves out `kwargs`, which is where partner and WABA stand."""
+_FLOWERS_COLUMNS = "name,state,result,uuid,kwargs,received,started,runtime,worker"
+"""Flower's own choice leaves out `result` (why something is held) and `kwargs`, with partner and WABA."""
 _PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 

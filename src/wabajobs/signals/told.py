@@ -22,7 +22,7 @@ class Told:
     def ids(self) -> frozenset[str]:
         """Return them."""
         try:
-            kept = frozenset(str(one, "utf-8") for one in self._redis.smembers(_KEY))
+            kept = frozenset(one if isinstance(one, str) else one.decode() for one in self._redis.smembers(_KEY))
         except (RedisError, OSError):
             kept = frozenset()
         return self._known | kept
