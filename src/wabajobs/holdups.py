@@ -32,15 +32,15 @@ _REST: Final = 200
 _ASKED: Final = 500
 """Lines of which the gate is asked in one look; the others are taken to fare like those that resemble them."""
 _WHO: Final[Mapping[str, str]] = {
-    "pause": "a person has decided it",
-    "slowed": "a person has decided it",
+    "pause": "a person",
+    "slowed": "a person",
     "breaker": "Meta refuses",
     "meta": "Meta refuses",
-    "budget": "our own gate, before Meta refuses",
+    "budget": "our own gate",
     "gate": "our own gate",
-    "retry": "calls have failed",
-    "retry_budget": "calls have failed",
-    NO_WORKER: "our own workers",
+    "retry": "calls fail",
+    "retry_budget": "calls fail",
+    NO_WORKER: "our workers",
     NEEDS_INPUT: "a person is asked",
 }
 
@@ -104,7 +104,7 @@ class Holdup:
     def sentence(self, now: datetime) -> str:
         """Say how many are held, for how long, by whom and why; what matters most first."""
         who = self.cause.who
-        told = f"{self.operations:,} held, the oldest for {spoken(now - self.oldest)}."
+        told = f"{self.operations:,} held, oldest {spoken(now - self.oldest)}."
         told += f" {who[0].upper()}{who[1:]}: {self.cause.reason}"
         if self.cause.until and self.cause.by != "pause":  # which says so itself
             told += f"; next at {self.cause.until:%H:%M:%S} UTC"

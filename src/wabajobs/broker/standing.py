@@ -67,13 +67,15 @@ class Standing:
         before = self._told.ids()
         look = self._holdups.look()
         standing = {f"{_STANDING}{one.key}": one for one in look.holdups[: self._settings.reasons]}
-        single = self._single(before, standing, anew=repeats or not standing.keys() <= before)
+        changed = standing.keys() != {id_ for id_ in before if id_.startswith(_STANDING)}
+        single = self._single(before, standing, anew=repeats or changed)
         held = {id_: (one, hold) for id_, one in single.items() if (hold := look.why(one))}
         entries = {id_: _stands(id_, one, look) for id_, one in standing.items()}
         entries |= {id_: _is_held(one, hold) for id_, (one, hold) in held.items()}
         over = [_has_ended(id_, look.at) for id_ in before if id_.startswith(_STANDING) and id_ not in standing]
         over += [event for id_ in before & single.keys() - held.keys() for event in _goes_on(single[id_])]
-        news = [event for id_, event in entries.items() if repeats or id_ not in before]
+        again = set() if repeats else before - (standing.keys() if changed else set())
+        news = [event for id_, event in entries.items() if id_ not in again]
         if self._publish([*over, *news, *([self._alive()] if repeats else [])]):
             self._told.keep(entries.keys())
             self._publish(_ended(self._ledger.operations.resting(held.keys() - before)))
