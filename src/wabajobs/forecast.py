@@ -329,7 +329,9 @@ class Forecast:
         """
         now = self.clock.now()
         operations = self.ledger.operations
-        pauses = [one for one in self.ledger.decisions.pauses(now=now) if one.scope != scope]
+        pauses = [
+            one for one in self.ledger.decisions.pauses(now=now) if one.scope != scope and one.begins_nothing
+        ]
         parts = operations.census(scope)
         others = operations.census_among(parts, [one.scope for one in pauses], within=scope)
         overlaps = ((one, operations.census_among(parts, [one.scope], within=scope)) for one in pauses)

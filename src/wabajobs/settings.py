@@ -213,6 +213,21 @@ class PartnerSettings(_Table):
     """How many of the partner's operations may be out at once; without it, as many as there are slots."""
 
 
+def _steps(steps: tuple[int, ...]) -> tuple[int, ...]:
+    if not steps or list(steps) != sorted(set(steps)) or not 0 < steps[0] <= steps[-1] < 100:
+        raise ValueError("the steps of a ramp are percentages from 1 to 99, each larger than the one before")
+    return steps
+
+
+class RampSettings(_Table):
+    """`[ramp]`: how what was paused goes on."""
+
+    steps: Annotated[tuple[int, ...], AfterValidator(_steps)] = (10, 25, 50, 75)
+    """Percent of an app's budget that it may use in each step; after the last, all of it."""
+    step_seconds: PositiveFloat = 120
+    """How long a step lasts at least. It does not end while the budget is nearly spent, or a breaker open."""
+
+
 class RetentionSettings(_Table):
     """`[retention]`: for how many days something is kept. Decisions are kept for ever."""
 
@@ -230,6 +245,10 @@ class RetentionSettings(_Table):
     """Events for the Hub. One that asks for older ones is told so."""
     changes_days: PositiveFloat = 365
     """The differences that template syncs found."""
+    seen_days: PositiveFloat = 90
+    """What was seen of Meta and the breakers, samples of budgets and queues, and who spent the budgets."""
+    incident_days: PositiveFloat = 1095
+    """Incidents, from when they were closed on. One that is open stays."""
     rest_seconds: PositiveFloat = 0.5
     """Pause between two of the small transactions that delete."""
 
@@ -381,6 +400,7 @@ class Settings(_Table):
     dispatch: DispatchSettings = DispatchSettings()
     workers: WorkerSettings = WorkerSettings()
     partners: dict[str, PartnerSettings] = {}
+    ramp: RampSettings = RampSettings()
     retention: RetentionSettings = RetentionSettings()
     template_sync: TemplateSyncSettings = TemplateSyncSettings()
     planner: PlannerSettings = PlannerSettings()

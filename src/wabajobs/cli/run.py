@@ -44,6 +44,7 @@ def dispatcher() -> None:
         )
 
         def while_leading() -> None:
+            open_house.ramps.keep_up()
             open_house.planner.keep_up()
             open_house.relay.keep_up()
             open_house.router.keep_up()

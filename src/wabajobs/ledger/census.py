@@ -13,14 +13,21 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Integer, Select, bindparam, func, or_, select, text
 
 from wabajobs.decisions import Pause, Scope, ScopeType
-from wabajobs.ledger.conditions import OPEN, covered
+from wabajobs.ledger.conditions import OPEN, any_keeps, covered
 from wabajobs.ledger.lines import Line
 from wabajobs.ledger.rows import as_operation, select_operations
 from wabajobs.ledger.tables import READY, OperationRow
 from wabajobs.operation import FINISHED, Operation, State
 
 _TOLD_BY_LINE: Final = frozenset(
-    {ScopeType.ALL, ScopeType.APP, ScopeType.CAPABILITY, ScopeType.QUEUE, ScopeType.PARTNER}
+    {
+        ScopeType.ALL,
+        ScopeType.APP,
+        ScopeType.CAPABILITY,
+        ScopeType.QUEUE,
+        ScopeType.PARTNER,
+        ScopeType.PARTNER_QUEUE,
+    }
 )
 PAUSE: Final = "pause"
 """Who holds what a pause covers."""
@@ -84,11 +91,21 @@ def among(
 
 
 def under(connection: Connection, pauses: Collection[Pause]) -> list[Part]:
-    """Count what is not finished, as it stands under these pauses: what waits and is covered is held."""
+    """Count what is not finished, as it stands under these pauses: what waits and is kept by one is held."""
+    keeping = [pause for pause in pauses if pause.begins_nothing]
     parts = count(connection)
-    covered_ = among(connection, parts, [pause.scope for pause in pauses])
-    held = [part for part in covered_ if part.state in OPEN]
+    kept = among(connection, parts, [pause.scope for pause in keeping])
+    if any(not pause.keeps(begun=True) for pause in keeping):
+        kept = less(kept, _going_on(connection, keeping))
+    held = [part for part in kept if part.state in OPEN]
     return less(parts, held) + [replace(part, state=State.HELD, held_by=PAUSE) for part in held]
+
+
+def _going_on(connection: Connection, pauses: Collection[Pause]) -> list[Part]:
+    """Count what has begun, and is covered only by pauses that let that go on. Reads what is not finished."""
+    covering = or_(*(covered(pause.scope) for pause in pauses))
+    begun = _ALL.where(OperationRow.checkpoint.is_not(None), covering, ~any_keeps(pauses))
+    return [_part(row) for row in connection.execute(begun)]
 
 
 def less(parts: Iterable[Part], others: Iterable[Part]) -> list[Part]:
