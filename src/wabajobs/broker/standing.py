@@ -13,7 +13,9 @@ the only state that may follow an end, and that anything else may follow.
 
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from typing import Any, Final
@@ -22,7 +24,7 @@ from celery import Celery
 
 from wabajobs import events
 from wabajobs.broker.telling import Event, Telling, searched, shown, unsent_errors
-from wabajobs.holdups import Holdup, Holdups, Look
+from wabajobs.holdups import Holdup, Holdups
 from wabajobs.ledger import Ledger
 from wabajobs.operation import Operation, State
 from wabajobs.outcome import Cancelled, Done, Expired, Failed, Hold
@@ -30,6 +32,24 @@ from wabajobs.settings import FlowerSettings
 from wabajobs.signals import Told
 
 _STANDING: Final = "held:"
+_MOST: Final = 2_000
+"""Single operations that are followed until they are held no more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What one look comes to."""
+
+    at: datetime
+    standing: Mapping[str, Holdup]
+    operations: Mapping[str, tuple[Operation, Hold]]
+    """Those that are held, and by what."""
+    others: Collection[Operation]
+    """Those that are not held now, and that no worker has."""
+
+    @property
+    def ids(self) -> set[str]:
+        return self.standing.keys() | self.operations.keys()
 
 
 class Standing:
@@ -65,37 +85,42 @@ class Standing:
         self._look_due = now + self._settings.look_seconds
         repeats = now >= self._repeat_due
         before = self._told.ids()
+        found = self._find(before, anew=repeats)
+        known = frozenset() if repeats else before
+        told = _over(found, before) + _news(found, known)
+        if not self._publish([*told, self._alive()] if repeats else told):
+            return
+        if repeats:
+            self._repeat_due = now + self._settings.repeat_seconds
+        self._told.keep(found.ids)
+        # One that another dispatcher has released meanwhile may have ended before we said that it was held.
+        self._publish(_ended(self._ledger.operations.resting(found.operations.keys() - known)))
+
+    def _find(self, before: Collection[str], *, anew: bool) -> _Found:
+        """Look what is held; `anew`, or if other things hold it, also at operations that were not told before."""
         look = self._holdups.look()
         standing = {f"{_STANDING}{one.key}": one for one in look.holdups[: self._settings.reasons]}
-        changed = standing.keys() != {id_ for id_ in before if id_.startswith(_STANDING)}
-        single = self._single(before, standing, anew=repeats or changed)
-        held = {id_: (one, hold) for id_, one in single.items() if (hold := look.why(one))}
-        entries = {id_: _stands(id_, one, look) for id_, one in standing.items()}
-        entries |= {id_: _is_held(one, hold) for id_, (one, hold) in held.items()}
-        over = [_has_ended(id_, look.at) for id_ in before if id_.startswith(_STANDING) and id_ not in standing]
-        over += [event for id_ in before & single.keys() - held.keys() for event in _goes_on(single[id_])]
-        again = set() if repeats else before - (standing.keys() if changed else set())
-        news = [event for id_, event in entries.items() if id_ not in again]
-        if self._publish([*over, *news, *([self._alive()] if repeats else [])]):
-            self._told.keep(entries.keys())
-            self._publish(_ended(self._ledger.operations.resting(held.keys() - before)))
-            if repeats:
-                self._repeat_due = now + self._settings.repeat_seconds
+        operations = self._operations(set(before))
+        if anew or standing.keys() != _standing(before):
+            operations |= self._first(standing.values())
+        held = {id_: (one, hold) for id_, one in operations.items() if (hold := look.why(one))}
+        others = [one for id_, one in operations.items() if id_ not in held]
+        return _Found(at=look.at, standing=standing, operations=held, others=others)
 
-    def _single(
-        self, before: Collection[str], standing: Mapping[str, Holdup], *, anew: bool
-    ) -> dict[str, Operation]:
-        """Return those that were told of; and, if they are looked up anew, those that came first."""
+    def _operations(self, before: set[str]) -> dict[str, Operation]:
+        known = sorted(before - _standing(before))[:_MOST]
+        return {one.id: one for one in self._ledger.operations.resting(known)}
+
+    def _first(self, holdups: Iterable[Holdup]) -> dict[str, Operation]:
+        """Return those that came first, of each queue as many as the settings say."""
         found: dict[str, Operation] = {}
-        if anew:
-            room: dict[str, int] = {}
-            for holdup in standing.values():
-                left = room.setdefault(holdup.queue, self._settings.operations)
-                its = self._holdups.examples(holdup, at_most=left) if left else []
-                room[holdup.queue] -= len(its)
+        of_queue: Counter[str] = Counter()
+        for holdup in holdups:
+            if room := self._settings.operations - of_queue[holdup.queue]:
+                its = self._holdups.examples(holdup, at_most=room)
+                of_queue[holdup.queue] += len(its)
                 found |= {one.id: one for one in its}
-        known = [id_ for id_ in before if not id_.startswith(_STANDING) and id_ not in found]
-        return found | {one.id: one for one in self._ledger.operations.resting(known)}
+        return found
 
     def _publish(self, told: list[Event]) -> bool:
         """Tell Flower; False when the broker cannot be reached. It is told again then."""
@@ -121,7 +146,25 @@ class Standing:
 # ── events ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _stands(id_: str, holdup: Holdup, look: Look) -> Event:
+def _standing(ids: Iterable[str]) -> set[str]:
+    return {id_ for id_ in ids if id_.startswith(_STANDING)}
+
+
+def _over(found: _Found, before: Collection[str]) -> list[Event]:
+    """Say of what was told before that nothing holds it now."""
+    over = [_has_ended(id_, found.at) for id_ in sorted(_standing(before) - found.standing.keys())]
+    return over + [event for one in found.others if one.id in before for event in _goes_on(one)]
+
+
+def _news(found: _Found, before: Collection[str]) -> list[Event]:
+    """Say what is held: of operations what has not been told; if the entries are other ones, all of them anew."""
+    news = [_is_held(one, hold) for id_, (one, hold) in found.operations.items() if id_ not in before]
+    if found.standing.keys() == _standing(before):
+        return news
+    return [_stands(id_, one, found.at) for id_, one in found.standing.items()] + news
+
+
+def _stands(id_: str, holdup: Holdup, at: datetime) -> Event:
     """Say what one thing holds of a queue. Received is when that was so: the newest stand on top."""
     facts: dict[str, Any] = {"held": holdup.operations, "by": holdup.cause.by, "scope": holdup.cause.scope}
     facts |= {"who": holdup.cause.who, "oldest": _utc(holdup.oldest), "until": _utc(holdup.cause.until)}
@@ -132,7 +175,7 @@ def _stands(id_: str, holdup: Holdup, look: Look) -> Event:
         "name": holdup.queue,
         "args": "()",
         "kwargs": shown(facts),
-        **_says(holdup.sentence(look.at)),
+        **_says(holdup.sentence(at)),
         "received": time.time(),
     }
 
