@@ -33,7 +33,9 @@ from wabajobs.signals import Told
 
 _STANDING: Final = "held:"
 _MOST: Final = 2_000
-"""Single operations that are followed until they are held no more."""
+"""Single operations that are followed until they have ended."""
+_HELD: Final = "held"
+_WAITS: Final = "waits"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +44,18 @@ class _Found:
 
     at: datetime
     standing: Mapping[str, Holdup]
-    operations: Mapping[str, tuple[Operation, Hold]]
-    """Those that are held, and by what."""
+    held: Mapping[str, tuple[Operation, Hold]]
+    """Single operations that are held, and by what."""
     others: Collection[Operation]
-    """Those that are not held now, and that no worker has."""
+    """Operations that were told of, are not held now, and that no worker has."""
+    out: Collection[str]
+    """Ids of those that were told of, and that a worker has."""
 
     @property
-    def ids(self) -> set[str]:
-        return self.standing.keys() | self.operations.keys()
+    def words(self) -> dict[str, str]:
+        """What is known to Flower hereafter, of all that is not finished."""
+        waiting = {one.id for one in self.others if not one.state.finished} | set(self.out)
+        return dict.fromkeys(waiting, _WAITS) | dict.fromkeys([*self.standing, *self.held], _HELD)
 
 
 class Standing:
@@ -84,32 +90,31 @@ class Standing:
             return
         self._look_due = now + self._settings.look_seconds
         repeats = now >= self._repeat_due
-        before = self._told.ids()
+        before = self._told.words()
         found = self._find(before, anew=repeats)
-        known = frozenset() if repeats else before
+        known = {} if repeats else before
         told = _over(found, before) + _news(found, known)
         if not self._publish([*told, self._alive()] if repeats else told):
             return
         if repeats:
             self._repeat_due = now + self._settings.repeat_seconds
-        self._told.keep(found.ids)
+        if found.words != before:
+            self._told.keep(found.words)
         # One that another dispatcher has released meanwhile may have ended before we said that it was held.
-        self._publish(_ended(self._ledger.operations.resting(found.operations.keys() - known)))
+        self._publish(_ended(self._ledger.operations.resting(_new(found, known))))
 
-    def _find(self, before: Collection[str], *, anew: bool) -> _Found:
+    def _find(self, before: Mapping[str, str], *, anew: bool) -> _Found:
         """Look what is held; `anew`, or if other things hold it, also at operations that were not told before."""
         look = self._holdups.look()
         standing = {f"{_STANDING}{one.key}": one for one in look.holdups[: self._settings.reasons]}
-        operations = self._operations(set(before))
+        followed = sorted(before.keys() - _standing(before))[:_MOST]
+        operations = {one.id: one for one in self._ledger.operations.resting(followed)}
+        out = [id_ for id_ in followed if id_ not in operations]
         if anew or standing.keys() != _standing(before):
             operations |= self._first(standing.values())
         held = {id_: (one, hold) for id_, one in operations.items() if (hold := look.why(one))}
-        others = [one for id_, one in operations.items() if id_ not in held]
-        return _Found(at=look.at, standing=standing, operations=held, others=others)
-
-    def _operations(self, before: set[str]) -> dict[str, Operation]:
-        known = sorted(before - _standing(before))[:_MOST]
-        return {one.id: one for one in self._ledger.operations.resting(known)}
+        others = [one for id_, one in operations.items() if id_ in before and id_ not in held]
+        return _Found(at=look.at, standing=standing, held=held, others=others, out=out)
 
     def _first(self, holdups: Iterable[Holdup]) -> dict[str, Operation]:
         """Return those that came first, of each queue as many as the settings say."""
@@ -150,18 +155,22 @@ def _standing(ids: Iterable[str]) -> set[str]:
     return {id_ for id_ in ids if id_.startswith(_STANDING)}
 
 
-def _over(found: _Found, before: Collection[str]) -> list[Event]:
+def _over(found: _Found, before: Mapping[str, str]) -> list[Event]:
     """Say of what was told before that nothing holds it now."""
     over = [_has_ended(id_, found.at) for id_ in sorted(_standing(before) - found.standing.keys())]
-    return over + [event for one in found.others if one.id in before for event in _goes_on(one)]
+    return over + [event for one in found.others if (event := _goes_on(one, was=before[one.id]))]
 
 
-def _news(found: _Found, before: Collection[str]) -> list[Event]:
-    """Say what is held: of operations what has not been told; if the entries are other ones, all of them anew."""
-    news = [_is_held(one, hold) for id_, (one, hold) in found.operations.items() if id_ not in before]
-    if found.standing.keys() == _standing(before):
+def _news(found: _Found, known: Mapping[str, str]) -> list[Event]:
+    """Say what is held: of operations what is not known; if the entries are other ones, all of them anew."""
+    news = [_is_held(*found.held[id_]) for id_ in _new(found, known)]
+    if found.standing.keys() == _standing(known):
         return news
     return [_stands(id_, one, found.at) for id_, one in found.standing.items()] + news
+
+
+def _new(found: _Found, known: Mapping[str, str]) -> list[str]:
+    return [id_ for id_ in found.held if known.get(id_) != _HELD]
 
 
 def _stands(id_: str, holdup: Holdup, at: datetime) -> Event:
@@ -195,12 +204,13 @@ def _is_held(one: Operation, hold: Hold) -> Event:
     return "task-retried", {**_named(one), **_says(str(hold))}
 
 
-def _goes_on(one: Operation) -> Iterable[Event]:
-    """Say what has become of an operation that was told as held; what a worker does, the worker tells."""
+def _goes_on(one: Operation, *, was: str) -> Event | None:
+    """Say what has become of an operation; what a worker does, the worker tells."""
     if one.state in (State.CANCELLED, State.EXPIRED):
-        yield from _ended([one])
-    elif not one.state.finished:
-        yield "task-pending", {**_named(one), "exception": None, "result": None}
+        return _ends(one)
+    if one.state.finished or was != _HELD:
+        return None
+    return "task-pending", {**_named(one), "exception": None, "result": None}
 
 
 def _ended(operations: Iterable[Operation]) -> list[Event]:

@@ -1,6 +1,6 @@
-"""What Flower has been told of as held, for the dispatcher that leads next: it has to tell when that is over."""
+"""What Flower has been told, for the dispatcher that leads next: it has to tell when that is over."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Final
 
 from redis import Redis
@@ -11,31 +11,36 @@ _DAY: Final = 86_400
 
 
 class Told:
-    """A set of ids, kept between dispatchers. A hint: who loses it leaves entries of the past in Flower."""
+    """What was told last of some ids, in a word. A hint: without it, entries of the past stay in Flower."""
 
     def __init__(self, redis: Redis) -> None:
         """Keep it in `redis`."""
         self._redis = redis
-        self._known: frozenset[str] = frozenset()
-        """As far as this process knows: what a Redis that was emptied has forgotten."""
+        self._known: dict[str, str] = {}
+        """As far as this process knows: also what a Redis that was emptied has forgotten."""
 
-    def ids(self) -> frozenset[str]:
-        """Return them."""
+    def words(self) -> dict[str, str]:
+        """Return the word for each id."""
         try:
-            kept = frozenset(one if isinstance(one, str) else one.decode() for one in self._redis.smembers(_KEY))
+            kept = {_text(id_): _text(word) for id_, word in self._redis.hgetall(_KEY).items()}
         except (RedisError, OSError):
-            kept = frozenset()
+            kept = {}
         return self._known | kept
 
-    def keep(self, ids: Collection[str]) -> None:
+    def keep(self, words: Mapping[str, str]) -> None:
         """Remember these, and no others."""
-        self._known = frozenset(ids)
+        self._known = dict(words)
         try:
             with self._redis.pipeline(transaction=True) as pipe:
                 pipe.delete(_KEY)
-                if ids:
-                    pipe.sadd(_KEY, *ids)
+                for id_, word in words.items():
+                    pipe.hset(_KEY, id_, word)
+                if words:
                     pipe.expire(_KEY, _DAY)
                 pipe.execute()
         except (RedisError, OSError):
             return
+
+
+def _text(value: bytes | str) -> str:
+    return value if isinstance(value, str) else value.decode()
