@@ -20,29 +20,18 @@ from wabajobs.gate import Because, Call, Wait
 from wabajobs.kinds import Catalogue
 from wabajobs.ledger import Ledger, Line, Part, is_fine
 from wabajobs.operation import Operation, State, hold_of
-from wabajobs.outcome import Hold
+from wabajobs.outcome import Hold, Origin
 from wabajobs.picking import Forecaster
 from wabajobs.settings import DispatchSettings
 from wabajobs.signals import Presence
 
-NO_WORKER: Final = "no_worker"
+WORKERS: Final = "workers"
 NEEDS_INPUT: Final = "needs_input"
 _REST: Final = 200
 """A count rests so many times as long as it took."""
 _ASKED: Final = 500
 """Lines of which the gate is asked in one look; the others are taken to fare like those that resemble them."""
-_WHO: Final[Mapping[str, str]] = {
-    "pause": "a person",
-    "slowed": "a person",
-    "breaker": "Meta refuses",
-    "meta": "Meta refuses",
-    "budget": "our own gate",
-    "gate": "our own gate",
-    "retry": "calls fail",
-    "retry_budget": "calls fail",
-    NO_WORKER: "our workers",
-    NEEDS_INPUT: "a person is asked",
-}
+_WHO: Final = {Origin.PERSON: "A person", Origin.OURS: "We ourselves", Origin.META: "Meta"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +39,7 @@ class Cause:
     """What holds operations."""
 
     by: str
-    """As in `Hold.by`; or `no_worker`, `needs_input`."""
+    """As in `Hold.by`; or `workers`, `needs_input`."""
     scope: str
     """What of it: `queue:template_sync` of a pause, `app:1/uploads` of a breaker, `app:1` of a budget."""
     reason: str
@@ -60,11 +49,9 @@ class Cause:
     """What the Hub may tell its customers meanwhile."""
 
     @property
-    def who(self) -> str:
-        """Whose doing it is, in words: a person's, Meta's or our own gate's."""
-        if self.by == "breaker" and " is held open by " in self.reason:
-            return _WHO["pause"]
-        return _WHO.get(self.by, "our own")
+    def origin(self) -> Origin:
+        """Whose word it is: a person's, our own or Meta's."""
+        return Origin.PERSON if self.by == NEEDS_INPUT else Origin.of(self.by)
 
     @property
     def hold(self) -> Hold:
@@ -103,9 +90,8 @@ class Holdup:
 
     def sentence(self, now: datetime) -> str:
         """Say how many are held, for how long, by whom and why; what matters most first."""
-        who = self.cause.who
         told = f"{self.operations:,} held, oldest {spoken(now - self.oldest)}."
-        told += f" {who[0].upper()}{who[1:]}: {self.cause.reason}"
+        told += f" {_WHO[self.cause.origin]}: {self.cause.reason}"
         if self.cause.until and self.cause.by != "pause":  # which says so itself
             told += f"; next at {self.cause.until:%H:%M:%S} UTC"
         return f"{told}; of {self.partners} partners" if self.partners > 1 else told
@@ -162,17 +148,17 @@ class Holdups:
         """Look. What is held and why is as it is now; how many, as last counted. Raises `LedgerUnavailable`."""
         now = self._clock.now()
         pauses = tuple(self._ledger.decisions.pauses(now=now))
+        parts = list(self._under(pauses))
+        by_line = self._refused({part.line for part, pause in parts if not pause}, now)
         causes: dict[Part, Cause] = {}
-        free: list[Part] = []
-        for part, pause in self._under(pauses):
+        for part, pause in parts:
+            refused = by_line.get(part.line)
             if pause:
                 causes[part] = _of_pause(pause)
             elif part.state is State.WAITING:
-                free.append(part)
-            else:
-                causes[part] = _of_the_row(part)
-        by_line = self._refused({part.line for part in free}, now)
-        causes |= {part: by_line[part.line] for part in free if part.line in by_line}
+                causes |= {part: refused} if refused else {}
+            else:  # what the gate says now of what it has held is newer than what the row says
+                causes[part] = refused if refused and refused.by == part.held_by else _of_the_row(part)
         holdups = sorted(self._gathered(causes), key=lambda one: (-one.operations, one.key))
         return Look(at=now, holdups=tuple(holdups), pauses=pauses, by_line=by_line)
 
@@ -245,7 +231,7 @@ class Holdups:
 
     def _holds(self, wait: Wait) -> bool:
         """Whether it is more than the moment between two calls that are spread over the window."""
-        if wait.because in (Because.BREAKER, Because.GATE) or wait.delay is None:
+        if wait.because in (Because.BREAKER, Because.HELD_OPEN, Because.GATE) or wait.delay is None:
             return True
         return wait.delay > timedelta(seconds=self._settings.short_wait_seconds)
 
@@ -256,12 +242,9 @@ class Holdups:
             together[part.line.kind, cause.by, cause.scope].append(part)
         for (queue, _, _), parts in together.items():
             parts.sort(key=lambda part: (part.oldest, part.line.name))
-            cause = causes[parts[0]]
-            yield Holdup(
-                queue=queue,
-                cause=cause if cause.reason else self._as_the_first_says(parts, cause),
-                parts=tuple(parts),
-            )
+            told = next((causes[part] for part in parts if causes[part].reason), None)
+            cause = told or self._as_the_first_says(parts, causes[parts[0]])
+            yield Holdup(queue=queue, cause=cause, parts=tuple(parts))
 
     def _as_the_first_says(self, parts: list[Part], cause: Cause) -> Cause:
         """Complete a cause of which each operation knows its own reason."""
@@ -318,5 +301,5 @@ def _of_the_row(part: Part) -> Cause:
 def _without_worker(queue: str, besides: Cause | None) -> Cause:
     nobody = f"no worker of {queue} is alive"
     if besides is None:
-        return Cause(by=NO_WORKER, scope=queue, reason=f"{nobody}: nothing of it is released")
+        return Cause(by=WORKERS, scope=queue, reason=f"{nobody}: nothing of it is released")
     return replace(besides, reason=f"{besides.reason}; and {nobody}")

@@ -11,6 +11,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
+from wabajobs.alarms import Alarms
 from wabajobs.bench import Bench
 from wabajobs.callbacks import HttpPost, Relay
 from wabajobs.capability import ServiceClass
@@ -20,10 +21,12 @@ from wabajobs.controls import Controls
 from wabajobs.dispatch import Dispatcher, Send
 from wabajobs.dry_run import DryRun
 from wabajobs.errors import ConfigurationError
+from wabajobs.explain import Explainer
 from wabajobs.forecast import Forecast
 from wabajobs.gate import Gate, RetryBudget
 from wabajobs.graph import Credentials, GraphClient
 from wabajobs.holdups import Holdups
+from wabajobs.incidents import Incidents
 from wabajobs.intake import Request, checked
 from wabajobs.interventions import Interventions
 from wabajobs.kinds import Catalogue, catalogue
@@ -40,7 +43,10 @@ from wabajobs.secret import Secret
 from wabajobs.settings import Settings
 from wabajobs.signals import Bell, Presence, Told
 from wabajobs.signals.bell import DECISIONS, WORK
+from wabajobs.status import Lookout
+from wabajobs.top import Spenders
 from wabajobs.vault import Vault
+from wabajobs.watch import Watch
 
 _RING_SECONDS = 0.25
 """How long a ring may take. It is a courtesy: who enqueues must not wait for a Redis that is away."""
@@ -181,6 +187,37 @@ class House:
         )
 
     @cached_property
+    def explainer(self) -> Explainer:
+        """What says why an operation is not done."""
+        return Explainer(
+            ledger=self.ledger,
+            gate=self.gate,
+            presence=self.presence,
+            kinds=self.kinds,
+            settings=self.settings,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def spenders(self) -> Spenders:
+        """What says who used the budgets."""
+        return Spenders(ledger=self.ledger, gate=self.gate, settings=self.settings, clock=self.clock)
+
+    @cached_property
+    def lookout(self) -> Lookout:
+        """What looks at everything at once."""
+        return Lookout(
+            ledger=self.ledger,
+            gate=self.gate,
+            presence=self.presence,
+            kinds=self.kinds,
+            settings=self.settings,
+            clock=self.clock,
+            forecast=self.forecast,
+            spenders=self.spenders,
+        )
+
+    @cached_property
     def vault(self) -> Vault:
         """The vault."""
         return Vault(records=self.ledger.secrets, settings=self.settings.vault, clock=self.clock)
@@ -213,6 +250,35 @@ class House:
             post=HttpPost(settings, self._callback_secret, self.clock),
             clock=self.clock,
             lasting=timedelta(seconds=self.settings.dispatch.leader_seconds),
+        )
+
+    @cached_property
+    def incidents(self) -> Incidents:
+        """What people do with incidents."""
+        return Incidents(ledger=self.ledger, clock=self.clock, apps=tuple(self.settings.apps))
+
+    @cached_property
+    def watch(self) -> Watch:
+        """What looks, keeps what it sees, and opens incidents."""
+        return Watch(
+            ledger=self.ledger,
+            gate=self.gate,
+            presence=self.presence,
+            queues=lambda: self.kinds.names,
+            settings=self.settings,
+            clock=self.clock,
+            channels=self.alarms.channels,
+        )
+
+    @cached_property
+    def alarms(self) -> Alarms:
+        """What wakes people."""
+        return Alarms(
+            self.ledger,
+            self.settings.watch,
+            clock=self.clock,
+            lasting=timedelta(seconds=self.settings.dispatch.leader_seconds),
+            secret=self._alarm_secret,
         )
 
     def dispatcher(self, send: Send) -> Dispatcher:
@@ -256,6 +322,10 @@ class House:
         if self.settings.callbacks.secret is None:
             raise ConfigurationError("callbacks: say what they are signed with, [callbacks] secret")
         return self.vault.read(self.settings.callbacks.secret, what="secret of the callbacks")
+
+    def _alarm_secret(self) -> Secret | None:
+        source = self.settings.watch.alarm_secret
+        return self.vault.read(source, what="secret of the alarms") if source else None
 
     def _credentials(self, app_id: str) -> Credentials:
         app = self.settings.app(app_id)

@@ -308,7 +308,7 @@ def test_a_flood_is_told_in_a_few_entries(place: Place) -> None:
     assert len(flower.knows.tasks) == RULES.reasons + RULES.operations
 
 
-def test_an_operation_that_no_worker_has_seen_is_held_with_its_reason_and_ends_as_it_does(place: Place) -> None:
+def test_an_operation_that_workers_has_seen_is_held_with_its_reason_and_ends_as_it_does(place: Place) -> None:
     flower = place.flower()
     unwanted, wanted = place.yard.accept(2)
     place.pause()

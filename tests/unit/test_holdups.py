@@ -108,15 +108,15 @@ def test_what_the_gate_refuses_is_held_by_it_and_meta_is_told_apart_from_us(yard
 
     yard.gate.shut = shut(Because.BREAKER, f"app:{APP}", reason="the breaker is open (code 4)")
     refused = the_only(holdups)
-    yard.gate.shut = shut(Because.BREAKER, f"app:{APP}", reason="the breaker of app:1 is held open by anna")
+    yard.gate.shut = shut(Because.HELD_OPEN, f"app:{APP}", reason="the breaker of app:1 is held open by anna")
     switched = the_only(holdups)
     yard.gate.shut = shut(Because.BUDGET, f"app:{APP}", reason="the budget is spent")
     spent = the_only(holdups)
 
-    assert [one.cause.who for one in (refused, switched, spent)] == ["Meta refuses", "a person", "our own gate"]
+    assert [one.cause.origin for one in (refused, switched, spent)] == ["meta", "person", "ours"]
     assert refused.key == f"{KIND}:breaker:app:{APP}"
     assert refused.cause.until == yard.bay.clock.now() + timedelta(seconds=60)
-    assert "Meta refuses: the breaker is open (code 4); next at" in refused.sentence(yard.bay.clock.now())
+    assert "Meta: the breaker is open (code 4); next at" in refused.sentence(yard.bay.clock.now())
 
 
 def test_the_moment_between_two_paced_calls_holds_nothing(yard: Yard, holdups: Holdups) -> None:
@@ -154,7 +154,7 @@ def test_rows_that_are_held_tell_their_own_reason(yard: Yard, holdups: Holdups) 
 
     holdup = the_only(holdups)
 
-    assert (holdup.operations, holdup.cause.by, holdup.cause.who) == (2, "retry", "calls fail")
+    assert (holdup.operations, holdup.cause.by, holdup.cause.origin) == (2, "retry", "ours")
     assert f"the call failed (code 2) (so says {first.id}, the oldest)" in holdup.cause.reason
     assert holdup.cause.until == yard.bay.clock.now() + timedelta(seconds=9)
     assert [one.id for one in holdups.examples(holdup, at_most=5)] == [first.id, second.id]
@@ -169,7 +169,7 @@ def test_a_queue_without_a_living_worker_is_held_and_says_so_besides_another_rea
     yard.gate.shut = shut(Because.BUDGET, f"app:{APP}", reason="the budget is spent")
     both = the_only(holdups)
 
-    assert nobody.key == "onboarding:no_worker:onboarding"
+    assert nobody.key == "onboarding:workers:onboarding"
     assert "no worker of onboarding is alive" in nobody.cause.reason
     assert both.cause.by == "budget"
     assert both.cause.reason == "the budget is spent; and no worker of onboarding is alive"

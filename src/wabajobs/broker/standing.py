@@ -176,7 +176,7 @@ def _new(found: _Found, known: Mapping[str, str]) -> list[str]:
 def _stands(id_: str, holdup: Holdup, at: datetime) -> Event:
     """Say what one thing holds of a queue. Received is when that was so: the newest stand on top."""
     facts: dict[str, Any] = {"held": holdup.operations, "by": holdup.cause.by, "scope": holdup.cause.scope}
-    facts |= {"who": holdup.cause.who, "oldest": _utc(holdup.oldest), "until": _utc(holdup.cause.until)}
+    facts |= {"who": str(holdup.cause.origin), "oldest": _utc(holdup.oldest), "until": _utc(holdup.cause.until)}
     partners = {part.line.partner for part in holdup.parts}
     facts |= {"partner": partners.pop()} if len(partners) == 1 else {"partners": len(partners)}
     return "task-retried", {
