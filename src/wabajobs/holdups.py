@@ -31,6 +31,8 @@ _REST: Final = 200
 """A count rests so many times as long as it took."""
 _ASKED: Final = 500
 """Lines of which the gate is asked in one look; the others are taken to fare like those that resemble them."""
+_LINES: Final = 5
+"""From which examples are taken: each costs a query."""
 _WHO: Final = {Origin.PERSON: "A person", Origin.OURS: "We ourselves", Origin.META: "Meta"}
 
 
@@ -163,9 +165,9 @@ class Holdups:
         return Look(at=now, holdups=tuple(holdups), pauses=pauses, by_line=by_line)
 
     def examples(self, holdup: Holdup, *, at_most: int) -> list[Operation]:
-        """Return some of its operations, of each partner those that came first."""
-        each = max(1, at_most // len(holdup.parts))
-        found = (self._ledger.operations.oldest(part, at_most=each) for part in holdup.parts[:at_most])
+        """Return some of its operations: those that came first of the lines that wait longest."""
+        lines = holdup.parts[: min(_LINES, at_most)]
+        found = (self._ledger.operations.oldest(part, at_most=at_most // len(lines)) for part in lines)
         return [one for its in found for one in its]
 
     # ── counting ─────────────────────────────────────────────────────────────────────────────────────────
