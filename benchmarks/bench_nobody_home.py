@@ -29,7 +29,7 @@ from benchmarks import support
 from benchmarks.gate_stage import HOUR, Vendor, short, vendor
 from wabajobs.client import Client
 from wabajobs.intake import Request
-from wabajobs.ledger.tables import Base, OperationRow
+from wabajobs.ledger.tables import Base, EventRow, OperationRow
 from wabajobs.operation import new_id
 from wabajobs.retention import ages
 from wabajobs.wiring import House
@@ -91,6 +91,18 @@ class Site:
             }
         )
 
+    def lines_of_open_stories(self) -> dict[str, int]:
+        """Count the lines of the stories of what is not finished, by what they tell."""
+        query = (
+            select(EventRow.name, func.count())
+            .join(OperationRow, OperationRow.id == EventRow.operation_id)
+            .where(OperationRow.finished_at.is_(None))
+            .group_by(EventRow.name)
+            .order_by(func.count().desc())
+        )
+        with self.house.ledger.database.read() as connection:
+            return {name: number for name, number in connection.execute(query)}
+
 
 def main() -> None:
     """Run."""
@@ -113,8 +125,9 @@ def main() -> None:
         report = support.Report("nobody-home", options, support.machine(stage, options.database), conditions)
         with _site(stage, hour, gate) as site:
             began, ended = _weekend(site, hours)
+            lines = site.lines_of_open_stories()
             drained = _monday(site)
-            _tell(report, site, hours, (began, ended), interval, drained)
+            _tell(report, site, hours, (began, ended), interval, drained, lines)
         report.end()
 
 
@@ -242,6 +255,7 @@ def _tell(
     outage: tuple[float, float],
     interval: float,
     drained: float | None,
+    lines: dict[str, int],
 ) -> None:
     began, ended = outage
     calls = [call["at"] for call in site.shop.calls() if began <= call["at"] <= ended]
@@ -256,12 +270,14 @@ def _tell(
         calls=len(calls),
         intervals=intervals,
         drained_after_hours=drained,
+        lines_of_open_stories=lines,
     )
     print(f"Arrived: {', '.join(f'{number:,} {kind}' for kind, number in site.arrived.items())}.")
     each = len(calls) / intervals
     print(f"Calls in the outage: {len(calls):,}, in {intervals:,.0f} probe intervals: {each:.2f} each.")
     after = "not within the time" if drained is None else f"{drained:.1f} hours after Meta's recovery"
-    print(f"All that waited has ended: {after}.\n")
+    print(f"All that waited has ended: {after}.")
+    print(f"In the stories of what was still open: {', '.join(f'{n:,} {name}' for name, n in lines.items())}.\n")
     span = min(SETTLED, hours / 3)
     series = {
         "Redis, bytes of data": [one["redis_bytes"] for one in site.samples],

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -138,11 +139,20 @@ def test_whoever_looks_only_at_flower_can_say_what_is_held_why_and_how_many(
     browse.locator("button[data-task-state=RETRY]").click()
     row = browse.locator("#tasks-table tr", has_text="held:template_sync:pause")
     row.wait_for()
-    browse.screenshot(path=Path(os.environ.get("WABAJOBS_TEST_PICTURES", tmp_path)) / "incident.png")
+    pictures = Path(os.environ.get("WABAJOBS_TEST_PICTURES", tmp_path))
+    browse.screenshot(path=pictures / "incident.png")
     assert f"{SYNCS} held, oldest " in row.inner_text()
     assert "RETRY" in row.inner_text()
     on_top = browse.locator("#tasks-table tbody tr").all_inner_texts()[: len(found) + SLOTS]
     assert [text for text in on_top if "held:template_sync:pause" in text]
+
+    breaker = next(id_ for id_ in tasks(url, state="RETRY") if id_.startswith("held:profile_photo:breaker:"))
+    browse.goto(f"{url}/task/{quote(breaker, safe='')}", wait_until="networkidle")
+    browse.screenshot(path=pictures / "entry.png")
+    page = browse.locator("body").inner_text()
+    assert "RETRY" in page
+    assert ". Meta: the breaker of app:" in page
+    assert "'by': 'breaker'" in page
 
     # What ends meanwhile ends in Flower, too, although no worker has ever seen it.
     fleet.command("ops", "cancel", syncs[0].id, "--reason", "they have left", "--actor", "anna")
