@@ -122,8 +122,8 @@ def main() -> None:
         f" {ASKED} interactive operations of one call, of no use after {USEFUL:g} hours",
         f"kept for {KEPT:g} hours: finished operations, keys, events for the Hub, happenings, samples, spending",
         f"a breaker is probed every {interval * 1000:.0f} ms ({_PROBE_SECONDS} s of Meta's hour) at last",
-        f"flat: the median of the last {SETTLED:g} hours is at most {GOAL:g} times that of the {SETTLED:g} before,"
-        f" or less than {_NOISE} more; what grows evenly from nothing comes to 1.67",
+        f"flat: the median of the last {SETTLED:g} hours is at most {GOAL:g} times that of the {SETTLED:g}"
+        f" before, or less than {_NOISE} more; what grows evenly from nothing comes to 1.67",
     ]
     with support.stage(options.database) as stage:
         report = support.Report("nobody-home", options, support.machine(stage, options.database), conditions)
