@@ -34,6 +34,7 @@ from wabajobs.ledger import (
     position,
     providing,
     reclaiming,
+    resting,
     retrying,
     selection,
     waking,
@@ -510,6 +511,16 @@ class Operations:
             number, oldest = found.get((part.line.kind, part.state), (0, part.oldest))
             found[part.line.kind, part.state] = number + part.operations, min(oldest, part.oldest)
         return [(kind, state, number, oldest) for (kind, state), (number, oldest) in found.items()]
+
+    def oldest(self, part: Part, *, at_most: int) -> list[Operation]:
+        """Return the operations of a part that came first."""
+        with self._database.read() as connection:
+            return resting.oldest(connection, part, at_most=at_most)
+
+    def resting(self, ids: Collection[str]) -> list[Operation]:
+        """Return those of these operations that no worker has now, finished or not."""
+        with self._database.read() as connection:
+            return resting.among(connection, ids)
 
     def count_finished(self, *, since: datetime) -> list[tuple[str, State, int]]:
         """Return (kind, state, how many) of what has finished since."""
