@@ -10,5 +10,5 @@ from wabajobs.settings import Settings
 # workers and tasks it has from events. That is no news, least of all once for each worker and method.
 logging.getLogger("flower.inspector").setLevel(logging.ERROR)
 
-_settings = Settings.load()
-app = make_app(_settings, queues=catalogue(_settings.kinds).names)
+settings = Settings.load()
+app = make_app(settings, queues=catalogue(settings.kinds).names)

@@ -1,0 +1,133 @@
+"""What the page shows, part by part: each asks the ledger or the gate, and fails for itself."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from wabajobs.decisions import Decisions
+from wabajobs.errors import LedgerUnavailable
+from wabajobs.gate import AppReading, BreakerReading, WindowReading
+from wabajobs.page.snapshot import Part
+from wabajobs.status import look, pause_json
+from wabajobs.wiring import House
+
+_TOP = 15
+_OWN = {"partner", "capability"}
+"""Budgets of our own choice, by the first word of their scopes."""
+
+
+def parts(house: House) -> list[Part]:
+    """Return the parts of the look at a house."""
+    looks: dict[str, tuple[Callable[[House], Any], float]] = {
+        "queues": (_queues, 1.0),
+        "decisions": (_decisions, 1.0),
+        "gate": (_gate, 1.0),
+        "top": (_top, 5.0),
+    }
+    return [Part(name, lambda ask=ask: ask(house), every) for name, (ask, every) in looks.items()]
+
+
+def _queues(house: House) -> dict[str, Any]:
+    """The queues, and what is amiss."""
+    return look(
+        ledger=house.ledger,
+        gate=house.gate,
+        presence=house.presence,
+        kinds=house.kinds,
+        settings=house.settings,
+        clock=house.clock,
+    ).as_json()
+
+
+def _decisions(house: House) -> dict[str, Any]:
+    """What people have decided."""
+    decided = house.ledger.decisions.current(now=house.clock.now())
+    return {"pauses": [pause_json(pause) for pause in decided.pauses]}
+
+
+def _gate(house: House) -> list[dict[str, Any]]:
+    """Budgets and breakers; also without the ledger, which knows no more than who has a budget of his own."""
+    try:
+        scopes = _limited(house.ledger.decisions.current(now=house.clock.now()))
+    except LedgerUnavailable:
+        scopes = []
+    return [_app(house.gate.read(app, **_asked(app, scopes))) for app in house.settings.apps]
+
+
+def _limited(decided: Decisions) -> list[str]:
+    return [limit.scope for limit in decided.limits]
+
+
+def _asked(app: str, scopes: Iterable[str]) -> dict[str, list[str]]:
+    mine = f"waba:{app}:"
+    return {
+        "wabas": [scope.removeprefix(mine) for scope in scopes if scope.startswith(mine)],
+        "budgets": [scope for scope in scopes if scope.partition(":")[0] in _OWN],
+    }
+
+
+def _app(reading: AppReading) -> dict[str, Any]:
+    return {
+        "app": reading.app,
+        "told": reading.told,
+        "learning": reading.learning,
+        "in_flight": reading.in_flight,
+        "windows": [_window(window) for window in reading.windows],
+        "breakers": [_breaker(breaker) for breaker in reading.breakers if _is_awake(breaker)],
+        "closed": sum(not _is_awake(breaker) for breaker in reading.breakers),
+    }
+
+
+def _window(window: WindowReading) -> dict[str, Any]:
+    left = window.exhausted_in()
+    return {
+        "scope": window.scope,
+        "limit": window.limit,
+        "used": window.used,
+        "others": window.others,
+        "window_seconds": window.window.total_seconds(),
+        "usable": {str(service_class): usable for service_class, usable in window.usable.items()},
+        "ceiling": window.height,
+        "exhausted_in_seconds": None if left is None else left.total_seconds(),
+        "shadow": window.shadow,
+        "would_refuse": window.would_refuse,
+    }
+
+
+def _is_awake(breaker: BreakerReading) -> bool:
+    return breaker.state != "closed" or breaker.held is not None or breaker.trips > 0
+
+
+def _breaker(breaker: BreakerReading) -> dict[str, Any]:
+    return {
+        "scope": breaker.scope,
+        "state": breaker.state,
+        "held": breaker.held,
+        "trips": breaker.trips,
+        "evidence": breaker.evidence,
+        "retry_in_seconds": None if breaker.retry_in is None else breaker.retry_in.total_seconds(),
+    }
+
+
+def _top(house: House) -> list[dict[str, Any]]:
+    """Who used the budgets, the largest first."""
+    found = []
+    for app in house.settings.apps:
+        spenders = house.gate.spenders(app)
+        total = sum(one.calls for one in spenders)
+        partners: Counter[str] = Counter()
+        queues: dict[str, Counter[str]] = {}
+        for one in spenders:
+            partners[one.partner] += one.calls
+            queues.setdefault(one.partner, Counter())[one.queue] += one.calls
+        found += [
+            {
+                "app": app,
+                "partner": partner,
+                "calls": calls,
+                "share": calls / total,
+                "queues": dict(queues[partner].most_common(3)),
+            }
+            for partner, calls in partners.most_common(_TOP)
+        ]
+    return found
