@@ -39,7 +39,7 @@ from wabajobs.ledger import (
 from wabajobs.ledger.accepting import Accepted, accept_all, foresee, refuse_conflicts
 from wabajobs.ledger.attempts import Ending, holding
 from wabajobs.ledger.cancelling import Cancelling
-from wabajobs.ledger.conditions import LEASES, OPEN, any_covers, in_state, locked, named
+from wabajobs.ledger.conditions import LEASES, OPEN, any_keeps, in_state, locked, named
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.dead import Dead, dead
 from wabajobs.ledger.history import Story, tell
@@ -412,8 +412,8 @@ class Operations:
     def count_open(self, *, pauses: Collection[Pause] = ()) -> list[tuple[str, State, int, datetime]]:
         """Return (kind, state, how many, created_at of the oldest) of what is not finished."""
         state = OperationRow.state
-        covered = and_(state.in_(OPEN), any_covers(pauses))
-        shown = case((covered, literal(str(State.HELD))), else_=state).label("shown")
+        kept = and_(state.in_(OPEN), any_keeps(pauses))
+        shown = case((kept, literal(str(State.HELD))), else_=state).label("shown")
         query = (
             select(OperationRow.kind, shown, func.count(), func.min(OperationRow.created_at))
             .where(OperationRow.finished_at.is_(None))
