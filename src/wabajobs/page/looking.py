@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from wabajobs.decisions import Decisions
@@ -24,7 +25,7 @@ def parts(house: House) -> list[Part]:
         "gate": (_gate, 1.0),
         "top": (_top, 5.0),
     }
-    return [Part(name, lambda ask=ask: ask(house), every) for name, (ask, every) in looks.items()]
+    return [Part(name, partial(ask, house), every) for name, (ask, every) in looks.items()]
 
 
 def _queues(house: House) -> dict[str, Any]:

@@ -55,5 +55,5 @@ class Room:
             return await asyncio.wait_for(asyncio.shield(work), seconds)
         except TimeoutError:
             raise NotReady(
-                f"there was no answer within {seconds:.0f} s; it may still take effect, so look before you repeat it"
+                f"there was no answer within {seconds:.0f} s; it may still take effect: look before you repeat it"
             ) from None

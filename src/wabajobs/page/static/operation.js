@@ -1,0 +1,83 @@
+// An operation's story.
+
+import { byId, h, icon, list, show, text } from './dom.js'
+import { clock, count, sentence, span } from './say.js'
+import { base, keepLooking, tellLive } from './wire.js'
+
+const LEVELS = {
+  succeeded: ['ok', 'ok'],
+  failed: ['alarm', 'stop'],
+  cancelled: ['warn', 'stop'],
+  expired: ['warn', 'stop'],
+  held: ['pause', 'pause'],
+  needs_input: ['warn', 'warn'],
+  running: ['info', 'play'],
+  waiting: ['info', 'probe'],
+}
+
+const root = byId('story')
+const why = h('p', { class: 'room-why' })
+const facts = h('dl', { class: 'room-dl' })
+const moves = h('ol', { class: 'room-moves' })
+root.append(h('section', { class: 'room-card' }, why, facts), h('section', {}, h('h2', {}, 'What happened'), moves))
+
+function draw(one) {
+  const [level, sign] = LEVELS[one.state] ?? ['info', 'probe']
+  const verdict = byId('verdict')
+  verdict.dataset.level = level
+  verdict.querySelector('use').setAttribute('href', `#room-icon-${sign}`)
+  text(verdict.querySelector('h1'), `${one.kind}: ${one.state.replace('_', ' ')}`)
+  text(verdict.querySelector('p'), one.summary)
+  const reason = one.hold?.reason ?? one.how_to_give ?? one.error?.message ?? (one.waits_for && `It waits for ${one.waits_for}`)
+  text(why, sentence(reason))
+  show(why, reason)
+  drawFacts({
+    partner: one.partner,
+    WABA: one.waba,
+    app: one.routed_from ? `${one.app} (asked for ${one.routed_from})` : one.app,
+    class: one.class,
+    attempts: one.attempts,
+    shared_by: one.callers > 1 ? count(one.callers, 'request') : null,
+    goes_on: one.hold?.until && `about ${clock(one.hold.until, true)}`,
+    notice: one.hold?.notice,
+    accepted: clock(one.created_at, true),
+    deadline: one.deadline_at && clock(one.deadline_at, true),
+    ended: one.finished_at && clock(one.finished_at, true),
+    id: one.id,
+  })
+  list(moves, one.moves.map((move, n) => ({ ...move, n })), (move) => move.n, (move) =>
+    h('li', {}, h('time', { datetime: move.at, title: move.at }, clock(move.at, true)), h('span', { class: 'room-after' }, move.after_seconds >= 0.5 ? `+${span(move.after_seconds)}` : ''), h('span', {}, sentence(move.sentence))))
+  return one.finished ? 'enough' : undefined
+}
+
+function drawFacts(told) {
+  const rows = Object.entries(told).filter(([, value]) => value)
+  list(facts, rows, ([name]) => name, ([name]) => {
+    const value = h('dd', {})
+    const node = h('div', {}, h('dt', {}, name.replace('_', ' ')), value)
+    node.update = ([, now]) => text(value, now)
+    return node
+  })
+}
+
+const tell = tellLive(byId('live-dot'), byId('live'), byId('room'))
+let ended = false
+keepLooking(
+  `/operations/${encodeURIComponent(byId('operation').dataset.id)}/story`,
+  (one) => {
+    ended = draw(one) === 'enough'
+    return ended ? 'enough' : undefined
+  },
+  (state) => {
+    if (ended) {
+      byId('live-dot').className = 'status-dot'
+      text(byId('live'), 'It has ended')
+      return
+    }
+    tell(state)
+    if (state.age == null && state.problem) {
+      text(byId('verdict').querySelector('h1'), 'Nothing to tell')
+      text(byId('verdict').querySelector('p'), sentence(state.problem))
+    }
+  },
+)
