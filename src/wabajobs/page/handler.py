@@ -95,14 +95,9 @@ class RoomHandler(BaseHandler):  # type: ignore[misc]  # Flower carries no types
         self.set_header("Content-Type", "application/json; charset=UTF-8")
         self.finish(json.dumps(value, ensure_ascii=False, default=str))
 
-    def _handle_request_exception(self, e: BaseException) -> None:
-        """Give what the house raises on purpose its status."""
-        if isinstance(e, WabajobsError):
-            e = HTTPError(_status(e), str(e))
-        super()._handle_request_exception(e)
 
-
-def _status(error: WabajobsError) -> int:
+def status_of(error: WabajobsError) -> int:
+    """Return the HTTP status of an error that the house raises on purpose."""
     if isinstance(error, NotReady):
         return 503
     if isinstance(error, NotFound):

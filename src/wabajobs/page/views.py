@@ -6,18 +6,22 @@ from typing import Any
 
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler, authenticated
 
+from wabajobs.errors import WabajobsError
 from wabajobs.page import actions, telling
-from wabajobs.page.handler import RoomHandler
+from wabajobs.page.handler import RoomHandler, status_of
 
 
 def signed_in(method: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-    """Answer only those whom Flower lets in; a script is not sent to a login page, but told."""
+    """Answer only those whom Flower lets in; scripts are not sent to a login page, but told. So errors are."""
 
     @functools.wraps(method)
     async def guarded(self: RoomHandler, *arguments: str) -> None:
         if not self.current_user:
             raise HTTPError(401, "you are signed out; reload the page to sign in")
-        await method(self, *arguments)
+        try:
+            await method(self, *arguments)
+        except WabajobsError as error:
+            raise HTTPError(status_of(error), str(error)) from error
 
     return guarded
 
