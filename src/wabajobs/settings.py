@@ -230,6 +230,10 @@ class RetentionSettings(_Table):
     """Events for the Hub. One that asks for older ones is told so."""
     changes_days: PositiveFloat = 365
     """The differences that template syncs found."""
+    seen_days: PositiveFloat = 90
+    """What was seen of Meta and the breakers, samples of budgets and queues, and who spent the budgets."""
+    incident_days: PositiveFloat = 1095
+    """Incidents, from when they were closed on. One that is open stays."""
     rest_seconds: PositiveFloat = 0.5
     """Pause between two of the small transactions that delete."""
 
