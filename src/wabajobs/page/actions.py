@@ -3,20 +3,23 @@
 import json
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, Final
+from enum import StrEnum
+from typing import Any, Final, TypeVar
 
 from wabajobs.controls import Decided
-from wabajobs.decisions import Scope, ScopeType
+from wabajobs.decisions import AtEnd, PauseMode, Scope
 from wabajobs.errors import InvalidRequest, NotFound
 from wabajobs.status import pause_json
 from wabajobs.wiring import House
 
+Choice = TypeVar("Choice", bound=StrEnum)
 Act = Callable[[House], dict[str, Any]]
 
 PREVIEWED: Final = ("scope", "mode", "percent")
 _LONGEST: Final = 2_000
 """Characters of a reason or a notice."""
 _SHORTEST_REASON: Final = 3
+_LIFT: Final = "lift"
 
 
 def named(name: str, body: bytes, *, actor: str) -> Act:
@@ -54,6 +57,22 @@ class Wish:
             raise InvalidRequest(f"{name}: a text of at most {_LONGEST} characters")
         return value.strip() or None
 
+    def number(self, name: str) -> int | None:
+        """Return a whole number; None when there is none."""
+        value = self._fields.get(name)
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1 << 31
+        ):
+            raise InvalidRequest(f"{name}: a whole number above 0")
+        return value
+
+    def needed(self, name: str) -> int:
+        """Return a whole number that has to be there."""
+        value = self.number(name)
+        if value is None:
+            raise InvalidRequest(f"say which {name}, by its number")
+        return value
+
     @property
     def reason(self) -> str:
         """Why."""
@@ -86,34 +105,85 @@ def scope_of(text: str | None) -> Scope:
 
 
 def preview(house: House, wanted: Mapping[str, str | None]) -> dict[str, Any]:
-    """Return what a pause would touch."""
+    """Return what a pause in a mode would touch, or, with the mode `lift`, its end."""
     scope = _known(house, scope_of(wanted.get("scope")))
-    return {"scope": str(scope)}
+    mode = None if wanted.get("mode") == _LIFT else _chosen(PauseMode, wanted.get("mode"), PauseMode.HOLD)
+    percent = wanted.get("percent")
+    if percent and not percent.isdecimal():
+        raise InvalidRequest("percent: a whole number")
+    return house.forecast.preview(scope, mode=mode, percent=int(percent) if percent else None).as_json()
 
 
 def _known(house: House, scope: Scope) -> Scope:
-    if scope.type is ScopeType.QUEUE and scope.name not in house.kinds.names:
-        raise InvalidRequest(f"there is no queue {scope.name!r}; there are: {', '.join(house.kinds.names)}")
+    if scope.queue and scope.queue not in house.kinds.names:
+        raise InvalidRequest(f"there is no queue {scope.queue!r}; there are: {', '.join(house.kinds.names)}")
     return scope
 
 
+def _chosen(of: type[Choice], value: str | None, default: Choice) -> Choice:
+    if value is None:
+        return default
+    if value not in set(of):
+        raise InvalidRequest(f"there is no {value!r}; there are: {', '.join(of)}")
+    return of(value)
+
+
 def _pause(wish: Wish, actor: str) -> Act:
-    scope, reason, lasting, notice = wish.scope, wish.reason, wish.lasting, wish.text("notice")
+    scope = wish.scope
+    wanted: dict[str, Any] = {
+        "reason": wish.reason,
+        "actor": actor,
+        "lasting": wish.lasting,
+        "notice": wish.text("notice"),
+        "mode": _chosen(PauseMode, wish.text("mode"), PauseMode.HOLD),
+        "percent": wish.number("percent") or 0,
+        "at_end": _chosen(AtEnd, wish.text("at_end"), AtEnd.RAMP),
+        "incident": wish.number("incident"),
+    }
 
     def act(house: House) -> dict[str, Any]:
-        decided = house.controls.pause(
-            _known(house, scope), reason=reason, actor=actor, lasting=lasting, notice=notice
-        )
-        return _told(decided, f"{scope} is paused. No further call of it starts anywhere.")
+        decided = house.controls.pause(_known(house, scope), **wanted)
+        stands = " No further call of it starts anywhere." if decided.pauses[0].stands_still else ""
+        return _told(decided, f"{decided.pauses[0]}.{stands}")
 
     return act
 
 
 def _resume(wish: Wish, actor: str) -> Act:
-    scope, reason = wish.scope, wish.reason
+    scope, reason, percent = wish.scope, wish.reason, wish.number("percent")
 
     def act(house: House) -> dict[str, Any]:
-        return _told(house.controls.resume(scope, reason=reason, actor=actor), f"{scope} goes on.")
+        decided = house.controls.resume(scope, reason=reason, actor=actor, percent=percent)
+        return _told(decided, f"{scope} goes on{_how(decided)}.")
+
+    return act
+
+
+def _how(decided: Decided) -> str:
+    if not decided.going_on:
+        return ""
+    slowest = min(one.percent for one in decided.going_on)
+    if not decided.going_on[0].is_ramp:
+        return f" at {slowest} % of the budget, until somebody decides anew"
+    return f" at {slowest} % of the budget, and more step by step" if slowest else " when its turn comes"
+
+
+def _note(wish: Wish, actor: str) -> Act:
+    incident, text = wish.needed("incident"), wish.reason
+
+    def act(house: House) -> dict[str, Any]:
+        house.ledger.incidents.note(incident, text=text, actor=actor, now=house.clock.now())
+        return {"sentence": f"It stands in the diary of incident {incident}."}
+
+    return act
+
+
+def _close(wish: Wish, actor: str) -> Act:
+    incident, reason = wish.needed("incident"), wish.reason
+
+    def act(house: House) -> dict[str, Any]:
+        house.ledger.incidents.close(incident, reason=reason, actor=actor, now=house.clock.now())
+        return {"sentence": f"Incident {incident} is closed."}
 
     return act
 
@@ -134,4 +204,9 @@ def _told(decided: Decided, sentence: str) -> dict[str, Any]:
     }
 
 
-_ACTIONS: Final[dict[str, Callable[[Wish, str], Act]]] = {"pause": _pause, "resume": _resume}
+_ACTIONS: Final[dict[str, Callable[[Wish, str], Act]]] = {
+    "pause": _pause,
+    "resume": _resume,
+    "note": _note,
+    "close": _close,
+}

@@ -10,6 +10,8 @@ from wabajobs.page.overlay import Overlay
 from wabajobs.page.room import Room
 from wabajobs.page.views import (
     ActionHandler,
+    IncidentHandler,
+    IncidentPage,
     LookHandler,
     OperationPage,
     PreviewHandler,
@@ -37,6 +39,8 @@ def install(house: House) -> None:
         url(r"/wabajobs/actions/([a-z-]+)", ActionHandler, with_room),
         url(r"/wabajobs/operations/([^/]+)", OperationPage, with_room, name="wabajobs-operation"),
         url(r"/wabajobs/operations/([^/]+)/story", StoryHandler, with_room),
+        url(r"/wabajobs/incidents/([0-9]{1,9})", IncidentPage, with_room),
+        url(r"/wabajobs/incidents/([0-9]{1,9})/look", IncidentHandler, with_room),
         url(r"/wabajobs/static/(.*)", StaticHandler, {"path": str(STATIC)}, name="wabajobs-static"),
     ]
     flower.urls.handlers[-1:-1] = ours  # the last one takes what nobody else has taken

@@ -2,17 +2,22 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from wabajobs.decisions import Decisions
 from wabajobs.errors import LedgerUnavailable
 from wabajobs.gate import AppReading, BreakerReading, WindowReading
+from wabajobs.page import incidents
 from wabajobs.page.snapshot import Part
 from wabajobs.status import look, pause_json
 from wabajobs.wiring import House
 
 _TOP = 15
+_PAST = timedelta(hours=1)
+_GRAIN = 30
+"""Seconds between two points of a plot."""
 _OWN = {"partner", "capability"}
 """Budgets of our own choice, by the first word of their scopes."""
 
@@ -23,6 +28,8 @@ def parts(house: House) -> list[Part]:
         "queues": (_queues, 1.0),
         "decisions": (_decisions, 1.0),
         "gate": (_gate, 1.0),
+        "incidents": (incidents.recent, 2.0),
+        "history": (_history, 10.0),
         "top": (_top, 5.0),
     }
     return [Part(name, partial(ask, house), every) for name, (ask, every) in looks.items()]
@@ -108,6 +115,42 @@ def _breaker(breaker: BreakerReading) -> dict[str, Any]:
         "evidence": breaker.evidence,
         "retry_in_seconds": None if breaker.retry_in is None else breaker.retry_in.total_seconds(),
     }
+
+
+def _history(house: House) -> dict[str, Any]:
+    """The last hour: how full each budget was, in percent, and what lay in each queue."""
+    since = house.clock.now() - _PAST
+    budgets: dict[str, _Course] = {}
+    for sample in house.ledger.samples.usage(since=since):
+        budgets.setdefault(sample.scope, _Course()).add(sample.at, sample.percent)
+    backlog: dict[str, _Course] = {}
+    for one in house.ledger.samples.backlog(since=since):
+        backlog.setdefault(one.queue, _Course()).add(one.at, one.waiting + one.held)
+    return {
+        "budgets": {scope: course.points for scope, course in budgets.items()},
+        "backlog": {
+            queue: course.points for queue, course in backlog.items() if any(n for _, n in course.points)
+        },
+    }
+
+
+class _Course:
+    """Points of a plot: of several that would lie on each other, the highest."""
+
+    def __init__(self) -> None:
+        self.points: list[list[float]] = []
+
+    @property
+    def is_any(self) -> bool:
+        """Whether there is more to see than a line at nothing."""
+        return any(value for _, value in self.points)
+
+    def add(self, at: datetime, value: float) -> None:
+        moment = int(at.timestamp() // _GRAIN * _GRAIN * 1000)
+        if self.points and self.points[-1][0] == moment:
+            self.points[-1][1] = max(self.points[-1][1], value)
+        else:
+            self.points.append([moment, round(value, 1)])
 
 
 def _top(house: House) -> list[dict[str, Any]]:

@@ -1,12 +1,13 @@
 """What the handlers share: the house, the one look for everybody, and threads for what blocks."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TypeVar
 
-from wabajobs.errors import NotReady
+from wabajobs.errors import NotReady, WabajobsError
 from wabajobs.page import looking
 from wabajobs.page.snapshot import Snapshot
 from wabajobs.wiring import House
@@ -36,6 +37,15 @@ class Room:
         """What is shown to everybody."""
         parts = looking.parts(self.house)
         return Snapshot(parts, ThreadPoolExecutor(len(parts), thread_name_prefix="looking"), self.house.clock)
+
+    @cached_property
+    def modes(self) -> str:
+        """Which modes of a pause each kind bears, as JSON; none where a kind cannot be loaded."""
+        try:
+            kinds = self.house.kinds
+        except WabajobsError:
+            return "{}"
+        return json.dumps({name: [str(mode) for mode in kinds[name].pause_modes] for name in kinds.names})
 
     async def ask(self, question: Callable[[], T]) -> T:
         """Answer a question off the event loop. Raises `NotReady` when that takes too long."""

@@ -7,7 +7,7 @@ from typing import Any
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler, authenticated
 
 from wabajobs.errors import WabajobsError
-from wabajobs.page import actions, telling
+from wabajobs.page import actions, incidents, telling
 from wabajobs.page.handler import RoomHandler, status_of
 
 
@@ -32,7 +32,7 @@ class Page(RoomHandler):
     def show(self, template: str, **more: Any) -> None:
         """Render a template of ours."""
         base = self.reverse_url("wabajobs")
-        self.render(template, base=base, actor=self.actor, why_not=self.why_not, **more)
+        self.render(template, base=base, actor=self.actor, why_not=self.why_not, modes=self.room.modes, **more)
 
     def tell_error(self, sentence: str) -> None:
         """Write a sentence about an error, as a page."""
@@ -55,6 +55,15 @@ class OperationPage(Page):
     def get(self, operation_id: str) -> None:
         """Show it."""
         self.show("operation.html", operation_id=operation_id)
+
+
+class IncidentPage(Page):
+    """An incident, at its own address."""
+
+    @authenticated
+    def get(self, incident_id: str) -> None:
+        """Show it."""
+        self.show("incident.html", incident_id=incident_id)
 
 
 class LookHandler(RoomHandler):
@@ -83,6 +92,15 @@ class StoryHandler(RoomHandler):
     async def get(self, operation_id: str) -> None:
         """Answer with it."""
         self.write_json(await self.room.ask(lambda: telling.story(self.room.house, operation_id)))
+
+
+class IncidentHandler(RoomHandler):
+    """An incident's time line."""
+
+    @signed_in
+    async def get(self, incident_id: str) -> None:
+        """Answer with it."""
+        self.write_json(await self.room.ask(lambda: incidents.whole(self.room.house, int(incident_id))))
 
 
 class PreviewHandler(RoomHandler):

@@ -5,8 +5,13 @@ import { clock, scope as saidScope, sentence } from './say.js'
 import { actor, ask, decide } from './wire.js'
 
 const dialog = byId('dialog')
+const modes = JSON.parse(byId('room').dataset.modes || '{}')
 let opener
+let openIncidents = () => []
 
+export const knowIncidents = (ask) => (openIncidents = ask)
+
+const THEN = [['then little by little', 'ramp'], ['then all at once', 'lift']]
 const LENGTHS = [['30 minutes', 1800], ['2 hours', 7200], ['4 hours', 14400], ['12 hours', 43200], ['2 days', 172800], ['until somebody lifts it', '']]
 
 // ── the parts of a form ────────────────────────────────────────────────────────────────────────────────────────
@@ -19,13 +24,67 @@ function field(label, control, hint) {
   return h('div', { class: 'room-field' }, h('label', { for: control.id, class: 'form-label' }, label), control, hint && h('p', { class: 'form-text' }, hint))
 }
 
-const select = (name, options, chosen) =>
-  h('select', { name, class: 'form-select' }, options.map(([words, value]) => h('option', { value, selected: value === chosen }, words)))
+const select = (name, options, chosen, label) =>
+  h('select', { name, class: 'form-select', 'aria-label': label }, options.map(([words, value]) => h('option', { value, selected: value === chosen }, words)))
+
+// A part of the budget: a slider, and the number that it stands at.
+function share(name, at) {
+  const number = h('output', { class: 'room-slider-number' }, `${at} %`)
+  const slider = h('input', { type: 'range', name, class: 'form-range', min: 1, max: 99, value: at, 'aria-label': 'Percent of the budget', 'aria-valuetext': `${at} %` })
+  slider.addEventListener('input', () => {
+    number.textContent = `${slider.value} %`
+    slider.setAttribute('aria-valuetext', `${slider.value} %`)
+  })
+  return h('div', { class: 'room-slider' }, slider, number)
+}
 
 const reason = (hint) =>
   field('Why', h('input', { name: 'reason', class: 'form-control', required: true, minlength: 3, maxlength: 500, autocomplete: 'off', placeholder: hint }), 'Whoever asks why an operation waits reads this.')
 
-const length = () => field('How long', select('for_seconds', LENGTHS, 7200))
+// How long it lasts, and what comes then.
+function length() {
+  const then = select('at_end', THEN, 'ramp', 'What comes then')
+  const lasts = select('for_seconds', LENGTHS, 7200)
+  lasts.addEventListener('change', () => (then.hidden = !lasts.value))
+  const both = field('How long', lasts)
+  both.append(then)
+  return both
+}
+
+const MODES = [
+  ['hold: they wait, none is lost', 'hold'],
+  ['slow: they share a part of the budget', 'slow'],
+  ['drain: what has begun is finished, nothing new begins', 'drain'],
+  ['probe: single calls, to see whether it goes', 'probe'],
+  ['reject: new ones are refused, with the reason', 'reject'],
+  ['drop: they are cancelled', 'drop'],
+]
+
+// What a kind cannot bear is not offered; other scopes are checked by the server, which says why.
+function manner(scope) {
+  const borne = modes[scope?.replace(/^queue:|^partner:.*\//, '')]
+  const offered = MODES.filter(([, mode]) => mode === 'slow' || !borne || borne.includes(mode))
+  const mode = select('mode', offered, 'hold')
+  const part = share('percent', 10)
+  const sure = h('label', { class: 'room-sure' }, h('input', { type: 'checkbox', class: 'form-check-input', name: 'sure' }), ' Yes, cancel what waits, now and until this is lifted')
+  const adjust = () => {
+    part.hidden = mode.value !== 'slow'
+    sure.hidden = mode.value !== 'drop'
+    sure.querySelector('input').required = mode.value === 'drop'
+  }
+  mode.addEventListener('change', adjust)
+  adjust()
+  const all = field('What becomes of operations', mode)
+  all.append(part, sure)
+  return all
+}
+
+function incident() {
+  const open = openIncidents()
+  if (!open.length) return null
+  const choices = [['no incident', ''], ...open.map((one) => [`incident ${one.id}: ${one.title}`, one.id])]
+  return field('Belongs to', select('incident', choices, open[0].id))
+}
 
 const notice = () =>
   h('details', { class: 'room-field' }, h('summary', {}, 'A notice for customers'), h('textarea', { name: 'notice', class: 'form-control', rows: 2, maxlength: 500, 'aria-label': 'Notice for customers', placeholder: 'Please use Meta Business Manager meanwhile.' }))
@@ -70,7 +129,7 @@ function open({ title, about, fields, verb, danger, name, wish, preview, done })
   dialog.replaceChildren(form)
   dialog.showModal()
   look()
-  ;(form.querySelector('input[name=name]') ?? form.querySelector('input[name=reason]')).focus()
+  ;(form.querySelector('input[name=name]') ?? form.querySelector('[name=reason]')).focus()
 }
 
 dialog.addEventListener('close', () => opener?.isConnected && opener.focus())
@@ -93,24 +152,36 @@ function previewing(node, wanted) {
 
 // ── what can be decided ────────────────────────────────────────────────────────────────────────────────────────
 
-const seconds = (value) => (value ? Number(value) : null)
+const numberOf = (value) => (value ? Number(value) : null)
 
-function pausing(scopeOf, more) {
+function pausing(scopeOf, { scope, ...more }) {
+  const slow = (form) => form.mode === 'slow'
   open({
     verb: 'Pause',
     danger: true,
     name: 'pause',
-    wish: (form) => ({ scope: scopeOf(form), reason: form.reason, for_seconds: seconds(form.for_seconds), notice: form.notice || null }),
-    preview: ({ scope }) => (/^all$|:./.test(scope) ? { scope } : null),
+    wish: (form) => ({
+      scope: scopeOf(form),
+      reason: form.reason,
+      for_seconds: numberOf(form.for_seconds),
+      at_end: form.at_end,
+      mode: slow(form) ? 'hold' : form.mode,
+      percent: slow(form) ? numberOf(form.percent) : null,
+      incident: numberOf(form.incident),
+      notice: form.notice || null,
+    }),
+    preview: (wish) => (/^all$|:./.test(wish.scope) ? { scope: wish.scope, mode: wish.mode, percent: wish.percent ?? '' } : null),
     ...more,
+    fields: [more.fields, reason(more.because), manner(scope), length(), incident(), notice()],
   })
 }
 
 export function openPause(scope, done) {
   pausing(() => scope, {
+    scope,
     title: `Pause ${saidScope(scope)}`,
     about: 'Running operations stop between two calls and keep their place. Nothing is lost; the Hub can go on enqueueing.',
-    fields: [reason('Meta’s limit is hit'), length(), notice()],
+    because: 'Meta’s limit is hit',
     done,
   })
 }
@@ -121,13 +192,14 @@ export function openHold({ partner, queues }, done) {
   pausing((form) => form.what, {
     title: `Hold partner ${partner}`,
     about: 'Its operations wait; none is lost. Other partners are not touched.',
-    fields: [field('What', select('what', [...one, whole], one[0]?.[1])), reason('it uses the others’ budget up'), length(), notice()],
+    fields: [field('What', select('what', [...one, whole], one[0]?.[1]))],
+    because: 'it uses up what the others need',
     verb: 'Hold',
     done,
   })
 }
 
-const SCOPES = [['a queue', 'queue'], ['a partner, or PARTNER/QUEUE', 'partner'], ['a WABA', 'waba'], ['a number', 'number'], ['a capability', 'capability'], ['an app', 'app'], ['everything', 'all']]
+const SCOPES = [['a partner, or PARTNER/QUEUE', 'partner'], ['a queue', 'queue'], ['a WABA', 'waba'], ['a number', 'number'], ['a capability', 'capability'], ['an app', 'app'], ['everything', 'all']]
 
 export function openOther(done) {
   const name = field('Its name', h('input', { name: 'name', class: 'form-control', autocomplete: 'off', required: true }))
@@ -138,19 +210,53 @@ export function openOther(done) {
   })
   pausing((form) => (form.type === 'all' ? 'all' : `${form.type}:${form.name.trim()}`), {
     title: 'Pause something',
-    fields: [field('What', type), name, reason('looking into it'), length(), notice()],
+    fields: [field('What', type), name],
+    because: 'looking into it',
     done,
   })
 }
 
+const WAYS = [['little by little, and back when Meta refuses', 'ramp'], ['at a part of the budget, until somebody decides anew', 'part'], ['all at once', 'all']]
+
 export function openResume(scope, layers, done) {
+  const way = select('way', WAYS, 'ramp')
+  const part = share('percent', 10)
+  part.hidden = true
+  way.addEventListener('change', () => (part.hidden = way.value !== 'part'))
+  const how = field('How', way)
+  how.append(part)
   open({
     title: `Resume ${saidScope(scope)}`,
-    about: layers.map((one) => `Paused by ${one.by} since ${clock(one.since)}: ${one.reason}.`).join(' '),
-    fields: [reason('Meta has confirmed the fix')],
+    about: layers.map((one) => `${one.by} paused it at ${clock(one.since)}: ${one.reason}.`).join(' '),
+    fields: [reason('Meta has confirmed the fix'), how],
     verb: 'Resume',
     name: 'resume',
-    wish: (form) => ({ scope, reason: form.reason }),
+    wish: (form) => ({ scope, reason: form.reason, percent: { ramp: null, part: numberOf(form.percent), all: 100 }[form.way] }),
+    preview: (wish) => ({ scope, mode: 'lift', percent: wish.percent ?? '' }),
+    done,
+  })
+}
+
+export function openNote(incident, done) {
+  open({
+    title: `Note on incident ${incident.id}`,
+    about: incident.title,
+    fields: [field('What happened, or what was done', h('textarea', { name: 'reason', class: 'form-control', rows: 3, required: true, minlength: 3, maxlength: 2000 }))],
+    verb: 'Note',
+    name: 'note',
+    wish: (form) => ({ incident: incident.id, reason: form.reason }),
+    done,
+  })
+}
+
+export function openClose(incident, done) {
+  open({
+    title: `Close incident ${incident.id}`,
+    about: `${incident.title} What comes back within days reopens it.`,
+    fields: [reason('a full day at full rate without a refusal')],
+    verb: 'Close',
+    name: 'close',
+    wish: (form) => ({ incident: incident.id, reason: form.reason }),
     done,
   })
 }

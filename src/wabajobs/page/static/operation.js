@@ -1,8 +1,9 @@
 // An operation's story.
 
-import { byId, h, icon, list, show, text } from './dom.js'
-import { clock, count, sentence, span } from './say.js'
-import { base, keepLooking, tellLive } from './wire.js'
+import { byId, h, list, show, text } from './dom.js'
+import { drawMoves } from './moves.js'
+import { clock, count, sentence } from './say.js'
+import { keepLooking, tellLive } from './wire.js'
 
 const LEVELS = {
   succeeded: ['ok', 'ok'],
@@ -45,8 +46,7 @@ function draw(one) {
     ended: one.finished_at && clock(one.finished_at, true),
     id: one.id,
   })
-  list(moves, one.moves.map((move, n) => ({ ...move, n })), (move) => move.n, (move) =>
-    h('li', {}, h('time', { datetime: move.at, title: move.at }, clock(move.at, true)), h('span', { class: 'room-after' }, move.after_seconds >= 0.5 ? `+${span(move.after_seconds)}` : ''), h('span', {}, sentence(move.sentence))))
+  drawMoves(moves, one.moves)
   return one.finished ? 'enough' : undefined
 }
 

@@ -1,7 +1,8 @@
 // The control room: one look every two seconds, and what can be decided about it.
 
-import { openHold, openOther, openPause, openResume } from './decide.js'
+import { knowIncidents, openClose, openHold, openNote, openOther, openPause, openResume } from './decide.js'
 import { byId, h, icon, list, show, text } from './dom.js'
+import { drawMoves } from './moves.js'
 import { bar, course, gauge } from './plots.js'
 import { clock, count, number, percent, scope as saidScope, sentence, span } from './say.js'
 import { base, keepLooking, mayAct, tellLive } from './wire.js'
@@ -29,6 +30,12 @@ function draw(news) {
   drawBreakers(apps)
   drawTop(news.top.value ?? [])
   drawVerdict({ pauses, apps, incidents, troubles, queues: news.queues.value?.queues ?? [] })
+}
+
+function drawSign(node, name) {
+  if (node.dataset.name === name) return
+  node.dataset.name = name
+  node.replaceChildren(icon(name))
 }
 
 const isOpen = (incident) => incident.state !== 'closed'
@@ -93,8 +100,38 @@ function drawTroubles(news) {
 
 // ── incidents ──────────────────────────────────────────────────────────────────────────────────────────────────
 
+const STATES = { on: ['alarm', 'stop', 'going on'], quiet: ['warn', 'warn', 'quiet, not closed'], closed: ['fine', 'ok', 'closed'] }
+
 function drawIncidents(incidents) {
   show(byId('incidents'), incidents.length)
+  list(byId('incident-list'), incidents, (one) => one.id, (first) => {
+    const sign = h('span', {})
+    const badge = h('span', { class: 'room-badge' })
+    const facts = h('p', { class: 'room-facts' })
+    const line = h('ol', { class: 'room-moves' })
+    const buttons = actions(
+      h('button', { type: 'button', class: 'btn btn-sm btn-outline-secondary', onclick: () => openNote(first, redrawn) }, 'Note…'),
+      h('button', { type: 'button', class: 'btn btn-sm btn-outline-secondary', onclick: () => openClose(first, redrawn) }, 'Close…'),
+    )
+    const node = h(
+      'article',
+      { class: 'room-card' },
+      h('div', { class: 'room-card-head' }, sign, h('h3', {}, h('a', { href: `${base}/incidents/${first.id}` }, `Incident ${first.id}: ${first.title}`)), badge),
+      facts,
+      line,
+      buttons,
+    )
+    node.update = (incident) => {
+      const [level, name, words] = STATES[incident.state] ?? ['warn', 'warn', incident.state]
+      drawSign(sign, name)
+      node.dataset.level = badge.dataset.level = level
+      text(badge, words)
+      text(facts, `${incident.app ? `app ${incident.app}, ` : ''}since ${clock(incident.began_at)}; ${count(incident.episodes.length, 'episode')}, ${span(incident.lasted_seconds)} altogether`)
+      drawMoves(line, incident.line)
+      if (buttons) show(buttons, incident.state !== 'closed')
+    }
+    return node
+  })
 }
 
 // ── pauses ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -108,7 +145,7 @@ const MODES = {
 }
 
 function pauseBadge(pause) {
-  if (pause.ramp) return `going on at ${pause.percent} %`
+  if (pause.is_ramp) return `going on at ${pause.percent} %`
   return pause.percent ? `runs at ${pause.percent} %` : (MODES[pause.mode] ?? 'held')
 }
 
@@ -129,7 +166,7 @@ function drawPauses(pauses) {
     )
     node.update = (pause) => {
       text(badge, pauseBadge(pause))
-      const then = pause.at_end === 'ramp' ? ', then it goes on little by little' : ''
+      const then = pause.then === 'ramp' ? ', then it goes on little by little' : ''
       const until = pause.until ? `until ${clock(pause.until)}${then}` : 'until somebody lifts it'
       text(facts, `by ${pause.by} since ${clock(pause.since)}, ${until}${pause.incident ? ` · incident ${pause.incident}` : ''}`)
       text(notice, pause.notice ? `Customers are told: ${pause.notice}` : '')
@@ -211,7 +248,7 @@ function drawBudgets(apps, history) {
     const share = h('span', { class: 'room-share' })
     const facts = h('p', { class: 'room-facts' })
     const past = course({ height: 48, label: `${first.scope} in the last hour` })
-    const caption = h('p', { class: 'room-facts room-caption' }, 'the last hour')
+    const caption = h('p', { class: 'room-facts room-caption' }, 'the last hour; the dashed line is the limit')
     const node = h(
       'article',
       { class: 'room-card' },
@@ -228,7 +265,7 @@ function drawBudgets(apps, history) {
       text(share, percent(spent))
       text(facts, [label, foretold(window), window.app.learning && 'finding out how much is spent'].filter(Boolean).join(' · '))
       const points = history.budgets?.[window.scope] ?? []
-      past.update(points, { to: window.limit, bound: window.limit, words: `up to ${number(Math.max(0, ...points.map((one) => one[1])))} calls in the last hour` })
+      past.update(points, { to: 110, bound: 100, words: `up to ${Math.max(0, ...points.map((one) => one[1]))} % of the limit in the last hour` })
       show(caption, points.length > 1)
     }
     return node
@@ -258,10 +295,7 @@ function drawBreakers(apps) {
     const node = h('article', { class: 'room-card' }, h('div', { class: 'room-card-head' }, sign, h('h3', {}, saidScope(first.scope)), badge), evidence, next)
     node.update = (breaker) => {
       const [name, words] = STANDS[breaker.state] ?? ['warn', breaker.state]
-      if (sign.dataset.name !== name) {
-        sign.dataset.name = name
-        sign.replaceChildren(icon(name))
-      }
+      drawSign(sign, name)
       node.dataset.level = { open: 'alarm', 'half-open': 'warn' }[breaker.state] ?? 'fine'
       text(badge, words)
       badge.dataset.level = node.dataset.level
@@ -317,6 +351,8 @@ function tellDone(said) {
   clearTimeout(fading)
   fading = setTimeout(() => node.replaceChildren(), 20000)
 }
+
+knowIncidents(() => (looked.incidents?.value ?? []).filter(isOpen))
 
 const other = byId('pause-other')
 if (mayAct) other.addEventListener('click', () => openOther(redrawn))
