@@ -19,6 +19,7 @@ from wabajobs.controls import Controls
 from wabajobs.dispatch import Dispatcher, Send
 from wabajobs.dry_run import DryRun
 from wabajobs.errors import ConfigurationError
+from wabajobs.forecast import Forecast
 from wabajobs.gate import Gate, RetryBudget
 from wabajobs.graph import Credentials, GraphClient
 from wabajobs.intake import Request, checked
@@ -120,6 +121,18 @@ class House:
             presence=self.presence,
             kinds=self.kinds,
             vault=self.vault,
+            settings=self.settings,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def forecast(self) -> Forecast:
+        """What says how long things take, and what a pause would touch."""
+        return Forecast(
+            ledger=self.ledger,
+            gate=self.gate,
+            presence=self.presence,
+            kinds=self.kinds,
             settings=self.settings,
             clock=self.clock,
         )

@@ -10,6 +10,7 @@ from wabajobs.ledger.attempts import Ending
 from wabajobs.ledger.audit import Audit, Decision
 from wabajobs.ledger.callbacks import Backlog, Callbacks, Delivery, Missed
 from wabajobs.ledger.cancelling import Cancelling
+from wabajobs.ledger.census import Part, is_fine
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.dead import Dead
 from wabajobs.ledger.decisions import DISPATCHER, DecisionRecords, Leaderships
@@ -125,6 +126,7 @@ __all__ = [
     "Note",
     "NumberCalls",
     "Outbox",
+    "Part",
     "Planned",
     "QueueSample",
     "Refusals",
@@ -153,5 +155,6 @@ __all__ = [
     "Who",
     "Wish",
     "Wishes",
+    "is_fine",
     "why_expired",
 ]
