@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, false, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from wabajobs.capability import ServiceClass
 from wabajobs.decisions import Pause
-from wabajobs.ledger.conditions import OPEN, any_covers
+from wabajobs.ledger.conditions import OPEN, any_keeps, covered
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.tables import BacklogRow, OperationRow, SampleRow
 from wabajobs.operation import State
@@ -136,13 +136,14 @@ class Samples:
 
     def count(self, *, pauses: Collection[Pause], queues: Collection[str], now: datetime) -> Counted:
         """Count what is not finished, by queue, and what of it is late. It reads every such row."""
-        covered, state = any_covers(pauses), OperationRow.state
-        late = and_(~covered, or_(state.in_([State.WAITING, State.RUNNING]), OperationRow.hold_by.in_(_OURS)))
+        state = OperationRow.state
+        on_purpose = or_(false(), *(covered(pause.scope) for pause in pauses))
+        late = and_(~on_purpose, or_(state.in_([State.WAITING, State.RUNNING]), OperationRow.hold_by.in_(_OURS)))
         columns = (OperationRow.kind, OperationRow.app, OperationRow.class_rank, state)
         query = (
             select(
                 *columns,
-                and_(covered, state.in_(OPEN)).label("paused"),
+                and_(any_keeps(pauses), state.in_(OPEN)).label("paused"),
                 late.label("late"),
                 func.count().label("number"),
                 func.min(OperationRow.created_at).label("oldest"),
