@@ -51,23 +51,25 @@ function length() {
   return both
 }
 
-const MODES = [
-  ['hold: they wait, none is lost', 'hold'],
-  ['slow: they share a part of the budget', 'slow'],
-  ['drain: what has begun is finished, nothing new begins', 'drain'],
-  ['probe: single calls, to see whether it goes', 'probe'],
-  ['reject: new ones are refused, with the reason', 'reject'],
-  ['drop: they are cancelled', 'drop'],
-]
+const MODES = {
+  hold: ['Hold', 'They wait; none is lost.'],
+  slow: ['Slow down', 'They share this part of the budget.'],
+  drain: ['Drain', 'What has begun is finished, nothing new begins.'],
+  probe: ['Probe', 'Single calls go, now and then, to see whether it works.'],
+  reject: ['Reject', 'New ones are refused, and the Hub hears why.'],
+  drop: ['Drop', 'They are cancelled: something later does the same work.'],
+}
 
 // What a kind cannot bear is not offered; other scopes are checked by the server, which says why.
 function manner(scope) {
   const borne = modes[scope?.replace(/^queue:|^partner:.*\//, '')]
-  const offered = MODES.filter(([, mode]) => mode === 'slow' || !borne || borne.includes(mode))
-  const mode = select('mode', offered, 'hold')
+  const offered = Object.keys(MODES).filter((mode) => mode === 'slow' || !borne || borne.includes(mode))
+  const mode = select('mode', offered.map((one) => [MODES[one][0], one]), 'hold')
+  const hint = h('p', { class: 'form-text', role: 'status' })
   const part = share('percent', 10)
   const sure = h('label', { class: 'room-sure' }, h('input', { type: 'checkbox', class: 'form-check-input', name: 'sure' }), ' Yes, cancel what waits, now and until this is lifted')
   const adjust = () => {
+    hint.textContent = MODES[mode.value][1]
     part.hidden = mode.value !== 'slow'
     sure.hidden = mode.value !== 'drop'
     sure.querySelector('input').required = mode.value === 'drop'
@@ -75,7 +77,7 @@ function manner(scope) {
   mode.addEventListener('change', adjust)
   adjust()
   const all = field('What becomes of operations', mode)
-  all.append(part, sure)
+  all.append(hint, part, sure)
   return all
 }
 
@@ -143,7 +145,7 @@ function previewing(node, wanted) {
     if (!about) return
     try {
       const told = await ask('/preview', about)
-      if (mine === newest) node.replaceChildren(...(told.sentences ?? []).map((one) => h('p', {}, one)))
+      if (mine === newest) node.replaceChildren(...told.sentences.map((one) => h('p', {}, sentence(one))))
     } catch (error) {
       if (mine === newest) node.replaceChildren(h('p', {}, icon('warn'), ` What it touches cannot be said: ${error.message}`))
     }
@@ -216,15 +218,24 @@ export function openOther(done) {
   })
 }
 
-const WAYS = [['little by little, and back when Meta refuses', 'ramp'], ['at a part of the budget, until somebody decides anew', 'part'], ['all at once', 'all']]
+const WAYS = {
+  ramp: ['Step by step', 'More of the budget with each step, and a step back at the first refusal by Meta.'],
+  part: ['At a part of the budget', 'Until somebody decides anew.'],
+  all: ['All at once', 'Everything that waits goes as fast as the budget lets it.'],
+}
 
 export function openResume(scope, layers, done) {
-  const way = select('way', WAYS, 'ramp')
+  const way = select('way', Object.entries(WAYS).map(([value, [words]]) => [words, value]), 'ramp')
+  const hint = h('p', { class: 'form-text', role: 'status' })
   const part = share('percent', 10)
-  part.hidden = true
-  way.addEventListener('change', () => (part.hidden = way.value !== 'part'))
+  const adjust = () => {
+    hint.textContent = WAYS[way.value][1]
+    part.hidden = way.value !== 'part'
+  }
+  way.addEventListener('change', adjust)
+  adjust()
   const how = field('How', way)
-  how.append(part)
+  how.append(hint, part)
   open({
     title: `Resume ${saidScope(scope)}`,
     about: layers.map((one) => `${one.by} paused it at ${clock(one.since)}: ${one.reason}.`).join(' '),
