@@ -14,6 +14,7 @@ from redis.retry import Retry
 from wabajobs.bench import Bench
 from wabajobs.callbacks import HttpPost, Relay
 from wabajobs.capability import ServiceClass
+from wabajobs.chronicle import Chronicle
 from wabajobs.clock import Clock, SystemClock
 from wabajobs.controls import Controls
 from wabajobs.dispatch import Dispatcher, Send
@@ -30,6 +31,7 @@ from wabajobs.ledger import Database, Ledger
 from wabajobs.operation import Operation
 from wabajobs.partners import Partners
 from wabajobs.planner import Planner
+from wabajobs.ramp import Ramps
 from wabajobs.retention import Pruner
 from wabajobs.retries import Retries
 from wabajobs.routing import Router
@@ -66,6 +68,11 @@ class House:
         """The gate."""
         redis = self._redis(self.settings.gate.redis_timeout_seconds)
         return Gate(redis, settings=self.settings.gate, apps=self.settings.apps)
+
+    @cached_property
+    def chronicle(self) -> Chronicle:
+        """What writes down what was seen."""
+        return Chronicle(self.ledger.happenings.put, clock=self.clock)
 
     @cached_property
     def retry_budget(self) -> RetryBudget:
@@ -105,7 +112,25 @@ class House:
     @cached_property
     def controls(self) -> Controls:
         """The switches."""
-        return Controls(ledger=self.ledger, gate=self.gate, bell=self.decision_bell, clock=self.clock)
+        return Controls(
+            ledger=self.ledger,
+            gate=self.gate,
+            bell=self.decision_bell,
+            clock=self.clock,
+            kinds=lambda: self.kinds,
+            ramps=self.ramps,
+        )
+
+    @cached_property
+    def ramps(self) -> Ramps:
+        """What lets the paused go on little by little."""
+        return Ramps(
+            ledger=self.ledger,
+            gate=self.gate,
+            kinds=lambda: self.kinds,
+            settings=self.settings,
+            clock=self.clock,
+        )
 
     @cached_property
     def interventions(self) -> Interventions:
@@ -206,6 +231,7 @@ class House:
             worker=_worker_name(queues),
             enqueue=self._enqueue,
             retry_budget=self.retry_budget,
+            tell=self.chronicle.tell,
         )
 
     def _callback_secret(self) -> Secret:

@@ -41,6 +41,8 @@ class FakeGate:
     """How many of them somebody else makes."""
     start_within: float = 60.0
     changes: tuple[Change, ...] = ()
+    probes: tuple[str, ...] = ()
+    """The breakers that each call probes."""
     asked: list[Call] = field(default_factory=list)
     out: dict[str, Permit] = field(default_factory=dict)
     reports: list[Report] = field(default_factory=list)
@@ -55,7 +57,8 @@ class FakeGate:
         if isinstance(answer, Wait):
             return answer
         number = next(self._ids)
-        permit = Permit(id=str(number), call=call, start_before=time.monotonic() + self.start_within)
+        start_before = time.monotonic() + self.start_within
+        permit = Permit(id=str(number), call=call, start_before=start_before, probes=self.probes)
         self.out[permit.id] = permit
         return permit
 

@@ -16,7 +16,7 @@ from wabajobs.ledger.dead import Dead
 from wabajobs.ledger.decisions import DISPATCHER, DecisionRecords, Leaderships
 from wabajobs.ledger.expiring import why as why_expired
 from wabajobs.ledger.fleet import Fleet, Kept, Planned, Stale, Wish, Wishes
-from wabajobs.ledger.happenings import Happening, Happenings, Refusals
+from wabajobs.ledger.happenings import Happening, Happenings, Refusals, Sight
 from wabajobs.ledger.history import Story
 from wabajobs.ledger.homes import Home, Homes
 from wabajobs.ledger.incidents import Alarm, Condition, DueAlarm, Episode, Incident, Incidents, Note, Rules, Seen
@@ -142,6 +142,7 @@ __all__ = [
     "Selection",
     "Setting",
     "Share",
+    "Sight",
     "Spending",
     "Spent",
     "SpentThen",

@@ -103,9 +103,12 @@ class DecisionRecords:
             for one in pauses:
                 if one.id not in live:
                     continue
-                values = {"percent": percent, "stepped_at": stepped_at, "ends_at": None}
-                connection.execute(update(PauseRow).where(PauseRow.id == one.id).values(**values))
-                changed.append(replace(live[one.id], **values))
+                connection.execute(
+                    update(PauseRow)
+                    .where(PauseRow.id == one.id)
+                    .values(percent=percent, stepped_at=stepped_at, ends_at=None)
+                )
+                changed.append(replace(live[one.id], percent=percent, stepped_at=stepped_at, ends_at=None))
                 facts = {"pause": one.id, "percent": percent, "was": live[one.id].percent, **(detail or {})}
                 action = "resume" if stepped_at is None or not live[one.id].is_ramp else "ramp"
                 audit.note(
@@ -341,7 +344,7 @@ def lift(
     only: Iterable[Pause] | None = None,
     detail: Mapping[str, Any] | None = None,
 ) -> list[Pause]:
-    """Lift the live pauses of exactly this scope in a transaction: all, those that `by` has made, or `only` some."""
+    """Lift the live pauses of exactly this scope in a transaction: all, those by `by`, or `only` some."""
     of_scope = [PauseRow.scope_type == str(scope.type), PauseRow.scope_name == scope.name]
     if by is not None:
         of_scope.append(PauseRow.actor == by)

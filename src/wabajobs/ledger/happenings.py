@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, func, insert, select
@@ -10,16 +11,21 @@ from sqlalchemy import ColumnElement, func, insert, select
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.tables import HappeningRow
 
-BREAKER_OPENED: Final = "breaker_opened"
-BREAKER_CLOSED: Final = "breaker_closed"
-PROBE: Final = "probe"
-"""A call that an open breaker let through to see whether Meta is well again."""
-REFUSED: Final = "refused"
-"""Meta has refused a call because of a limit."""
-FAILED_CALL: Final = "failed_call"
-"""Meta, or the way there, was not well."""
-LEARNING: Final = "learning"
-"""The gate began, or ended, to find out how much of a budget is spent."""
+
+class Sight(StrEnum):
+    """What can be seen."""
+
+    BREAKER_OPENED = "breaker_opened"
+    BREAKER_CLOSED = "breaker_closed"
+    PROBE = "probe"
+    """A call that an open breaker let through to see whether Meta is well again."""
+    REFUSED = "refused"
+    """Meta has refused a call because of a limit."""
+    FAILED_CALL = "failed_call"
+    """Meta, or the way there, was not well."""
+    LEARNING_BEGAN = "learning_began"
+    """The gate has lost its state, and finds out how much of a budget is spent."""
+    LEARNING_ENDED = "learning_ended"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +115,7 @@ class Happenings:
         code, subcode, at = HappeningRow.code, HappeningRow.subcode, HappeningRow.at
         query = (
             select(code, subcode, func.count(), func.min(at), func.max(at))
-            .where(*_wanted(names=[REFUSED], app=app, since=since, until=until))
+            .where(*_wanted(names=[Sight.REFUSED], app=app, since=since, until=until))
             .group_by(code, subcode)
         )
         with self._database.read() as connection:
