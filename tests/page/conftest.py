@@ -23,14 +23,14 @@ PASSWORD = "a-long-password"
 COOKIE_SECRET = "known-to-the-test"
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def page_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRedis]:
     running = RunningRedis(RedisServer(find_server(), folder=tmp_path_factory.mktemp("redis-of-page")))
     yield running
     running.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def world(sqlite_files: SqliteFiles, page_redis: RunningRedis) -> Iterator[Fleet]:
     """A fleet of which nothing runs yet."""
     config = SimulatorConfig(header_floor=0, wabas=8, templates=40)
@@ -49,7 +49,7 @@ def world(sqlite_files: SqliteFiles, page_redis: RunningRedis) -> Iterator[Fleet
 Opens = Callable[..., Door]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def opens(world: Fleet) -> Opens:
     """Starts a Flower with these options of its own, and this in its environment."""
 
@@ -72,20 +72,20 @@ def opens(world: Fleet) -> Opens:
     return make
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def guarded(opens: Opens) -> Door:
     """Behind a password, and behind a prefix, as behind a proxy."""
     passwords = f"anna:{PASSWORD},bob:{PASSWORD}"
     return opens("flower", "--url-prefix=/flower", prefix="/flower", user="anna", FLOWER_BASIC_AUTH=passwords)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def unguarded(opens: Opens) -> Door:
     """Without authentication, and its API opened for all."""
     return opens("flower-open", FLOWER_UNAUTHENTICATED_API="true")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def with_oauth(opens: Opens) -> Door:
     """Behind one of Flower's OAuth providers."""
     return opens(
@@ -99,7 +99,7 @@ def with_oauth(opens: Opens) -> Door:
     )
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A real browser, the one on the PATH."""
     from playwright.sync_api import sync_playwright

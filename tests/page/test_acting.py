@@ -172,9 +172,9 @@ def test_there_are_no_other_actions(guarded: Door) -> None:
 
 
 def test_what_somebody_wrote_comes_back_as_it_was(guarded: Door) -> None:
-    assert guarded.post("pause", {"scope": f"partner:{HOSTILE}", "reason": HOSTILE, "notice": HOSTILE}).ok
+    assert guarded.post("pause", {"scope": f"waba:{HOSTILE}", "reason": HOSTILE, "notice": HOSTILE}).ok
 
     answer = guarded.get("/look")
     assert answer.headers["Content-Type"].startswith("application/json")
     [pause] = answer.json()["decisions"]["value"]["pauses"]
-    assert (pause["reason"], pause["notice"]) == (HOSTILE, HOSTILE)
+    assert (pause["scope"], pause["reason"], pause["notice"]) == (f"waba:{HOSTILE}", HOSTILE, HOSTILE)

@@ -187,7 +187,12 @@ function drawQueues(news, pauses) {
   const { value, age_seconds: age } = news.queues
   text(byId('queues-age'), age > OLD ? `counted ${span(age)} ago` : '')
   const backlog = news.history?.value?.backlog ?? {}
-  list(byId('queue-list'), value?.queues ?? [], (queue) => queue.queue, (first) => {
+  const queues = (value?.queues ?? []).map((queue) => ({
+    ...queue,
+    covering: pauses.find((one) => one.scope === `queue:${queue.queue}`) ?? pauses.find((one) => one.scope === 'all'),
+    points: backlog[queue.queue] ?? [],
+  }))
+  list(byId('queue-list'), queues, (queue) => queue.queue, (first) => {
     const name = first.queue
     const badge = h('span', { class: 'room-badge' })
     const waiting = cell('waiting')
@@ -209,7 +214,7 @@ function drawQueues(news, pauses) {
       h('td', { class: 'room-row-actions' }, mayAct && [pause, resume]),
     )
     node.update = (queue) => {
-      const covering = pauses.find((one) => one.scope === `queue:${name}`) ?? pauses.find((one) => one.scope === 'all')
+      const { covering, points } = queue
       const own = covering && covering.scope !== 'all'
       const quiet = !queue.waiting && !queue.held && !queue.running && !queue.needs_input && !covering
       const dead = queue.workers === 0 && (queue.waiting || queue.running)
@@ -227,7 +232,6 @@ function drawQueues(news, pauses) {
       text(workers, queue.workers == null ? '?' : number(queue.workers))
       show(pause, !own)
       show(resume, own)
-      const points = backlog[name] ?? []
       trend.update(points, { words: points.length ? `between ${number(Math.min(...points.map((one) => one[1])))} and ${number(Math.max(...points.map((one) => one[1])))} in the last hour` : '' })
     }
     return node
@@ -242,7 +246,7 @@ function number_(node, value) {
 // ── budgets and breakers ───────────────────────────────────────────────────────────────────────────────────────
 
 function drawBudgets(apps, history) {
-  const windows = apps.flatMap((app) => app.windows.map((window) => ({ ...window, app })))
+  const windows = apps.flatMap((app) => app.windows.map((window) => ({ ...window, app, points: history.budgets?.[window.scope] ?? [] })))
   list(byId('budget-list'), windows, (one) => `${one.app.app} ${one.scope}`, (first) => {
     const meter = gauge()
     const share = h('span', { class: 'room-share' })
@@ -264,7 +268,7 @@ function drawBudgets(apps, history) {
       meter.update({ ...window, label })
       text(share, percent(spent))
       text(facts, [label, foretold(window), window.app.learning && 'finding out how much is spent'].filter(Boolean).join(' · '))
-      const points = history.budgets?.[window.scope] ?? []
+      const { points } = window
       past.update(points, { to: 110, bound: 100, words: `up to ${Math.max(0, ...points.map((one) => one[1]))} % of the limit in the last hour` })
       show(caption, points.length > 1)
     }
