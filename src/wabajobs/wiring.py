@@ -39,6 +39,7 @@ from wabajobs.secret import Secret
 from wabajobs.settings import Settings
 from wabajobs.signals import Bell, Presence
 from wabajobs.signals.bell import DECISIONS, WORK
+from wabajobs.top import Spenders
 from wabajobs.vault import Vault
 
 _RING_SECONDS = 0.25
@@ -161,6 +162,11 @@ class House:
             settings=self.settings,
             clock=self.clock,
         )
+
+    @cached_property
+    def spenders(self) -> Spenders:
+        """What says who used the budgets."""
+        return Spenders(ledger=self.ledger, gate=self.gate, settings=self.settings, clock=self.clock)
 
     @cached_property
     def vault(self) -> Vault:

@@ -9,14 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from wabajobs.cli.house import house
-from wabajobs.cli.say import answer, as_json, out, short
+from wabajobs.cli.say import answer, as_json, bar, out, short
 from wabajobs.gate import WindowReading
 from wabajobs.status import QueueStatus, Status, look
 from wabajobs.story import how_to_give
 from wabajobs.wiring import House
 
 _REFRESH_SECONDS = 1.0
-_BAR = 24
 
 
 @click.command()
@@ -117,22 +116,11 @@ def budget_cells(window: WindowReading) -> tuple[RenderableType, ...]:
     """Fill the usual columns of a budget's row."""
     return (
         window.scope,
-        _bar(window.used, window.others, window.limit),
+        bar(window.used, window.others, window.limit),
         str(window.used),
         str(window.others),
         str(window.limit),
         short(window.window),
-    )
-
-
-def _bar(used: int, others: int, limit: int) -> Text:
-    limit = max(1, limit)
-    ours = min(_BAR, round(_BAR * used / limit))
-    theirs = min(_BAR - ours, round(_BAR * others / limit))
-    return Text.assemble(
-        ("█" * ours, "green" if used + others < 0.9 * limit else "red"),
-        ("▒" * theirs, "yellow"),
-        ("·" * (_BAR - ours - theirs), "dim"),
     )
 
 
