@@ -327,6 +327,9 @@ class Incidents:
     def due_alarms(self, *, now: datetime, again: timedelta) -> list[DueAlarm]:
         """Take the alarms that are due. Who does not say what came of one within `again` is taken for dead."""
         due = and_(AlarmRow.due_at.is_not(None), AlarmRow.due_at <= now)
+        with self._database.read() as connection:
+            if connection.scalar(select(AlarmRow.episode_id).where(due).limit(1)) is None:
+                return []
         with self._database.write() as connection:
             rows = connection.execute(
                 update(AlarmRow)
