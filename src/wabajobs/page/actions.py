@@ -168,11 +168,21 @@ def _how(decided: Decided) -> str:
     return f" at {slowest} % of the budget, and more step by step" if slowest else " when its turn comes"
 
 
+def _open(wish: Wish, actor: str) -> Act:
+    reason, app = wish.reason, wish.text("app")
+
+    def act(house: House) -> dict[str, Any]:
+        incident = house.incidents.open(reason=reason, actor=actor, app=app)
+        return {"sentence": f"Incident {incident.id} is open."}
+
+    return act
+
+
 def _note(wish: Wish, actor: str) -> Act:
     incident, text = wish.needed("incident"), wish.reason
 
     def act(house: House) -> dict[str, Any]:
-        house.ledger.incidents.note(incident, text=text, actor=actor, now=house.clock.now())
+        house.incidents.note(incident, text, actor=actor)
         return {"sentence": f"It stands in the diary of incident {incident}."}
 
     return act
@@ -182,7 +192,7 @@ def _close(wish: Wish, actor: str) -> Act:
     incident, reason = wish.needed("incident"), wish.reason
 
     def act(house: House) -> dict[str, Any]:
-        house.ledger.incidents.close(incident, reason=reason, actor=actor, now=house.clock.now())
+        house.incidents.close(incident, reason=reason, actor=actor)
         return {"sentence": f"Incident {incident} is closed."}
 
     return act
@@ -207,6 +217,7 @@ def _told(decided: Decided, sentence: str) -> dict[str, Any]:
 _ACTIONS: Final[dict[str, Callable[[Wish, str], Act]]] = {
     "pause": _pause,
     "resume": _resume,
+    "open": _open,
     "note": _note,
     "close": _close,
 }

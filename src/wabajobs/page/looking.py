@@ -1,6 +1,6 @@
 """What the page shows, part by part: each asks the ledger or the gate, and fails for itself."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from functools import partial
@@ -12,9 +12,11 @@ from wabajobs.gate import AppReading, BreakerReading, WindowReading
 from wabajobs.page import incidents
 from wabajobs.page.snapshot import Part
 from wabajobs.status import look, pause_json
+from wabajobs.top import Dimension
 from wabajobs.wiring import House
 
 _TOP = 15
+_QUEUES = 3
 _PAST = timedelta(hours=1)
 _GRAIN = 30
 """Seconds between two points of a plot."""
@@ -153,25 +155,25 @@ class _Course:
             self.points.append([moment, round(value, 1)])
 
 
-def _top(house: House) -> list[dict[str, Any]]:
-    """Who used the budgets, the largest first."""
-    found = []
+def _top(house: House) -> dict[str, Any]:
+    """Who used the budgets in the window that counts now, the largest first, and whether anybody explains it."""
+    top = house.spenders.top(Dimension.PARTNERS)
+    queues: dict[str, Counter[str]] = defaultdict(Counter)
     for app in house.settings.apps:
-        spenders = house.gate.spenders(app)
-        total = sum(one.calls for one in spenders)
-        partners: Counter[str] = Counter()
-        queues: dict[str, Counter[str]] = {}
-        for one in spenders:
-            partners[one.partner] += one.calls
-            queues.setdefault(one.partner, Counter())[one.queue] += one.calls
-        found += [
+        for one in house.gate.spenders(app):
+            queues[one.partner][one.queue] += one.calls
+    return {
+        "sentence": str(top),
+        "talkers": [
             {
-                "app": app,
-                "partner": partner,
-                "calls": calls,
-                "share": calls / total,
-                "queues": dict(queues[partner].most_common(3)),
+                "partner": one.name,
+                "calls": one.calls,
+                "refused": one.refused,
+                "share": one.share,
+                "explains": one.name in top.explained_by,
+                "queues": dict(queues[one.name].most_common(_QUEUES)),
             }
-            for partner, calls in partners.most_common(_TOP)
-        ]
-    return found
+            for one in top.talkers[:_TOP]
+            if one.name
+        ],
+    }

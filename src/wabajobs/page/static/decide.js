@@ -248,6 +248,18 @@ export function openResume(scope, layers, done) {
   })
 }
 
+export function openIncident(done) {
+  open({
+    title: 'Open an incident',
+    about: 'The product opens one by itself when a breaker trips, a budget runs out or operations come late. Open one for what it cannot see.',
+    fields: [field('What is wrong', h('input', { name: 'reason', class: 'form-control', required: true, minlength: 3, maxlength: 500, autocomplete: 'off', placeholder: 'partners report that templates stay pending' }))],
+    verb: 'Open',
+    name: 'open',
+    wish: (form) => ({ reason: form.reason }),
+    done,
+  })
+}
+
 export function openNote(incident, done) {
   open({
     title: `Note on incident ${incident.id}`,

@@ -1,6 +1,6 @@
 // The control room: one look every two seconds, and what can be decided about it.
 
-import { knowIncidents, openClose, openHold, openNote, openOther, openPause, openResume } from './decide.js'
+import { knowIncidents, openClose, openHold, openIncident, openNote, openOther, openPause, openResume } from './decide.js'
 import { byId, h, icon, list, show, text } from './dom.js'
 import { drawMoves } from './moves.js'
 import { bar, course, gauge } from './plots.js'
@@ -28,7 +28,7 @@ function draw(news) {
   drawQueues(news, pauses)
   drawBudgets(apps, news.history?.value ?? {})
   drawBreakers(apps)
-  drawTop(news.top.value ?? [])
+  drawTop(news.top.value ?? { talkers: [] })
   drawVerdict({ pauses, apps, incidents, troubles, queues: news.queues.value?.queues ?? [] })
 }
 
@@ -103,7 +103,7 @@ function drawTroubles(news) {
 const STATES = { on: ['alarm', 'stop', 'going on'], quiet: ['warn', 'warn', 'quiet, not closed'], closed: ['fine', 'ok', 'closed'] }
 
 function drawIncidents(incidents) {
-  show(byId('incidents'), incidents.length)
+  show(byId('no-incident'), !incidents.some(isOpen))
   list(byId('incident-list'), incidents, (one) => one.id, (first) => {
     const sign = h('span', {})
     const badge = h('span', { class: 'room-badge' })
@@ -187,11 +187,12 @@ function drawQueues(news, pauses) {
   const { value, age_seconds: age } = news.queues
   text(byId('queues-age'), age > OLD ? `counted ${span(age)} ago` : '')
   const backlog = news.history?.value?.backlog ?? {}
-  const queues = (value?.queues ?? []).map((queue) => ({
-    ...queue,
-    covering: pauses.find((one) => one.scope === `queue:${queue.queue}`) ?? pauses.find((one) => one.scope === 'all'),
-    points: backlog[queue.queue] ?? [],
-  }))
+  const queues = (value?.queues ?? []).map((queue) => {
+    const covering = pauses.find((one) => one.scope === `queue:${queue.queue}`) ?? pauses.find((one) => one.scope === 'all')
+    const quiet = !queue.waiting && !queue.held && !queue.running && !queue.needs_input && !covering
+    return { ...queue, covering, quiet, points: backlog[queue.queue] ?? [] }
+  })
+  queues.sort((one, two) => one.quiet - two.quiet)
   list(byId('queue-list'), queues, (queue) => queue.queue, (first) => {
     const name = first.queue
     const badge = h('span', { class: 'room-badge' })
@@ -214,9 +215,8 @@ function drawQueues(news, pauses) {
       h('td', { class: 'room-row-actions' }, mayAct && [pause, resume]),
     )
     node.update = (queue) => {
-      const { covering, points } = queue
+      const { covering, points, quiet } = queue
       const own = covering && covering.scope !== 'all'
-      const quiet = !queue.waiting && !queue.held && !queue.running && !queue.needs_input && !covering
       const dead = queue.workers === 0 && (queue.waiting || queue.running)
       node.className = quiet ? 'room-quiet' : ''
       text(badge, covering ? pauseBadge(covering) : dead ? 'no worker' : queue.needs_input ? `${number(queue.needs_input)} need input` : '')
@@ -314,10 +314,12 @@ function drawBreakers(apps) {
 
 // ── who used the budget ────────────────────────────────────────────────────────────────────────────────────────
 
-function drawTop(found) {
-  show(byId('no-top'), !found.length)
-  show(byId('top-panel'), found.length)
-  list(byId('top-list'), found, (one) => `${one.app} ${one.partner}`, (first) => {
+function drawTop({ talkers, sentence: told }) {
+  text(byId('top-told'), sentence(told ?? 'nobody can say'))
+  show(byId('top-panel'), talkers.length)
+  list(byId('top-list'), talkers, (one) => one.partner, (first) => {
+    const badge = h('span', { class: 'room-badge', 'data-level': 'alarm' }, 'explains it')
+    const refused = cell('refused')
     const calls = cell('calls')
     const part = bar()
     const share = h('span', { class: 'room-share-small' })
@@ -326,8 +328,9 @@ function drawTop(found) {
     const node = h(
       'tr',
       {},
-      h('th', { scope: 'row' }, h('span', { class: 'room-name' }, first.partner)),
+      h('th', { scope: 'row' }, h('span', { class: 'room-name' }, first.partner), badge),
       calls,
+      refused,
       h('td', { class: 'room-part', 'data-label': 'part of all calls' }, part, share),
       mostly,
       h('td', { class: 'room-row-actions' }, mayAct && hold),
@@ -336,7 +339,10 @@ function drawTop(found) {
     hold.addEventListener('click', () => openHold(now, redrawn))
     node.update = (one) => {
       now = one
+      show(badge, one.explains)
       number_(calls, one.calls)
+      number_(refused, one.refused)
+      refused.classList.toggle('room-bad', one.refused > 0)
       part.update(one.share)
       text(share, percent(one.share))
       text(mostly, Object.entries(one.queues).map(([queue, n]) => `${queue} ${number(n)}`).join(', '))
@@ -358,8 +364,9 @@ function tellDone(said) {
 
 knowIncidents(() => (looked.incidents?.value ?? []).filter(isOpen))
 
-const other = byId('pause-other')
-if (mayAct) other.addEventListener('click', () => openOther(redrawn))
-else other.hidden = true
+for (const [id, openIt] of [['pause-other', openOther], ['open-incident', openIncident]]) {
+  byId(id).addEventListener('click', () => openIt(redrawn))
+  show(byId(id), mayAct)
+}
 
 const lookNow = keepLooking('/look', draw, tellLive(byId('live-dot'), byId('live'), document.getElementById('room')))
