@@ -14,10 +14,10 @@ import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from wabajobs.clock import Clock
 from wabajobs.errors import InvalidRequest
@@ -111,6 +111,10 @@ class Top:
         told = ", ".join(f"{one.name} with {one.share:.0%}{_beside(one)}" for one in theirs)
         rest = 1 - sum(one.share for one in theirs)
         return f"explained by {told}; all others together made {rest:.0%}"
+
+    def shortened(self, at_most: int) -> Self:
+        """Return it with the largest only."""
+        return replace(self, talkers=self.talkers[:at_most])
 
     def as_json(self) -> dict[str, Any]:
         """Return the public form."""

@@ -109,7 +109,8 @@ def test_an_operations_story_has_its_own_address(guarded: Door) -> None:
     assert f'data-id="{operation.id}"' in page.text
     assert (told["id"], told["state"], told["partner"]) == (operation.id, "waiting", "bolt")
     assert [move["sentence"] for move in told["moves"]] == ["accepted for bolt"]
-    assert told["waits_for"]
+    assert told["explained"]["summary"]
+    assert told["explained"]["next"]
     missing = guarded.get("/operations/no-such-thing/story")
     assert missing.status_code == 404
     assert "no-such-thing" in missing.json()["error"]

@@ -26,6 +26,7 @@ from wabajobs.ledger.news import Applied, Did, News
 from wabajobs.ledger.number_calls import NumberCalls
 from wabajobs.ledger.operations import Operations
 from wabajobs.ledger.outbox import Outbox
+from wabajobs.ledger.position import Neighbour, Position
 from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.retention import Ages, Retention
 from wabajobs.ledger.retrying import Retrying
@@ -121,6 +122,7 @@ __all__ = [
     "Media",
     "MediaRecords",
     "Missed",
+    "Neighbour",
     "NewOperation",
     "News",
     "Note",
@@ -128,6 +130,7 @@ __all__ = [
     "Outbox",
     "Part",
     "Planned",
+    "Position",
     "QueueSample",
     "Refusals",
     "Retention",

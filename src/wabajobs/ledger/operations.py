@@ -31,6 +31,7 @@ from wabajobs.ledger import (
     expiring,
     homes,
     lines,
+    position,
     providing,
     reclaiming,
     retrying,
@@ -47,6 +48,7 @@ from wabajobs.ledger.dead import Dead, dead
 from wabajobs.ledger.history import Story, tell
 from wabajobs.ledger.lines import Line
 from wabajobs.ledger.outbox import Told, gist, tell_operations
+from wabajobs.ledger.position import Position
 from wabajobs.ledger.reclaiming import Reclaimed
 from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.retrying import Retrying
@@ -455,6 +457,19 @@ class Operations:
         """Return the kinds and results of the operations that succeeded last."""
         with self._database.read() as connection:
             return census.newest_results(connection, at_most=at_most)
+
+    def position(self, operation_id: str) -> Position:
+        """Return where an operation stands among the others. Raises `NotFound`."""
+        with self._database.read() as connection:
+            found = position.position(connection, operation_id)
+        if found is None:
+            raise NotFound(f"there is no operation {operation_id!r}; list them: wabajobs ops list")
+        return found
+
+    def ready_by_line(self, kinds: Collection[str]) -> dict[Line, int]:
+        """Return how many operations are ready in each line of these queues."""
+        with self._database.read() as connection:
+            return position.ready_by_line(connection, kinds)
 
     def begun(self, kinds: Collection[str], *, at_most: int) -> list[Operation]:
         """Return what is ready and has been under way before, the oldest first."""

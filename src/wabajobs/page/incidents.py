@@ -9,6 +9,7 @@ from wabajobs.wiring import House
 
 _RECENT: Final = timedelta(days=3)
 """How long a closed one is still shown."""
+PRODUCT, OPENED: Final = "wabajobs", "opened"
 _SHOWN: Final = 6
 _IN_SHORT: Final = 8
 _SEEN: Final = ("breaker_opened", "breaker_closed", "learning")
@@ -59,7 +60,7 @@ def _line(
 ) -> list[dict[str, Any]]:
     moves = [
         *(move for one in incident.episodes for move in _of_episode(one)),
-        *(_of_note(one) for one in incident.notes),
+        *(_of_note(one) for one in incident.notes if (one.actor, one.name) != (PRODUCT, OPENED)),
         *(_of_happening(one) for one in seen),
         *(_of_decision(one) for one in decided),
     ]
@@ -82,7 +83,7 @@ def _of_episode(episode: Episode) -> Iterable[dict[str, Any]]:
 def _of_note(note: Note) -> dict[str, Any]:
     if note.name == "alarmed":
         return _move(note.at, note.text)
-    return _move(note.at, f"{note.actor}, {note.name}: {note.text}")
+    return _move(note.at, f"{note.name}: {note.text} ({note.actor})")
 
 
 def _of_happening(one: Happening) -> dict[str, Any]:
@@ -92,4 +93,4 @@ def _of_happening(one: Happening) -> dict[str, Any]:
 
 
 def _of_decision(one: Decision) -> dict[str, Any]:
-    return _move(one.at, f"{one.actor}, {one.action} {one.scope}: {one.reason}", "warn")
+    return _move(one.at, f"{one.action} {one.scope}: {one.reason} ({one.actor})", "warn")

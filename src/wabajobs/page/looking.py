@@ -11,7 +11,7 @@ from wabajobs.errors import LedgerUnavailable
 from wabajobs.gate import AppReading, BreakerReading, WindowReading
 from wabajobs.page import incidents
 from wabajobs.page.snapshot import Part
-from wabajobs.status import look, pause_json
+from wabajobs.status import pause_json
 from wabajobs.top import Dimension
 from wabajobs.wiring import House
 
@@ -39,14 +39,7 @@ def parts(house: House) -> list[Part]:
 
 def _queues(house: House) -> dict[str, Any]:
     """The queues, and what is amiss."""
-    return look(
-        ledger=house.ledger,
-        gate=house.gate,
-        presence=house.presence,
-        kinds=house.kinds,
-        settings=house.settings,
-        clock=house.clock,
-    ).as_json()
+    return house.lookout.look().as_json()
 
 
 def _decisions(house: House) -> dict[str, Any]:

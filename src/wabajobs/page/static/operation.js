@@ -18,9 +18,13 @@ const LEVELS = {
 
 const root = byId('story')
 const why = h('p', { class: 'room-why' })
+const next = h('p', {})
+const give = h('p', {})
+const behindHead = h('p', { class: 'room-facts' }, 'If that were gone, it would still be kept by:')
+const behind = h('ul', { class: 'room-behind' })
 const facts = h('dl', { class: 'room-dl' })
 const moves = h('ol', { class: 'room-moves' })
-root.append(h('section', { class: 'room-card' }, why, facts), h('section', {}, h('h2', {}, 'What happened'), moves))
+root.append(h('section', { class: 'room-card' }, why, next, give, behindHead, behind, facts), h('section', {}, h('h2', {}, 'What happened'), moves))
 
 function draw(one) {
   const [level, sign] = LEVELS[one.state] ?? ['info', 'probe']
@@ -29,9 +33,17 @@ function draw(one) {
   verdict.querySelector('use').setAttribute('href', `#room-icon-${sign}`)
   text(verdict.querySelector('h1'), `${one.kind}: ${one.state.replace('_', ' ')}`)
   text(verdict.querySelector('p'), one.summary)
-  const reason = one.hold?.reason ?? one.how_to_give ?? one.error?.message ?? (one.waits_for && `It waits for ${one.waits_for}`)
-  text(why, sentence(reason))
-  show(why, reason)
+  const { explained } = one
+  text(why, sentence(explained.summary))
+  text(next, sentence(explained.next))
+  list(behind, explained.behind, (each) => `${each.by} ${each.scope}`, () => {
+    const node = h('li', {})
+    node.update = (each) => text(node, `${sentence(each.reason)} ${sentence(each.then)}`)
+    return node
+  })
+  show(behindHead, explained.behind.length)
+  text(give, sentence(one.how_to_give))
+  show(give, one.how_to_give)
   drawFacts({
     partner: one.partner,
     WABA: one.waba,

@@ -3,8 +3,9 @@
 import { h, s } from './dom.js'
 
 const WIDTH = 240
+const PAST = 3600000 // what is drawn, in milliseconds
 
-// The course of something: points are [moment, value]; `to` is the upper end of the scale, `line` a bound to draw.
+// The course of something over the last hour: points are [moment, value]; `to` is the upper end of the scale, `line` a bound to draw.
 export function course({ height = 40, label }) {
   const area = s('path', { class: 'room-course-area' })
   const line = s('path', { class: 'room-course-line' })
@@ -19,13 +20,14 @@ export function course({ height = 40, label }) {
   plot.update = (points, { to, bound: at, words } = {}) => {
     plot.toggleAttribute('hidden', points.length < 2)
     if (points.length < 2) return
-    const [first, last] = [points[0][0], points.at(-1)[0]]
+    const last = points.at(-1)[0]
+    const first = last - PAST
     const top = to ?? Math.max(1, ...points.map(([, value]) => value))
-    const x = (moment) => (WIDTH * (moment - first)) / Math.max(1, last - first)
+    const x = (moment) => (WIDTH * (moment - first)) / PAST
     const y = (value) => height - 1 - ((height - 2) * Math.min(value, top)) / top
     const way = points.map(([moment, value]) => `${x(moment).toFixed(1)},${y(value).toFixed(1)}`).join(' L')
     line.setAttribute('d', `M${way}`)
-    area.setAttribute('d', `M0,${height} L${way} L${WIDTH},${height} Z`)
+    area.setAttribute('d', `M${x(points[0][0]).toFixed(1)},${height} L${way} L${WIDTH},${height} Z`)
     bound.toggleAttribute('hidden', at == null)
     if (at != null) for (const end of ['y1', 'y2']) bound.setAttribute(end, y(at))
     plot.setAttribute('aria-label', words ?? label)

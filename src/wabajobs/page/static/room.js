@@ -26,7 +26,7 @@ function draw(news) {
   drawIncidents(incidents)
   drawPauses(pauses)
   drawQueues(news, pauses)
-  drawBudgets(apps, news.history?.value ?? {})
+  drawBudgets(apps, news.history?.value ?? {}, news.queues.value?.drains ?? [])
   drawBreakers(apps)
   drawTop(news.top.value ?? { talkers: [] })
   drawVerdict({ pauses, apps, incidents, troubles, queues: news.queues.value?.queues ?? [] })
@@ -181,6 +181,9 @@ const actions = (...buttons) => (mayAct ? h('div', { class: 'room-actions' }, ..
 
 // ── queues ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
+// Whose word it is that something cannot go: what we hold back ourselves is not what Meta refuses.
+const KEPT = [['person', 'kept by a decision'], ['ours', 'by our own gate'], ['meta', 'by Meta']]
+
 const cell = (label, more = '') => h('td', { class: `n ${more}`, 'data-label': label })
 
 function drawQueues(news, pauses) {
@@ -196,6 +199,7 @@ function drawQueues(news, pauses) {
   list(byId('queue-list'), queues, (queue) => queue.queue, (first) => {
     const name = first.queue
     const badge = h('span', { class: 'room-badge' })
+    const kept = h('span', { class: 'room-kept' })
     const waiting = cell('waiting')
     const held = cell('held')
     const running = cell('running')
@@ -209,7 +213,7 @@ function drawQueues(news, pauses) {
     const node = h(
       'tr',
       {},
-      h('th', { scope: 'row' }, h('span', { class: 'room-name' }, name), badge),
+      h('th', { scope: 'row' }, h('span', { class: 'room-name' }, name), badge, kept),
       waiting, held, running, oldest, done, failed, workers,
       h('td', { class: 'room-trend' }, trend),
       h('td', { class: 'room-row-actions' }, mayAct && [pause, resume]),
@@ -222,6 +226,8 @@ function drawQueues(news, pauses) {
       text(badge, covering ? pauseBadge(covering) : dead ? 'no worker' : queue.needs_input ? `${number(queue.needs_input)} need input` : '')
       badge.dataset.level = covering ? 'pause' : dead ? 'alarm' : 'info'
       show(badge, badge.textContent)
+      text(kept, KEPT.filter(([by]) => queue.kept_by?.[by]).map(([by, words]) => `${number(queue.kept_by[by])} ${words}`).join(' · '))
+      show(kept, kept.textContent)
       number_(waiting, queue.waiting)
       number_(held, queue.held)
       number_(running, queue.running)
@@ -245,12 +251,13 @@ function number_(node, value) {
 
 // ── budgets and breakers ───────────────────────────────────────────────────────────────────────────────────────
 
-function drawBudgets(apps, history) {
-  const windows = apps.flatMap((app) => app.windows.map((window) => ({ ...window, app, points: history.budgets?.[window.scope] ?? [] })))
+function drawBudgets(apps, history, drains) {
+  const windows = apps.flatMap((app) => app.windows.map((window) => ({ ...window, app, points: history.budgets?.[window.scope] ?? [], drain: drainOf(drains, app, window) })))
   list(byId('budget-list'), windows, (one) => `${one.app.app} ${one.scope}`, (first) => {
     const meter = gauge()
     const share = h('span', { class: 'room-share' })
     const facts = h('p', { class: 'room-facts' })
+    const drain = h('p', { class: 'room-facts' })
     const past = course({ height: 48, label: `${first.scope} in the last hour` })
     const caption = h('p', { class: 'room-facts room-caption' }, 'the last hour; the dashed line is the limit')
     const node = h(
@@ -259,6 +266,7 @@ function drawBudgets(apps, history) {
       h('div', { class: 'room-card-head' }, h('h3', {}, saidScope(first.scope)), share),
       meter,
       facts,
+      drain,
       past,
       caption,
     )
@@ -267,6 +275,8 @@ function drawBudgets(apps, history) {
       const label = `${number(window.used)} of ours and ${number(window.others)} of others, of ${number(window.limit)} in ${span(window.window_seconds)}`
       meter.update({ ...window, label })
       text(share, percent(spent))
+      text(drain, sentence(window.drain))
+      show(drain, window.drain)
       text(facts, [label, foretold(window), window.app.learning && 'finding out how much is spent'].filter(Boolean).join(' · '))
       const { points } = window
       past.update(points, { to: 110, bound: 100, words: `up to ${Math.max(0, ...points.map((one) => one[1]))} % of the limit in the last hour` })
@@ -274,6 +284,11 @@ function drawBudgets(apps, history) {
     }
     return node
   })
+}
+
+function drainOf(drains, app, window) {
+  const found = drains.find((one) => one.app === app.app)
+  return window.scope === `app:${app.app}` && found?.operations ? `${count(found.operations, 'operation')} to do: ${found.sentence}` : ''
 }
 
 function foretold(window) {
@@ -345,7 +360,8 @@ function drawTop({ talkers, sentence: told }) {
       refused.classList.toggle('room-bad', one.refused > 0)
       part.update(one.share)
       text(share, percent(one.share))
-      text(mostly, Object.entries(one.queues).map(([queue, n]) => `${queue} ${number(n)}`).join(', '))
+      const all = Object.values(one.queues).reduce((sum, n) => sum + n, 0)
+      text(mostly, Object.entries(one.queues).map(([queue, n]) => `${queue} ${percent(n / all)}`).join(', '))
     }
     return node
   })
