@@ -61,12 +61,13 @@ def opens(world: Fleet) -> Opens:
         world.start_program(name, ["env", *said, *program])
 
         def answers() -> bool:
+            assert world.processes[name].poll() is None, world.logs()
             try:
                 return requests.get(f"{url}/healthcheck", timeout=2).ok
             except requests.RequestException:
                 return False
 
-        until(answers, what=f"Flower answers\n{world.logs()}", within=40)
+        until(answers, what="Flower answers", within=40)
         return Door(url, world, (user, PASSWORD) if user else None)
 
     return make

@@ -9,7 +9,6 @@ from wabajobs.wiring import House
 
 _RECENT: Final = timedelta(days=3)
 """How long a closed one is still shown."""
-PRODUCT, OPENED: Final = "wabajobs", "opened"
 _SHOWN: Final = 6
 _IN_SHORT: Final = 8
 _SEEN: Final = ("breaker_opened", "breaker_closed", "learning")
@@ -60,7 +59,7 @@ def _line(
 ) -> list[dict[str, Any]]:
     moves = [
         *(move for one in incident.episodes for move in _of_episode(one)),
-        *(_of_note(one) for one in incident.notes if (one.actor, one.name) != (PRODUCT, OPENED)),
+        *(_of_note(one) for one in incident.notes if not _is_told(one)),
         *(_of_happening(one) for one in seen),
         *(_of_decision(one) for one in decided),
     ]
@@ -78,6 +77,11 @@ def _of_episode(episode: Episode) -> Iterable[dict[str, Any]]:
     if episode.ended_at:
         minutes = episode.lasted(episode.ended_at).total_seconds() / 60
         yield _move(episode.ended_at, f"the episode was over, after {minutes:.0f} minutes", "ok")
+
+
+def _is_told(note: Note) -> bool:
+    """Whether the product has written down only what the episode tells as well."""
+    return (note.actor, note.name) == ("wabajobs", "opened")
 
 
 def _of_note(note: Note) -> dict[str, Any]:
