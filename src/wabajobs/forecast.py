@@ -1,4 +1,4 @@
-"""How long what waits will take, when a budget will be spent, and what a pause would touch.
+"""How long what waits will take, and what a pause would touch.
 
 Everything is worked out from what is measured now: the backlog by line (`Operations.census`), the calls that an
 operation of a kind takes, and what each budget would admit. docs/seeing.md has the formula.
@@ -20,7 +20,7 @@ from wabajobs.gate import AppReading, Gate, Spender, WindowReading
 from wabajobs.kinds import Catalogue
 from wabajobs.ledger import Ledger, Part, is_fine
 from wabajobs.operation import State
-from wabajobs.settings import GateSettings, Settings
+from wabajobs.settings import GateSettings, RampSettings, Settings
 from wabajobs.signals import Presence
 
 _DRAINING: Final = (State.WAITING, State.HELD, State.RUNNING)
@@ -109,6 +109,25 @@ def takes(calls: Mapping[ServiceClass, float], rooms: Mapping[ServiceClass, Room
         if calls.get(one, 0.0) > 0
     ]
     return _longest(spans)
+
+
+def ramped(span: timedelta, ramp: RampSettings | None) -> timedelta:
+    """Return how long something takes that goes on in steps and would take `span` with the whole budget.
+
+    What would be done within the first step is not spread at all.
+    """
+    if ramp is None:
+        return span
+    step = timedelta(seconds=ramp.step_seconds)
+    if span <= step * ramp.steps[0] / 100:
+        return span
+    left = span
+    for nth, percent in enumerate(ramp.steps):
+        share = percent / 100
+        if left <= step * share:
+            return nth * step + left / share
+        left -= step * share
+    return len(ramp.steps) * step + left
 
 
 def _longest(spans: Iterable[timedelta | None]) -> timedelta | None:
@@ -291,20 +310,6 @@ class Preview:
         }
 
 
-@dataclass(frozen=True)
-class Exhaustion:
-    """When a budget will be full for each class if everything goes on as of late; None: not in this window."""
-
-    app: str
-    scope: str
-    within: Mapping[ServiceClass, timedelta | None]
-
-    @property
-    def soonest(self) -> timedelta | None:
-        """When it is full for people, which is last."""
-        return self.within[ServiceClass.INTERACTIVE]
-
-
 # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -346,13 +351,20 @@ class Forecast:
             wabas=number,
             more_wabas=more,
             oldest=min((part.oldest for part in parts), default=None),
-            drain=self.drain(scope, percent=percent, parts=parts),
+            drain=self.drain(scope, percent=percent, parts=parts, in_steps=mode is None and percent is None),
             held_besides=tuple((one, _number(covered)) for one, covered in overlaps if _waiting(covered)),
             free=_waiting(parts) - _waiting(others),
         )
 
-    def drain(self, scope: Scope, *, percent: int | None = None, parts: Sequence[Part] | None = None) -> Drain:
-        """Say how long what a scope holds takes at the present budget, once it may go.
+    def drain(
+        self,
+        scope: Scope,
+        *,
+        percent: int | None = None,
+        parts: Sequence[Part] | None = None,
+        in_steps: bool = False,
+    ) -> Drain:
+        """Say how long what a scope holds takes at the present budget, once it may go; `in_steps`, in a ramp.
 
         `parts` are what it holds, if the caller has counted already.
         """
@@ -361,37 +373,34 @@ class Forecast:
         costs = self._costs({part.line.kind for part in backlog})
         calls = sum(costs[part.line.kind].calls * part.operations for part in backlog)
         doubts = [one.doubt for one in costs.values() if one.doubt]
-        spans: list[_Span] = []
+        at_best: timedelta | None = None
+        at_present: timedelta | None = None
+        bound_by = None
         try:
+            spans = []
             for app in sorted({part.line.app for part in backlog}):
                 of_app = [part for part in backlog if part.line.app == app]
                 reading, loads = self._loads(app, scope, of_app, costs)
                 spans += [_span(load, reading, self.settings.gate, percent) for load in loads]
                 doubts += _doubts(reading)
             doubts += self._workers_missing(backlog)
-            can_be_said = True
+            at_best, at_present = (
+                _longest(one.at_best for one in spans),
+                _longest(one.at_present for one in spans),
+            )
+            bound_by = max(spans, key=lambda one: one.order).budget if spans else None
         except (NotReady, ConfigurationError) as error:
             doubts.append(f"nobody can say how long that takes: {error}")
-            can_be_said = False
-        longest = max(spans, key=lambda one: one.order, default=None)
+        ramp = self.settings.ramp if in_steps else None
         return Drain(
             operations=_number(backlog),
             calls=round(calls),
-            at_best=_longest(one.at_best for one in spans) if can_be_said else None,
-            at_present=_longest(one.at_present for one in spans) if can_be_said else None,
-            bound_by=longest.budget if longest else None,
+            at_best=at_best and ramped(at_best, ramp),
+            at_present=at_present and ramped(at_present, ramp),
+            bound_by=bound_by,
             percent=percent,
             doubts=tuple(doubts),
         )
-
-    def exhaustions(self, readings: Iterable[AppReading]) -> list[Exhaustion]:
-        """Say when each budget will be full, if everything goes on as of late."""
-        return [
-            Exhaustion(reading.app, window.scope, {one: window.exhausted_in(one) for one in ServiceClass})
-            for reading in readings
-            for window in reading.windows
-            if not window.shadow
-        ]
 
     # ── demand ───────────────────────────────────────────────────────────────────────────────────────────
 

@@ -15,11 +15,16 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from sqlalchemy import delete, select
 
-from tests.ledger.conftest import Book, at_once
+from tests.ledger.conftest import Book, a_request, at_once, hold
 from tests.ledger.test_retention import days, prune
 from wabajobs.errors import InvalidRequest, NotFound
 from wabajobs.ledger import Condition, Episode, Incident, Ledger, Rules
+from wabajobs.ledger.impact import _first_since
+from wabajobs.ledger.tables import EventRow
+from wabajobs.operation import Operation
+from wabajobs.outcome import Done, Failed
 
 APP = "10001"
 QUIET, REJOIN = timedelta(minutes=30), timedelta(days=14)
@@ -340,3 +345,61 @@ def test_any_order_of_trips_quiet_times_and_closings(ledger: Ledger) -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+# ── what was felt ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_operations_felt_is_told_by_kind_and_partner(book: Book) -> None:
+    before = book.running(a_request())
+    book.record(before, Done())
+    book.pass_time(3600)
+    since = book.clock.now()
+    waits = book.accept_one(a_request(waba="2"))
+    stopped = book.running(a_request(waba="3", partner="beta"))
+    book.pass_time(10)
+    book.record(stopped, hold(book, 60, by="breaker"))
+    quick = book.running(a_request(waba="4"))
+    book.record(quick, Done())
+    book.pass_time(585)
+    asked = book.accept_one(a_request(waba="5", kind="flow_publish"))
+    [released] = book.release(kind="flow_publish")
+    failed = book.begin(asked.id, released.fence)
+    assert isinstance(failed, Operation)
+    book.pass_time(5)
+    book.record(failed, Failed("no"))
+    until = book.clock.now()
+    book.pass_time(3600)
+    book.accept_one(a_request(waba="6"))
+    other_app = book.ledger.impacts.of(app="10002", since=since, until=until, patience=timedelta(minutes=1))
+
+    felt = book.ledger.impacts.of(app=APP, since=since, until=until, patience=timedelta(minutes=1))
+    stops = book.ledger.impacts.stops(app=APP, since=since, until=until)
+
+    assert other_app == []
+    assert {(one.kind, one.partner): (one.unfinished, one.delayed, one.failed, one.expired) for one in felt} == {
+        ("template_sync", "acme"): (2, 1, 0, 0),
+        ("template_sync", "beta"): (1, 1, 0, 0),
+        ("flow_publish", "acme"): (1, 0, 1, 0),
+    }
+    assert [(one.kind, one.partner, one.by, one.operations) for one in stops] == [
+        ("template_sync", "beta", "breaker", 1)
+    ]
+    assert stops[0].last_at == since + timedelta(seconds=10)
+    assert waits.state == "waiting"
+
+
+def test_the_first_event_since_a_moment_is_found(book: Book) -> None:
+    moments = []
+    for nth in range(20):
+        moments.append(book.clock.now())
+        book.accept_one(a_request(waba=f"{nth}"))
+        book.pass_time(60)
+    with book.ledger.database.write() as connection:
+        connection.execute(delete(EventRow).where(EventRow.id.between(5, 9)))
+
+    with book.ledger.database.read() as connection:
+        rows = connection.execute(select(EventRow.id, EventRow.at).order_by(EventRow.id)).all()
+        for moment in [*moments, book.clock.now()]:
+            found = _first_since(connection, moment)
+            assert [row.id for row in rows if row.id >= found] == [row.id for row in rows if row.at >= moment]

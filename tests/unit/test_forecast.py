@@ -13,8 +13,9 @@ from tests.support.stage import Stage
 from wabajobs.capability import ServiceClass
 from wabajobs.decisions import Limit, PauseMode, Scope
 from wabajobs.errors import GateUnavailable
-from wabajobs.forecast import Preview, Room, takes
+from wabajobs.forecast import Preview, Room, ramped, takes
 from wabajobs.gate import Permit
+from wabajobs.settings import RampSettings
 
 A_PROFILE = {"about": "We are here"}
 Stages = Callable[..., AbstractContextManager[Stage]]
@@ -65,6 +66,15 @@ def test_where_there_is_no_room_nothing_drains(some: float) -> None:
 
     assert none.takes(some + 1) is None
     assert none.takes(0) == timedelta(0)
+
+
+@given(st.floats(0, 10_000), st.lists(st.integers(1, 99), min_size=1, max_size=5))
+def test_a_ramp_takes_longer_by_what_its_steps_leave_unused(minutes: float, steps: list[int]) -> None:
+    ramp = RampSettings(steps=tuple(sorted(set(steps))), step_seconds=120)
+    span = timedelta(minutes=minutes)
+    unused = sum(1 - percent / 100 for percent in ramp.steps) * timedelta(minutes=2)
+
+    assert span <= ramped(span, ramp) <= span + unused + timedelta(seconds=1e-3)
 
 
 def preview(stage: Stage, scope: str, **more: Any) -> Preview:

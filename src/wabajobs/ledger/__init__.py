@@ -19,6 +19,7 @@ from wabajobs.ledger.fleet import Fleet, Kept, Planned, Stale, Wish, Wishes
 from wabajobs.ledger.happenings import Happening, Happenings, Refusals, Sight
 from wabajobs.ledger.history import Story
 from wabajobs.ledger.homes import Home, Homes
+from wabajobs.ledger.impact import Impact, Impacts, Stops
 from wabajobs.ledger.incidents import Alarm, Condition, DueAlarm, Episode, Incident, Incidents, Note, Rules, Seen
 from wabajobs.ledger.lines import Line
 from wabajobs.ledger.media import Media, MediaRecords
@@ -67,6 +68,7 @@ class Ledger:
         self.samples = Samples(database)
         self.spending = Spending(database)
         self.incidents = Incidents(database)
+        self.impacts = Impacts(database)
 
     def apply(self, told: Sequence[News | AccountNews], *, now: datetime, planner: PlannerSettings) -> Taken:
         """Take in what webhooks tell of templates and accounts; what was applied is in the same order."""
@@ -112,6 +114,8 @@ __all__ = [
     "Heard",
     "Home",
     "Homes",
+    "Impact",
+    "Impacts",
     "Incident",
     "Incidents",
     "Kept",
@@ -151,6 +155,7 @@ __all__ = [
     "SpentThen",
     "Stale",
     "Standing",
+    "Stops",
     "Story",
     "Taken",
     "TemplateList",
