@@ -237,7 +237,7 @@ class House:
     @cached_property
     def incidents(self) -> Incidents:
         """What people do with incidents."""
-        return Incidents(ledger=self.ledger, clock=self.clock, apps=tuple(self.settings.apps))
+        return Incidents(ledger=self.ledger, clock=self.clock, settings=self.settings)
 
     @cached_property
     def watch(self) -> Watch:

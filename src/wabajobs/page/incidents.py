@@ -4,14 +4,16 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from wabajobs.ledger import Decision, Episode, Happening, Incident, Note
+from wabajobs.ledger import Episode, Incident, Note
+from wabajobs.report import Entry, report
 from wabajobs.wiring import House
 
 _RECENT: Final = timedelta(days=3)
 """How long a closed one is still shown."""
 _SHOWN: Final = 6
 _IN_SHORT: Final = 8
-_SEEN: Final = ("breaker_opened", "breaker_closed", "learning")
+_LEVELS: Final = {"episode": "alarm", "breaker": "alarm", "refused": "alarm", "decision": "warn", "diary": "warn"}
+"""Which entries of the time line stand out."""
 
 
 def recent(house: House) -> list[dict[str, Any]]:
@@ -23,13 +25,19 @@ def recent(house: House) -> list[dict[str, Any]]:
 
 
 def whole(house: House, incident_id: int) -> dict[str, Any]:
-    """Return one with its whole time line: also what was seen and decided meanwhile. Raises `NotFound`."""
-    now = house.clock.now()
-    incident = house.ledger.incidents.get(incident_id)
-    since, until = incident.began_at, incident.ended_at(now) + timedelta(seconds=1)
-    seen = house.ledger.happenings.find(names=_SEEN, app=incident.app, since=since, until=until)
-    decided = house.ledger.audit.entries(since=since, until=until)
-    return _json(incident, now=now, line=_line(incident, seen, decided))
+    """Return the report of one, as JSON, and its time line as the page draws it. Raises `NotFound`."""
+    told = report(house.ledger, incident_id, settings=house.settings, now=house.clock.now())
+    return told.as_json() | {"line": [_of_entry(one) for one in told.timeline]}
+
+
+def written(house: House, incident_id: int) -> str:
+    """Return the report of one as Markdown. Raises `NotFound`."""
+    return report(house.ledger, incident_id, settings=house.settings, now=house.clock.now()).markdown()
+
+
+def _of_entry(one: Entry) -> dict[str, Any]:
+    who = "" if one.who == "wabajobs" else f" ({one.who})"
+    return _move(one.at, f"{one.text}{who}", _LEVELS.get(one.what))
 
 
 def _json(incident: Incident, *, now: datetime, line: list[dict[str, Any]]) -> dict[str, Any]:
@@ -54,14 +62,10 @@ def _json(incident: Incident, *, now: datetime, line: list[dict[str, Any]]) -> d
     }
 
 
-def _line(
-    incident: Incident, seen: Iterable[Happening] = (), decided: Iterable[Decision] = ()
-) -> list[dict[str, Any]]:
+def _line(incident: Incident) -> list[dict[str, Any]]:
     moves = [
         *(move for one in incident.episodes for move in _of_episode(one)),
         *(_of_note(one) for one in incident.notes if not _is_told(one)),
-        *(_of_happening(one) for one in seen),
-        *(_of_decision(one) for one in decided),
     ]
     return sorted(moves, key=lambda move: str(move["at"]))
 
@@ -88,13 +92,3 @@ def _of_note(note: Note) -> dict[str, Any]:
     if note.name == "alarmed":
         return _move(note.at, note.text)
     return _move(note.at, f"{note.name}: {note.text} ({note.actor})")
-
-
-def _of_happening(one: Happening) -> dict[str, Any]:
-    facts = ", ".join(f"{name} {value}" for name, value in one.detail.items() if value not in (None, ""))
-    sentence = f"{one.name.replace('_', ' ')}: {one.scope or one.app}" + (f" ({facts})" if facts else "")
-    return _move(one.at, sentence, {"breaker_opened": "alarm", "breaker_closed": "ok"}.get(one.name))
-
-
-def _of_decision(one: Decision) -> dict[str, Any]:
-    return _move(one.at, f"{one.action} {one.scope}: {one.reason} ({one.actor})", "warn")

@@ -15,6 +15,7 @@ from wabajobs.page.views import (
     LookHandler,
     OperationPage,
     PreviewHandler,
+    ReportHandler,
     RoomPage,
     SlashHandler,
     StaticHandler,
@@ -41,6 +42,7 @@ def install(house: House) -> None:
         url(r"/wabajobs/operations/([^/]+)/story", StoryHandler, with_room),
         url(r"/wabajobs/incidents/([0-9]{1,9})", IncidentPage, with_room),
         url(r"/wabajobs/incidents/([0-9]{1,9})/look", IncidentHandler, with_room),
+        url(r"/wabajobs/incidents/([0-9]{1,9})/report", ReportHandler, with_room),
         url(r"/wabajobs/static/(.*)", StaticHandler, {"path": str(STATIC)}, name="wabajobs-static"),
     ]
     flower.urls.handlers[-1:-1] = ours  # the last one takes what nobody else has taken

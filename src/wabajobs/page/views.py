@@ -103,6 +103,18 @@ class IncidentHandler(RoomHandler):
         self.write_json(await self.room.ask(lambda: incidents.whole(self.room.house, int(incident_id))))
 
 
+class ReportHandler(RoomHandler):
+    """An incident's report, for the post-mortem."""
+
+    @signed_in
+    async def get(self, incident_id: str) -> None:
+        """Answer with it, as a file of Markdown."""
+        text = await self.room.ask(lambda: incidents.written(self.room.house, int(incident_id)))
+        self.set_header("Content-Type", "text/markdown; charset=UTF-8")
+        self.set_header("Content-Disposition", f'attachment; filename="incident-{incident_id}.md"')
+        self.finish(text)
+
+
 class PreviewHandler(RoomHandler):
     """What a decision would touch."""
 

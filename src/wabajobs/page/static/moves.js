@@ -1,6 +1,6 @@
-// A time line: moments, and what happened.
+// A time line: moments, and what happened; and facts by name.
 
-import { h, list } from './dom.js'
+import { h, list, text } from './dom.js'
 import { clock, sentence, span } from './say.js'
 
 // Each move has `at` and `sentence`, and may have `after_seconds` and a `level`.
@@ -14,4 +14,14 @@ export function drawMoves(node, moves) {
       h('span', {}, sentence(move.sentence)),
     ),
   )
+}
+
+export function drawFacts(node, told) {
+  const rows = Object.entries(told).filter(([, value]) => value)
+  list(node, rows, ([name]) => name, ([name]) => {
+    const value = h('dd', {})
+    const row = h('div', {}, h('dt', {}, name.replace('_', ' ')), value)
+    row.update = ([, now]) => text(value, now)
+    return row
+  })
 }

@@ -1,7 +1,7 @@
 // An operation's story.
 
 import { byId, h, list, show, text } from './dom.js'
-import { drawMoves } from './moves.js'
+import { drawFacts, drawMoves } from './moves.js'
 import { clock, count, sentence } from './say.js'
 import { keepLooking, tellLive } from './wire.js'
 
@@ -44,7 +44,7 @@ function draw(one) {
   show(behindHead, explained.behind.length)
   text(give, sentence(one.how_to_give))
   show(give, one.how_to_give)
-  drawFacts({
+  drawFacts(facts, {
     partner: one.partner,
     WABA: one.waba,
     app: one.routed_from ? `${one.app} (asked for ${one.routed_from})` : one.app,
@@ -60,16 +60,6 @@ function draw(one) {
   })
   drawMoves(moves, one.moves)
   return one.finished ? 'enough' : undefined
-}
-
-function drawFacts(told) {
-  const rows = Object.entries(told).filter(([, value]) => value)
-  list(facts, rows, ([name]) => name, ([name]) => {
-    const value = h('dd', {})
-    const node = h('div', {}, h('dt', {}, name.replace('_', ' ')), value)
-    node.update = ([, now]) => text(value, now)
-    return node
-  })
 }
 
 const tell = tellLive(byId('live-dot'), byId('live'), byId('room'))

@@ -128,6 +128,7 @@ function drawIncidents(incidents) {
       text(badge, words)
       text(facts, `${incident.app ? `app ${incident.app}, ` : ''}since ${clock(incident.began_at)}; ${count(incident.episodes.length, 'episode')}, ${span(incident.lasted_seconds)} altogether`)
       drawMoves(line, incident.line)
+      show(line, incident.line.length > 1)
       if (buttons) show(buttons, incident.state !== 'closed')
     }
     return node

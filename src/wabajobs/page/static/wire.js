@@ -1,6 +1,6 @@
 // The way to the server: looks, questions, decisions.
 
-const EVERY = 2000
+const EVERY = 2000 // milliseconds
 const SLOWEST = 15000
 const PATIENCE = 12000
 
@@ -42,9 +42,9 @@ export const decide = (name, wish) =>
 
 // Ask for `path` again and again. When the connection breaks, it is tried ever more slowly, and at once when somebody
 // looks again; a page that nobody sees asks for nothing. `tell({age, problem})` hears how old what is shown is.
-export function keepLooking(path, draw, tell) {
+export function keepLooking(path, draw, tell, every = EVERY) {
   let timer, seen, problem
-  let pause = EVERY
+  let pause = every
   let busy = false
 
   async function look() {
@@ -55,11 +55,11 @@ export function keepLooking(path, draw, tell) {
       const looked = await answer(path)
       seen = Date.now()
       problem = undefined
-      pause = EVERY
+      pause = every
       if (draw(looked) === 'enough') return
     } catch (error) {
       problem = error.message
-      pause = Math.min(SLOWEST, pause * 1.5)
+      pause = Math.min(Math.max(SLOWEST, every), pause * 1.5)
       if (!(error instanceof Refused) && !/connection/.test(problem)) console.error(error)
     } finally {
       busy = false
@@ -76,9 +76,9 @@ export function keepLooking(path, draw, tell) {
   return look
 }
 
-export function tellLive(dot, label, shown) {
+export function tellLive(dot, label, shown, every = EVERY) {
   return ({ age, problem }) => {
-    const old = age == null || age > 10
+    const old = age == null || age > 10 + every / 1000
     dot.className = `status-dot ${problem ? 'status-dot-error' : old ? '' : 'status-dot-live'}`
     const words = problem
       ? `${problem[0].toUpperCase()}${problem.slice(1)}${age == null ? '' : `; this is ${Math.round(age)} s old`}`
