@@ -69,6 +69,82 @@ def test_a_partner_is_held_alone_or_with_one_queue(guarded: Door) -> None:
     assert other is None or other.because is not Because.PAUSE
 
 
+@pytest.mark.parametrize(
+    ("more", "stands"),
+    [
+        ({"percent": 10}, "runs at 10 %"),
+        ({"mode": "drain"}, "begins nothing new"),
+        ({"mode": "probe", "at_end": "lift"}, "is probed"),
+        ({"mode": "reject"}, "takes nothing"),
+    ],
+)
+def test_a_pause_has_a_mode_or_a_part_of_the_budget(guarded: Door, more: dict[str, Any], stands: str) -> None:
+    answer = guarded.post("pause", PAUSE | more)
+
+    assert answer.status_code == 200, answer.text
+    [pause] = pauses(guarded)
+    assert stands in str(pause)
+    assert stands in answer.json()["sentence"]
+    [shown] = guarded.look()["decisions"]["value"]["pauses"]
+    assert (shown["mode"], shown["percent"]) == (str(pause.mode), pause.percent)
+    assert shown["then"] == more.get("at_end", "ramp")
+
+
+def test_a_mode_that_a_kind_cannot_bear_is_refused_with_why(guarded: Door) -> None:
+    refused = guarded.post("pause", {"scope": "queue:onboarding", "reason": "trying", "mode": "drop"})
+
+    assert refused.status_code == 400
+    assert "onboarding" in refused.json()["error"]
+    assert pauses(guarded) == []
+
+
+def test_it_goes_on_with_a_part_and_then_at_once(guarded: Door) -> None:
+    guarded.post("pause", PAUSE)
+    resume = {"scope": "queue:template_sync", "reason": "a bit of it"}
+
+    part = guarded.post("resume", resume | {"percent": 25})
+    assert "25 %" in part.json()["sentence"]
+    assert [pause.percent for pause in pauses(guarded)] == [25]
+
+    assert guarded.post("resume", resume | {"percent": 100}).ok
+    assert pauses(guarded) == []
+
+
+def test_a_preview_says_what_a_decision_touches(guarded: Door) -> None:
+    guarded.fleet.sync(guarded.fleet.simulator.world.waba_ids[0], partner="acme")
+
+    for wanted in ({"mode": "hold"}, {"mode": "drain"}, {"mode": "lift"}, {"percent": "10"}):
+        told = guarded.get("/preview", params={"scope": "queue:template_sync"} | wanted)
+        assert told.status_code == 200, told.text
+        assert told.json()["operations"] >= 1
+        assert "affects" in told.json()["sentences"][0]
+    for wrong in ({"scope": "planet:mars"}, {"scope": "all", "mode": "hide"}, {"scope": "all", "percent": "x"}):
+        assert guarded.get("/preview", params=wrong).status_code == 400
+
+
+def test_an_incident_is_opened_noted_and_closed(guarded: Door) -> None:
+    incidents = guarded.fleet.house.ledger.incidents
+    assert guarded.post("open", {"reason": HOSTILE}).ok
+    [incident] = incidents.find(open_only=True)
+    assert (incident.title, incident.opened_by) == (HOSTILE, "anna")
+
+    assert guarded.as_("bob").post("note", {"incident": incident.id, "reason": "Meta has been called"}).ok
+    assert guarded.post("pause", PAUSE | {"incident": incident.id}).ok
+    assert [pause.incident for pause in pauses(guarded)] == [incident.id]
+    told = guarded.get(f"/incidents/{incident.id}/look").json()
+    assert any("Meta has been called (bob)" in move["sentence"] for move in told["line"])
+    assert HOSTILE in guarded.look()["incidents"]["value"][0]["title"]
+    written = guarded.get(f"/incidents/{incident.id}/report")
+    assert "Meta has been called" in written.text
+    assert "attachment" in written.headers["Content-Disposition"]
+
+    assert guarded.post("close", {"incident": incident.id}).status_code == 400
+    assert guarded.post("close", {"incident": incident.id, "reason": "it was nothing"}).ok
+    assert incidents.get(incident.id).closed_by == "anna"
+    assert guarded.post("note", {"incident": 4711, "reason": "not there"}).status_code == 404
+    assert guarded.get("/incidents/4711/look").status_code == 404
+
+
 def test_what_it_shows_is_new_after_a_decision(guarded: Door) -> None:
     guarded.look()
     guarded.post("pause", PAUSE)

@@ -37,7 +37,23 @@ def cli(*, debug: bool) -> None:
     del debug  # read in `main`, which must know it even when parsing fails
 
 
-for noun in (run, demo, database, ops, look, explain, top, events, apps, fleet, brakes, budgets, incidents, partners, vault):
+for noun in (
+    run,
+    demo,
+    database,
+    ops,
+    look,
+    explain,
+    top,
+    events,
+    apps,
+    fleet,
+    brakes,
+    budgets,
+    incidents,
+    partners,
+    vault,
+):
     for command in noun.COMMANDS:
         cli.add_command(command)
 

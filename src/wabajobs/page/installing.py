@@ -46,4 +46,5 @@ def install(house: House) -> None:
         url(r"/wabajobs/static/(.*)", StaticHandler, {"path": str(STATIC)}, name="wabajobs-static"),
     ]
     flower.urls.handlers[-1:-1] = ours  # the last one takes what nobody else has taken
+    flower.urls.settings.setdefault("xsrf_cookie_kwargs", {"samesite": "Strict"})
     flower.urls.settings["template_loader"] = Overlay(flower.urls.settings["template_path"])

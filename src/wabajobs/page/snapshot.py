@@ -15,6 +15,8 @@ from wabajobs.errors import WabajobsError
 
 _PATIENCE_SECONDS: Final = 1.0
 """How long who looks waits for parts that are slow; then he is shown what there is."""
+_KEPT_SECONDS: Final = 0.5
+"""How long what was made of the parts is good when none of them has changed: they grow old."""
 _REST: Final = 20
 """A part rests twenty times as long as its last look took: to count a million rows is not for every second."""
 
@@ -34,6 +36,7 @@ class Part:
     trouble: str | None = None
     due_at: float = 0.0
     begun_at: float | None = None
+    ended_at: float = 0.0
     again: bool = False
     """Something was decided while it looked: it looks once more."""
 
@@ -47,7 +50,7 @@ class Part:
         except Exception as error:
             _log.exception("the look at %s failed", self.name)
             self.trouble = f"{type(error).__name__}; Flower's log says more"
-        ended = time.monotonic()
+        self.ended_at = ended = time.monotonic()
         self.due_at = ended + max(self.every_seconds, _REST * (ended - begun))
         self.begun_at = None
         if self.again:
@@ -81,7 +84,7 @@ class Snapshot:
         if self._looking:
             await asyncio.wait(self._looking, timeout=_PATIENCE_SECONDS)
         now = time.monotonic()
-        if now - self._made_at >= 0.5 or not self._body[0]:
+        if now - self._made_at >= _KEPT_SECONDS or any(part.ended_at >= self._made_at for part in self.parts):
             self._body, self._made_at = self._written(now), now
         return self._body
 
@@ -89,7 +92,6 @@ class Snapshot:
         """Let everything be looked at anew: something was decided."""
         for part in self.parts:
             part.due_at, part.again = 0.0, part.begun_at is not None
-        self._made_at = 0.0
 
     def _begin(self) -> None:
         now, loop = time.monotonic(), asyncio.get_running_loop()
