@@ -6,7 +6,7 @@ import pytest
 import requests
 from tornado.web import create_signed_value
 
-from tests.page.conftest import COOKIE_SECRET
+from tests.page.conftest import COOKIE_SECRET, PASSWORD, Opens
 from tests.page.door import Door
 from wabajobs.gate import Because, Call, Wait
 from wabajobs.ledger import Ledger
@@ -158,6 +158,14 @@ def test_nobody_acts_without_authentication(unguarded: Door) -> None:
     assert refused.status_code == 403
     assert "--basic-auth" in refused.json()["error"]
     assert pauses(unguarded) == []
+
+
+def test_nobody_acts_where_flower_is_read_only(opens: Opens) -> None:
+    door = opens("flower-read-only", "--read-only", user="anna", FLOWER_BASIC_AUTH=f"anna:{PASSWORD}")
+
+    assert "--read-only" in door.get().text
+    assert door.post("pause", PAUSE).status_code == 403
+    assert pauses(door) == []
 
 
 def test_nobody_acts_with_a_wrong_password(guarded: Door) -> None:

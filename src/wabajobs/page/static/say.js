@@ -25,10 +25,12 @@ export function clock(moment, seconds = false) {
 
 export const count = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? one : many}`
 
+// What begins with a name, such as template_sync or app:1, keeps its small letter.
 export const sentence = (words) => {
   const whole = String(words ?? '').trim()
   if (!whole) return ''
-  return whole[0].toUpperCase() + whole.slice(1) + (/[.!?…]$/.test(whole) ? '' : '.')
+  const first = /^[a-z]+[_:]\S/.test(whole) ? whole[0] : whole[0].toUpperCase()
+  return first + whole.slice(1) + (/[.!?…]$/.test(whole) ? '' : '.')
 }
 
 const WORDS = { all: 'everything', queue: '', partner: 'partner ', waba: 'WABA ', app: 'app ', capability: 'capability ', number: 'number ' }
