@@ -231,6 +231,7 @@ def test_who_signed_in_at_an_oauth_provider_is_named(with_oauth: Door) -> None:
         ({"scope": "queue:no_such_queue", "reason": "trying"}, "there is no queue 'no_such_queue'"),
         ({"scope": "planet:mars", "reason": "trying"}, "there is no scope 'planet'"),
         ({"scope": "partner:", "reason": "trying"}, "needs a name"),
+        ({"scope": "waba:" + "1" * 121, "reason": "trying"}, "at most 120"),
         ({"reason": "trying"}, "say what it is about"),
         ({"scope": "queue:template_sync", "reason": "x" * 3000}, "at most"),
         ({"scope": ["queue"], "reason": "trying"}, "scope"),

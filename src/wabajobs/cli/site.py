@@ -96,7 +96,7 @@ class Site:
         """Return what a person wants to know once everything runs."""
         lines = ["", "wabajobs is up."]
         if self._flower_port is not None:
-            lines.append(f"  Flower      http://127.0.0.1:{self._flower_port}")
+            lines.append(f"  Flower      http://127.0.0.1:{self._flower_port}, the control room at /wabajobs")
         if self._simulator is not None:
             lines.append(f"  Graph API   {self.settings().graph_url} (simulated)")
             lines.append(f"  some WABAs  {', '.join(self.wabas[:4])}")

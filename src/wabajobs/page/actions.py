@@ -18,6 +18,7 @@ Act = Callable[[House], dict[str, Any]]
 PREVIEWED: Final = ("scope", "mode", "percent")
 _LONGEST: Final = 2_000
 """Characters of a reason or a notice."""
+_LONGEST_NAME: Final = 120
 _SHORTEST_REASON: Final = 3
 _LIFT: Final = "lift"
 
@@ -101,7 +102,10 @@ def scope_of(text: str | None) -> Scope:
     """Read a scope as it is written, `queue:template_sync`. Raises `InvalidRequest`."""
     if not text:
         raise InvalidRequest("say what it is about, for example queue:template_sync")
-    return Scope.of(text)
+    scope = Scope.of(text)
+    if len(scope.name) > _LONGEST_NAME:
+        raise InvalidRequest(f"{scope.type}: a name of at most {_LONGEST_NAME} characters")
+    return scope
 
 
 def preview(house: House, wanted: Mapping[str, str | None]) -> dict[str, Any]:

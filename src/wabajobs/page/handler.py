@@ -18,6 +18,7 @@ SIGN_IN: Final = (
 )
 READ_ONLY: Final = "you can look, but not act: this Flower was started with --read-only"
 
+_LONGEST_NAME: Final = 120
 _POLICY: Final = (
     "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; object-src 'none';"
     " base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -51,11 +52,11 @@ class RoomHandler(BaseHandler):  # type: ignore[misc]  # Flower carries no types
         options = self.application.options
         user = self.current_user
         if options.auth:
-            return str(user) if user else None
+            return str(user)[:_LONGEST_NAME] if user else None
         if not options.basic_auth or not user:
             return None
         _, _, credentials = self.request.headers["Authorization"].partition(" ")
-        return base64.b64decode(credentials).decode().partition(":")[0]
+        return base64.b64decode(credentials).decode().partition(":")[0][:_LONGEST_NAME]
 
     @property
     def why_not(self) -> str | None:
