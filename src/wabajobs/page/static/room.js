@@ -44,10 +44,12 @@ const broken = (apps) => apps.flatMap((app) => app.breakers).filter((one) => one
 function drawVerdict({ pauses, apps, incidents, troubles, queues }) {
   const open = incidents.filter(isOpen)
   const breakers = broken(apps)
+  const lost = apps.filter((app) => !app.told)
   const held = queues.reduce((sum, queue) => sum + queue.held, 0)
   const full = apps.flatMap((app) => app.windows).filter((one) => !one.shadow && one.used + one.others >= 0.9 * one.limit)
   const facts = [
     open.length && count(open.length, 'incident'),
+    lost.length && 'the gate has lost its state',
     breakers.length && `${count(breakers.length, 'breaker')} not closed`,
     pauses.length && count(pauses.length, 'pause'),
     full.length && `${count(full.length, 'budget')} nearly spent`,
@@ -55,8 +57,8 @@ function drawVerdict({ pauses, apps, incidents, troubles, queues }) {
     troubles && count(troubles, 'thing', 'things') + ' amiss',
   ].filter(Boolean)
   const [level, sign, words] =
-    open.length || breakers.some((one) => one.state === 'open')
-      ? ['alarm', 'stop', open.length ? 'Incident' : 'Meta refuses calls']
+    open.length || lost.length || breakers.some((one) => one.state === 'open')
+      ? ['alarm', 'stop', open.length ? 'Incident' : lost.length ? 'No calls are made' : 'Meta refuses calls']
       : troubles || full.length || breakers.length
         ? ['warn', 'warn', 'Something is amiss']
         : pauses.length
