@@ -67,7 +67,7 @@ def opens(world: Fleet) -> Opens:
             except requests.RequestException:
                 return False
 
-        until(answers, what="Flower answers", within=40)
+        until(answers, what="Flower answers", within=90)
         return Door(url, world, (user, PASSWORD) if user else None)
 
     return make

@@ -6,6 +6,10 @@ from typing import Any
 import requests
 
 from tests.support.fleet import Fleet
+from wabajobs.decisions import Pause
+
+PAUSE = {"scope": "queue:template_sync", "reason": "trying it out", "for_seconds": 600}
+PHONE = {"width": 375, "height": 812}
 
 
 @dataclass
@@ -55,3 +59,9 @@ class Door:
         own = {"X_XSRFToken": session.cookies.get("_xsrf"), "Content_Type": "application/json"} | headers
         sent = {name.replace("_", "-"): value for name, value in own.items() if value is not None}
         return session.post(f"{self.room}/actions/{name}", json=wish, headers=sent, timeout=60)
+
+
+def pauses(door: Door) -> list[Pause]:
+    """The pauses that are in the ledger."""
+    house = door.fleet.house
+    return list(house.ledger.decisions.pauses(now=house.clock.now()))

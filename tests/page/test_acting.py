@@ -4,14 +4,10 @@ from typing import Any
 
 import pytest
 import requests
-from tornado.web import create_signed_value
 
-from tests.page.conftest import COOKIE_SECRET, PASSWORD, Opens
-from tests.page.door import Door
+from tests.page.door import PAUSE, Door, pauses
 from wabajobs.gate import Because, Call, Wait
-from wabajobs.ledger import Ledger
 
-PAUSE = {"scope": "queue:template_sync", "reason": "trying it out", "for_seconds": 600}
 HOSTILE = "<script>alert('x')</script>\"'& 100 %"
 
 
@@ -25,11 +21,6 @@ def nothing_stays_paused(guarded: Door) -> Any:
             scope, reason="the test is over", actor="test", now=guarded.fleet.house.clock.now()
         )
     controls.mirror()
-
-
-def pauses(door: Door) -> list[Any]:
-    ledger: Ledger = door.fleet.house.ledger
-    return list(ledger.decisions.pauses(now=door.fleet.house.clock.now()))
 
 
 def asked_at_the_gate(door: Door, partner: str = "acme") -> Any:
@@ -152,22 +143,6 @@ def test_what_it_shows_is_new_after_a_decision(guarded: Door) -> None:
     assert [one["scope"] for one in guarded.look()["decisions"]["value"]["pauses"]] == ["queue:template_sync"]
 
 
-def test_nobody_acts_without_authentication(unguarded: Door) -> None:
-    refused = unguarded.post("pause", PAUSE)
-
-    assert refused.status_code == 403
-    assert "--basic-auth" in refused.json()["error"]
-    assert pauses(unguarded) == []
-
-
-def test_nobody_acts_where_flower_is_read_only(opens: Opens) -> None:
-    door = opens("flower-read-only", "--read-only", user="anna", FLOWER_BASIC_AUTH=f"anna:{PASSWORD}")
-
-    assert "--read-only" in door.get().text
-    assert door.post("pause", PAUSE).status_code == 403
-    assert pauses(door) == []
-
-
 def test_nobody_acts_with_a_wrong_password(guarded: Door) -> None:
     session = guarded.visitor()
     session.auth = ("anna", "wrong")
@@ -212,15 +187,6 @@ def test_a_get_changes_nothing(guarded: Door) -> None:
     assert guarded.get("/actions/pause", params=wish).status_code == 405
     assert guarded.get("/preview", params=wish).status_code == 200
     assert pauses(guarded) == []
-
-
-def test_who_signed_in_at_an_oauth_provider_is_named(with_oauth: Door) -> None:
-    cookie = create_signed_value(COOKIE_SECRET, "user", "anna@example.com").decode()
-    session = with_oauth.visitor(user=cookie)
-
-    assert with_oauth.post("pause", PAUSE, session=session).status_code == 200
-    assert [pause.actor for pause in pauses(with_oauth)] == ["anna@example.com"]
-    assert with_oauth.post("pause", PAUSE, session=session, X_XSRFToken=None).status_code == 403
 
 
 @pytest.mark.parametrize(

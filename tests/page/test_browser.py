@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.page.door import Door
+from tests.page.door import PHONE, Door
 from tests.support.fleet import Fleet
 from tests.support.waiting import until
 from wabajobs.operation import Operation, State
 
-PHONE = {"width": 375, "height": 812}
 DESK = {"width": 1280, "height": 900}
 
 
@@ -187,13 +186,3 @@ def test_a_page_that_is_cut_off_says_so_and_recovers_by_itself(pages: Any) -> No
     page.locator("#live", has_text="No connection to Flower").wait_for()
     page.unroute("**/wabajobs/look")
     page.locator("#live", has_text="Live").wait_for()
-
-
-def test_who_may_only_look_is_offered_nothing_to_press(browser: Any, unguarded: Door) -> None:
-    page = browser.new_page(viewport=PHONE)
-    page.goto(unguarded.room)
-    page.locator("#queue-list tr").first.wait_for()
-
-    assert page.locator("#room button:visible").count() == 0
-    assert "--basic-auth" in page.locator("#why-not").inner_text()
-    page.close()

@@ -5,9 +5,8 @@ import re
 import pytest
 import requests
 from redis import Redis
-from tornado.web import create_signed_value
 
-from tests.page.conftest import COOKIE_SECRET, Opens
+from tests.page.conftest import Opens
 from tests.page.door import Door
 from tests.support.servers import RunningRedis
 from tests.support.waiting import until
@@ -48,36 +47,6 @@ def test_its_headers_leave_no_way_in(guarded: Door) -> None:
         assert headers["Cache-Control"] == "no-store"
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert "Access-Control-Allow-Origin" not in headers
-
-
-def test_nobody_looks_without_flowers_leave(guarded: Door, with_oauth: Door) -> None:
-    for path in ("", "/look", "/preview?scope=all", "/operations/x", "/operations/x/story"):
-        for auth in (None, ("anna", "wrong")):
-            refused = guarded.get(path, auth=auth)
-            assert refused.status_code == 401, path
-            assert "Basic" in refused.headers["WWW-Authenticate"]
-            assert "queues" not in refused.text
-    assert with_oauth.get().headers["Location"].startswith("/login")
-    assert with_oauth.get("/look").status_code == 401
-    assert "WWW-Authenticate" not in with_oauth.get("/look").headers
-
-
-def test_who_has_signed_in_at_an_oauth_provider_is_let_in(with_oauth: Door) -> None:
-    def shown_to(person: str) -> requests.Response:
-        cookie = create_signed_value(COOKIE_SECRET, "user", person).decode()
-        return with_oauth.get(cookies={"user": cookie})
-
-    assert "Signed in as <b>anna@example.com</b>" in shown_to("anna@example.com").text
-    assert shown_to("eve@example.com").status_code == 302
-
-
-def test_without_authentication_one_can_look_and_is_told_how_to_act(unguarded: Door) -> None:
-    page = unguarded.get()
-
-    assert page.status_code == 200
-    assert "--basic-auth" in page.text
-    assert "FLOWER_BASIC_AUTH" in page.text
-    assert unguarded.look()["queues"]["value"]["queues"]
 
 
 def test_it_shows_what_the_ledger_and_the_gate_know(guarded: Door) -> None:
@@ -159,3 +128,12 @@ def test_without_the_ledger_the_gate_is_shown(opens: Opens) -> None:
     assert refused.status_code == 503
     assert "cannot be asked" in refused.json()["error"]
     assert away.get("/operations/x/story").status_code == 503
+
+
+def test_nobody_looks_without_a_password(guarded: Door) -> None:
+    for path in ("", "/look", "/preview?scope=all", "/operations/x", "/operations/x/story", "/incidents/1/look"):
+        for auth in (None, ("anna", "wrong")):
+            refused = guarded.get(path, auth=auth)
+            assert refused.status_code == 401, path
+            assert "Basic" in refused.headers["WWW-Authenticate"]
+            assert "queues" not in refused.text
