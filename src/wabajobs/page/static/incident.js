@@ -1,14 +1,17 @@
 // An incident: its numbers, its episodes, and what happened.
 
-import { byId, h, list, text } from './dom.js'
+import { byId, h, list, show, text } from './dom.js'
 import { drawFacts, drawMoves } from './moves.js'
 import { clock, count, number, sentence, span } from './say.js'
 import { keepLooking, tellLive } from './wire.js'
 
+const root = byId('report')
+show(root, false)
 const EVERY = 15000 // a report is read from all that was seen
 const LEVELS = { on: ['alarm', 'stop', 'going on'], quiet: ['warn', 'warn', 'quiet, not closed'], closed: ['ok', 'ok', 'closed'] }
 
 function draw(incident) {
+  show(root, true)
   const [level, sign, words] = LEVELS[incident.state] ?? ['warn', 'warn', incident.state]
   const verdict = byId('verdict')
   verdict.dataset.level = level
@@ -45,6 +48,7 @@ keepLooking(
   (state) => {
     tell(state)
     if (state.age == null && state.problem) {
+      text(byId('live'), 'Trying again')
       text(byId('verdict').querySelector('h1'), 'Nothing to tell')
       text(byId('verdict').querySelector('p'), sentence(state.problem))
     }

@@ -17,6 +17,7 @@ const LEVELS = {
 }
 
 const root = byId('story')
+show(root, false)
 const why = h('p', { class: 'room-why' })
 const next = h('p', {})
 const give = h('p', {})
@@ -27,6 +28,7 @@ const moves = h('ol', { class: 'room-moves' })
 root.append(h('section', { class: 'room-card' }, why, next, give, behindHead, behind, facts), h('section', {}, h('h2', {}, 'What happened'), moves))
 
 function draw(one) {
+  show(root, true)
   const [level, sign] = LEVELS[one.state] ?? ['info', 'probe']
   const verdict = byId('verdict')
   verdict.dataset.level = level
@@ -78,6 +80,7 @@ keepLooking(
     }
     tell(state)
     if (state.age == null && state.problem) {
+      text(byId('live'), 'Trying again')
       text(byId('verdict').querySelector('h1'), 'Nothing to tell')
       text(byId('verdict').querySelector('p'), sentence(state.problem))
     }
