@@ -70,7 +70,7 @@ def flower(context: click.Context, *, port: int, address: str) -> None:
     """Run Flower, the engineers' view. Further options are Flower's own (--basic-auth, --url-prefix …)."""
     Settings.load()  # a fault in the settings is told here, in a sentence
     ours = (f"--port={port}", f"--address={address}", f"--tasks-columns={_FLOWERS_COLUMNS}")
-    _become("celery", "-A", "wabajobs.broker.monitor", "flower", *ours, *context.args)
+    _become("celery", "-A", "wabajobs.page.monitor", "flower", *ours, *context.args)
 
 
 def _become(module: str, *arguments: str) -> NoReturn:

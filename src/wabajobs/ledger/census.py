@@ -195,7 +195,7 @@ def _named(scope: Scope) -> ColumnElement[bool]:
 def _part(row: Any) -> Part:
     state = State(row.state)
     held_by = row.hold_by if state is State.HELD else None
-    line = Line.of(row.kind, row.class_rank, row.app, row.capability, row.partner)
+    line = Line.at(row.kind, row.class_rank, row.app, row.capability, row.partner)
     return Part(line, state, held_by, row.operations, row.oldest)
 
 

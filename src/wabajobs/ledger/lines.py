@@ -65,7 +65,7 @@ class Line:
         return cls(kind, name, _CLASSES[int(rank)], app, Capability(capability), partner)
 
     @classmethod
-    def of(cls, kind: str, rank: int, app: str, capability: str, partner: str) -> Self:
+    def at(cls, kind: str, rank: int, app: str, capability: str, partner: str) -> Self:
         """Return the line of such operations."""
         name = f"{rank}:{app}:{capability}:{partner}"
         return cls(kind, name, _CLASSES[rank], app, Capability(capability), partner)
