@@ -310,6 +310,19 @@ class MediaSettings(_Table):
     """A handle older than this is renewed before it is used. Meta does not tell how long one lives."""
 
 
+class FlowerSettings(_Table):
+    """`[flower]`: what Flower is told of that is no message: what is held, and why."""
+
+    look_seconds: PositiveFloat = 2
+    """How often the leading dispatcher looks what is held. What is new and what is over is told at once."""
+    repeat_seconds: Annotated[float, Field(gt=0, le=15)] = 10
+    """How often all of it is told again, for a Flower that has just been started."""
+    reasons: Annotated[int, Field(ge=1, le=1000)] = 200
+    """Reasons that are told, each with its queue and its number; those with most operations first."""
+    operations: Annotated[int, Field(ge=0, le=500)] = 50
+    """Single operations of a queue that are told as held, those that came first."""
+
+
 class CallbackSettings(_Table):
     """`[callbacks]`: where the Hub is called for each event, signed; without an address it reads them itself."""
 
@@ -464,6 +477,7 @@ class Settings(_Table):
     planner: PlannerSettings = PlannerSettings()
     onboarding: OnboardingSettings = OnboardingSettings()
     callbacks: CallbackSettings = CallbackSettings()
+    flower: FlowerSettings = FlowerSettings()
     vault: VaultSettings = VaultSettings()
     media: MediaSettings = MediaSettings()
     watch: WatchSettings = WatchSettings()

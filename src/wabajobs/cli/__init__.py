@@ -14,6 +14,7 @@ from wabajobs.cli import (
     explain,
     feeds,
     fleet,
+    incidents,
     look,
     ops,
     partners,
@@ -38,21 +39,8 @@ def cli(*, debug: bool) -> None:
 
 
 for noun in (
-    run,
-    demo,
-    database,
-    ops,
-    look,
-    explain,
-    top,
-    events,
-    feeds,
-    apps,
-    fleet,
-    brakes,
-    budgets,
-    partners,
-    vault,
+    *(run, demo, database, ops, look, explain, top, events, feeds, apps, fleet),
+    *(brakes, budgets, incidents, partners, vault),
 ):
     for command in noun.COMMANDS:
         cli.add_command(command)

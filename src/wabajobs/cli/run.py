@@ -12,14 +12,14 @@ from typing import NoReturn
 import click
 
 from wabajobs import dispatch, logs
-from wabajobs.broker import Sender, make_app
+from wabajobs.broker import Sender, Standing, make_app
 from wabajobs.cli.house import house
 from wabajobs.cli.site import SimulatorOptions, Site
 from wabajobs.machine import Event, Happened, Supervisor
 from wabajobs.settings import RUNNING_FILE, Settings
 
-_FLOWERS_COLUMNS = "name,uuid,state,kwargs,result,received,started,runtime,worker"
-"""Flower's own choice leaves out `kwargs`, which is where partner and WABA stand."""
+_FLOWERS_COLUMNS = "name,state,result,uuid,kwargs,received,started,runtime,worker"
+"""Flower's own choice leaves out `result` (why something is held) and `kwargs`, with partner and WABA."""
 _PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 
@@ -32,7 +32,15 @@ def dispatcher() -> None:
         signal.signal(each, lambda *_: stopping.set())
     with house(wait=stopping.wait) as open_house:
         settings = open_house.settings
-        one = open_house.dispatcher(Sender(make_app(settings, queues=open_house.kinds.names)))
+        app = make_app(settings, queues=open_house.kinds.names)
+        one = open_house.dispatcher(Sender(app))
+        standing = Standing(
+            app,
+            holdups=open_house.holdups,
+            ledger=open_house.ledger,
+            told=open_house.told,
+            settings=settings.flower,
+        )
 
         def while_leading() -> None:
             open_house.ramps.keep_up()
@@ -41,6 +49,7 @@ def dispatcher() -> None:
             open_house.router.keep_up()
             open_house.watch.keep_up()
             open_house.alarms.keep_up()
+            standing.keep_up()
 
         dispatch.run(
             one,
@@ -61,7 +70,7 @@ def flower(context: click.Context, *, port: int, address: str) -> None:
     """Run Flower, the engineers' view. Further options are Flower's own (--basic-auth, --url-prefix …)."""
     Settings.load()  # a fault in the settings is told here, in a sentence
     ours = (f"--port={port}", f"--address={address}", f"--tasks-columns={_FLOWERS_COLUMNS}")
-    _become("celery", "-A", "wabajobs.broker.monitor", "flower", *ours, *context.args)
+    _become("celery", "-A", "wabajobs.page.monitor", "flower", *ours, *context.args)
 
 
 def _become(module: str, *arguments: str) -> NoReturn:

@@ -99,7 +99,7 @@ class Site:
         """Return what a person wants to know once everything runs."""
         lines = ["", "wabajobs is up."]
         if self._flower_port is not None:
-            lines.append(f"  Flower      http://127.0.0.1:{self._flower_port}")
+            lines.append(f"  Flower      http://127.0.0.1:{self._flower_port}, the control room at /wabajobs")
         if self._feeds_port is not None:
             lines.append(f"  Status page http://127.0.0.1:{self._feeds_port}/api/v2/summary.json")
             lines.append(f"  Metrics     http://127.0.0.1:{self._feeds_port}/metrics")

@@ -165,14 +165,19 @@ class OperationRow(Base):
             "id",
             where="lane IS NOT NULL AND finished_at IS NULL",
         ),
-        # What is not finished, to be counted without a look at the operations.
+        # What is not finished, to be counted without a look at the operations. With SQLite that takes all columns
+        # that are asked for, and none that is computed.
         _index(
             "ix_operations_open",
             "kind",
             "state",
             "hold_by",
-            "line",
+            "class_rank",
+            "app",
+            "capability",
+            "partner",
             "created_at",
+            "finished_at",
             where="finished_at IS NULL",
         ),
         # What is finished, for its last hour and for retention.
