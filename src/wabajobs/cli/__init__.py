@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from wabajobs.cli import apps, brakes, budgets, database, demo, events, fleet, look, ops, partners, run, vault
+from wabajobs.cli import apps, brakes, budgets, database, demo, drill, events, fleet, look, ops, partners, run, vault
 from wabajobs.cli.say import report
 from wabajobs.errors import WabajobsError
 
@@ -21,7 +21,7 @@ def cli(*, debug: bool) -> None:
     del debug  # read in `main`, which must know it even when parsing fails
 
 
-for noun in (run, demo, database, ops, look, events, apps, fleet, brakes, budgets, partners, vault):
+for noun in (run, demo, drill, database, ops, look, events, apps, fleet, brakes, budgets, partners, vault):
     for command in noun.COMMANDS:
         cli.add_command(command)
 

@@ -1,6 +1,5 @@
 """`wabajobs drill sept-2024`: the incident of September 2024, once with plain Celery and once with the product."""
 
-import json
 import math
 from dataclasses import dataclass
 from typing import Any, Final
@@ -96,8 +95,6 @@ def play(options: Options) -> Played:
     shown = drawing.Shown(story=story, plain=accounts[PLAIN], product=accounts[PRODUCT], hour=hour)
     files = [drawing.png(shown, options.out / "sept-2024.png")]
     files.append(page.write(shown, claims, options.out / "sept-2024.html", counted=options.count_refused))
-    files.append(options.out / "result.json")
-    files[-1].write_text(json.dumps({**facts, "claims": claims.as_json()}, indent=1) + "\n", encoding="utf-8")
     return Played(claims, files, facts)
 
 
@@ -179,7 +176,6 @@ def _facts(
         }
 
     return {
-        "drill": "sept-2024",
         "length": options.length,
         "hours": accounts[PRODUCT].hours,
         "hour_seconds": hour,

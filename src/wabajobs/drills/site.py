@@ -233,7 +233,7 @@ def running(
         site = Site(folder, hour=hour, knobs=knobs, needs=needs, fleet=fleet)
         stack.callback(site.close)
         if keep_logs is not None:
-            stack.callback(_copy_logs, folder / "logs", keep_logs)
+            stack.callback(_copy_logs, folder / "programs" / "logs", keep_logs)
         metas = [site.meta.service] + ([site.meta_of_naive.service] if naive is not None else [])
         # Programs that others need come first, in a supervisor of their own: settings follow from what they say.
         stack.enter_context(Supervisor(folder, [site.redis_service, *metas]))
@@ -246,8 +246,8 @@ def running(
         yield site
 
 
-def _copy_logs(source: Path, target: Path) -> None:
+def _copy_logs(programs: Path, target: Path) -> None:
+    """Keep the logs of our own programs. Those of Meta begin with its secrets."""
     target.mkdir(parents=True, exist_ok=True)
-    for folder in (source, source.parent / "programs" / "logs"):
-        for log in folder.glob("*.log") if folder.exists() else ():
-            (target / log.name).write_bytes(log.read_bytes())
+    for log in programs.glob("*.log"):
+        (target / log.name).write_bytes(log.read_bytes())
