@@ -1,9 +1,9 @@
 """The Hub's door: enqueue operations, and ask where they stand."""
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Literal, Self, overload
 
@@ -12,11 +12,13 @@ from sqlalchemy.orm import Session
 
 from wabajobs import webhooks, wiring
 from wabajobs.capability import ServiceClass
+from wabajobs.decisions import Pause
 from wabajobs.dry_run import Plan
-from wabajobs.errors import GateUnavailable, InvalidRequest, NotReady
+from wabajobs.errors import GateUnavailable, InvalidRequest, NotReady, Rejected
 from wabajobs.feed import Event, EventKind, event_kinds
-from wabajobs.intake import Request, checked
-from wabajobs.ledger import Accepted, Account, Applied
+from wabajobs.gate import Call
+from wabajobs.intake import IfHeld, Request, checked, refusal
+from wabajobs.ledger import Accepted, Account, Applied, NewOperation
 from wabajobs.operation import Operation, State
 from wabajobs.settings import Settings
 
@@ -47,6 +49,7 @@ class Client:
         service_class: ServiceClass | str | None = ...,
         key: str | None = ...,
         expires_after: float | None = ...,
+        if_held: IfHeld = ...,
         session: Session | None = ...,
         dry_run: Literal[False] = ...,
     ) -> Operation: ...
@@ -63,6 +66,7 @@ class Client:
         service_class: ServiceClass | str | None = ...,
         key: str | None = ...,
         expires_after: float | None = ...,
+        if_held: IfHeld = ...,
         dry_run: Literal[True],
     ) -> Plan: ...
 
@@ -77,6 +81,7 @@ class Client:
         service_class: ServiceClass | str | None = None,
         key: str | None = None,
         expires_after: float | None = None,
+        if_held: IfHeld = "wait",
         session: Session | None = None,
         dry_run: bool = False,
     ) -> Operation | Plan:
@@ -92,11 +97,14 @@ class Client:
         `expires_after` is the number of seconds after which the operation is of no use any more: what has not
         ended by then expires. Without it, the kind decides.
 
+        With `if_held="reject"` nothing is accepted that would have to wait now: for a pause, a breaker, a budget.
+
         With `dry_run` nothing is accepted, written or called: the answer is a `Plan` of the steps and calls that
         it would lead to, what they cost, and what is missing.
 
-        Raises `InvalidRequest` (with what is wrong), `IdempotencyConflict` (the key belongs to another
-        request), `NotFound` (the key's operation is no longer kept), `LedgerUnavailable`.
+        Raises `InvalidRequest` (with what is wrong), `Rejected` (a pause takes nothing new: why, until when, and
+        what customers may be told), `IdempotencyConflict` (the key belongs to another request), `NotFound` (the
+        key's operation is no longer kept), `LedgerUnavailable`.
         """
         request = Request(
             kind=kind,
@@ -107,6 +115,7 @@ class Client:
             service_class=service_class,
             key=key,
             expires_after=expires_after,
+            if_held=if_held,
         )
         return self._plan(request) if dry_run else self.enqueue_many([request], session=session)[0]
 
@@ -144,6 +153,8 @@ class Client:
         now = house.clock.now()
         # Before anything is written: what has been accepted must not end in an error of a mere look.
         pauses = house.ledger.decisions.pauses(now=now)
+        for one, request in zip(new, requests, strict=True):
+            self._refuse(one, request, pauses, now)
         connection = session.connection() if session is not None else None
         accepted: list[Accepted] = house.ledger.operations.accept(new, now=now, connection=connection)
         if session is None:
@@ -151,6 +162,28 @@ class Client:
         else:
             self._ring_after_commits_of(session)
         return [one.operation.under(pauses) for one in accepted]
+
+    def _refuse(self, new: NewOperation, request: Request, pauses: Sequence[Pause], now: datetime) -> None:
+        """Raise `Rejected` where a pause takes nothing new, or the caller does not want to wait."""
+        operation = new.accepted(now)
+        rejected = refusal(operation, pauses)
+        if rejected is None and request.if_held == "reject":
+            rejected = self._would_wait(operation.under(pauses))
+        if rejected and not (new.key and self._house.ledger.operations.foresee(new)[0]):
+            raise rejected
+
+    def _would_wait(self, operation: Operation) -> Rejected | None:
+        if hold := operation.hold:
+            return Rejected(hold.reason, code="paused", notice=hold.notice, until=hold.until)
+        try:
+            [wait] = self._house.gate.forecast([Call.of(operation)])
+        except GateUnavailable as error:
+            return Rejected(f"no calls are made: {error}", code="gate")
+        short = timedelta(seconds=self._house.settings.dispatch.short_wait_seconds)
+        if wait is None or (wait.delay is not None and wait.delay <= short):
+            return None
+        until = self._house.clock.now() + wait.delay if wait.delay else None
+        return Rejected(str(wait), code=str(wait.because), notice=wait.notice, until=until)
 
     def _homes(self, wabas: Collection[str]) -> dict[str, str]:
         """Return the home apps of WABAs; with a single app nobody needs to know."""

@@ -24,7 +24,11 @@ class ScopeType(StrEnum):
     CAPABILITY = "capability"
     QUEUE = "queue"
     PARTNER = "partner"
+    PARTNER_QUEUE = "partner_queue"
+    """One queue of one partner; written `partner:acme/template_sync`."""
     WABA = "waba"
+    NUMBER = "number"
+    """A phone number, by its id: operations that were asked for with it."""
 
 
 class PauseMode(StrEnum):
@@ -39,7 +43,16 @@ class PauseMode(StrEnum):
     DRAIN = "drain"
     """What has begun is finished, nothing new begins."""
     PROBE = "probe"
-    """One at a time, to see whether it goes."""
+    """One call at a time and now and then, to see whether it goes."""
+
+
+class AtEnd(StrEnum):
+    """What comes when a pause's time is over."""
+
+    RAMP = "ramp"
+    """What it held goes on little by little. Where hardly anything waits, at once."""
+    LIFT = "lift"
+    """It is gone, and everything goes on at once."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +66,12 @@ class Scope:
     def of(cls, type_: str, name: str | None = None) -> Self:
         """Read a scope as an operator types it: `of("queue", "template_sync")`, `of("all")`.
 
-        Raises `InvalidRequest` that names the scopes there are.
+        One queue of one partner is `of("partner", "acme/template_sync")`. Raises `InvalidRequest` that names the
+        scopes there are.
         """
         if ":" in type_ and not name:
             type_, _, name = type_.partition(":")
-        known = ", ".join(ScopeType)
+        known = ", ".join(one for one in ScopeType if one is not ScopeType.PARTNER_QUEUE)
         if type_ not in set(ScopeType):
             raise InvalidRequest(f"there is no scope {type_!r}; use one of {known}")
         kind = ScopeType(type_)
@@ -65,9 +79,36 @@ class Scope:
             raise InvalidRequest(f"scope 'all' takes no name, but {name!r} was given")
         if kind is not ScopeType.ALL and not name:
             raise InvalidRequest(f"scope {type_!r} needs a name, for example: {type_} NAME")
+        if kind is ScopeType.PARTNER and name and "/" in name:
+            kind = ScopeType.PARTNER_QUEUE
+        if kind is ScopeType.PARTNER_QUEUE and not all((name or "").partition("/")):
+            raise InvalidRequest(f"{name!r} is no queue of a partner; write it as PARTNER/QUEUE")
         return cls(kind, name or "")
 
-    def covers(self, *, app: str, capability: str, queue: str, partner: str, waba: str | None = None) -> bool:
+    @property
+    def partner(self) -> str | None:
+        """The partner whom it is about, if it is about one."""
+        if self.type not in (ScopeType.PARTNER, ScopeType.PARTNER_QUEUE):
+            return None
+        return self.name.partition("/")[0]
+
+    @property
+    def queue(self) -> str | None:
+        """The queue that it is about, if it is about one."""
+        if self.type is ScopeType.PARTNER_QUEUE:
+            return self.name.partition("/")[2]
+        return self.name if self.type is ScopeType.QUEUE else None
+
+    def covers(
+        self,
+        *,
+        app: str,
+        capability: str,
+        queue: str,
+        partner: str,
+        waba: str | None = None,
+        number: str | None = None,
+    ) -> bool:
         """Whether all that is named so lies in this scope; without a WABA, no WABA's scope has it."""
         names = {
             ScopeType.ALL: self.name,
@@ -75,17 +116,24 @@ class Scope:
             ScopeType.CAPABILITY: capability,
             ScopeType.QUEUE: queue,
             ScopeType.PARTNER: partner,
+            ScopeType.PARTNER_QUEUE: f"{partner}/{queue}",
             ScopeType.WABA: waba,
+            ScopeType.NUMBER: number,
         }
         return names[self.type] == self.name
 
     def __str__(self) -> str:
-        return str(self.type) if self.type is ScopeType.ALL else f"{self.type}:{self.name}"
+        if self.type is ScopeType.ALL:
+            return str(self.type)
+        return f"{'partner' if self.type is ScopeType.PARTNER_QUEUE else self.type}:{self.name}"
 
 
 @dataclass(frozen=True)
 class Pause:
-    """A person's decision that nothing in `scope` may run. Nothing but its end or a person lifts it."""
+    """A person's decision that nothing of `scope` may run, or little. Nothing but its end or a person lifts it.
+
+    Several of one scope, or of scopes that lie in each other, are layers: each holds by itself.
+    """
 
     id: int
     scope: Scope
@@ -95,13 +143,57 @@ class Pause:
     ends_at: datetime | None = None
     notice: str | None = None
     """What the Hub should tell its customers meanwhile."""
+    mode: PauseMode = PauseMode.HOLD
+    percent: int = 0
+    """How much of an app's budget what it covers may use: 0 is nothing, 10 a tenth."""
+    at_end: AtEnd = AtEnd.LIFT
+    incident: int | None = None
+    """The incident that it belongs to."""
+    stepped_at: datetime | None = None
+    """Since when it has had its `percent`, while it is being lifted step by step."""
+
+    @property
+    def is_ramp(self) -> bool:
+        """Whether it is being lifted, step by step."""
+        return self.stepped_at is not None
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether nothing at all that it covers may make a call."""
+        return self.percent == 0 and self.mode not in (PauseMode.DRAIN, PauseMode.PROBE)
+
+    @property
+    def begins_nothing(self) -> bool:
+        """Whether nothing that it covers may begin."""
+        return self.percent == 0 and self.mode is not PauseMode.PROBE
+
+    def keeps(self, *, begun: bool) -> bool:
+        """Whether an operation that it covers has to wait for its end; what runs slowly has its turn."""
+        return self.stands_still or (self.begins_nothing and not begun)
 
     def covers_queue(self, queue: str) -> bool:
-        """Whether the whole queue stands still."""
+        """Whether it is about the whole queue."""
         return self.scope.type is ScopeType.ALL or self.scope == Scope(ScopeType.QUEUE, queue)
 
     def __str__(self) -> str:
-        return f"{self.scope} is paused {_by_whom(self)}"
+        return f"{self.scope} {_does(self)} {_by_whom(self)}"
+
+
+def _does(pause: Pause) -> str:
+    if pause.percent:
+        return f"{'goes on' if pause.is_ramp else 'runs'} at {pause.percent} % of the budget"
+    if pause.is_ramp:
+        return "waits for its turn to go on"
+    return _DOES[pause.mode]
+
+
+_DOES = {
+    PauseMode.HOLD: "is paused",
+    PauseMode.REJECT: "takes nothing",
+    PauseMode.DROP: "is dropped",
+    PauseMode.DRAIN: "begins nothing new",
+    PauseMode.PROBE: "is probed by single calls",
+}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from wabajobs import events
 from wabajobs.clock import Clock
+from wabajobs.decisions import Pause, PauseMode
 from wabajobs.errors import NotReady, WabajobsError
 from wabajobs.flow import Flow
 from wabajobs.kinds import Catalogue
@@ -34,6 +35,7 @@ Send = Callable[[Sequence[Operation]], Sequence[Operation]]
 
 _BREATH_SECONDS = 0.005
 """Between two turns that release something: the slots that become free meanwhile are filled together."""
+_DROPPED_AT_ONCE = 500
 _SCAN_SHARE = 0.1
 """Part of its time in which a dispatcher may look for lines with work: with thousands of them that takes long."""
 
@@ -122,6 +124,7 @@ class Dispatcher:
         """Do what only the leader does besides: take back, expire, delete what is old; a little at a time."""
         self.reclaim()
         self.expire()
+        self.drop()
         self._pruner.step()
         self._retries.tell()
         self._retries.let_go(now=self._clock.now())
@@ -132,6 +135,25 @@ class Dispatcher:
         if expired:
             events.tell("operations_expired", operations=len(expired))
         return len(expired)
+
+    def drop(self) -> int:
+        """Cancel some of what a person has told to be dropped; return how many."""
+        pauses = self._ledger.decisions.pauses(now=self._clock.now())
+        dropped = 0
+        for pause in pauses:
+            if pause.mode is PauseMode.DROP and pause.begins_nothing:
+                dropped += self._drop(pause)
+        return dropped
+
+    def _drop(self, pause: Pause) -> int:
+        kinds = [name for name in self._kinds.names if PauseMode.DROP in self._kinds[name].pause_modes]
+        ids = self._ledger.operations.open_under(pause.scope, kinds=kinds, at_most=_DROPPED_AT_ONCE)
+        if ids:
+            self._ledger.operations.cancel(
+                ids, reason=str(pause), actor=pause.actor, force=True, now=self._clock.now()
+            )
+            events.tell("operations_dropped", operations=len(ids), scope=pause.scope)
+        return len(ids)
 
     def reclaim(self) -> int:
         """Take back what was leased to somebody who is gone; return how many."""

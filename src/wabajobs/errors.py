@@ -4,6 +4,7 @@ WabajobsError
 ├── InvalidRequest              the caller asked for something that cannot be
 │   ├── IdempotencyConflict     the same key was used for another request
 │   └── ConfigurationError      the settings do not fit together
+├── Rejected                    what is paused takes nothing new
 ├── NotFound                    there is no such operation, pause, …
 ├── NotReady                    a part of the system is not there (yet)
 │   ├── GateUnavailable         the gate cannot be asked: no calls are made
@@ -35,7 +36,7 @@ WabajobsError
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 
@@ -64,6 +65,24 @@ class IdempotencyConflict(InvalidRequest):
 
 class ConfigurationError(InvalidRequest):
     """The settings are incomplete or contradict each other."""
+
+
+class Rejected(WabajobsError):
+    """Nothing is accepted for now, because of what has been decided or because it would have to wait."""
+
+    def __init__(
+        self, sentence: str, *, code: str, notice: str | None = None, until: datetime | None = None
+    ) -> None:
+        """Say it in a sentence; `code` is for programs: `paused`, `breaker`, `budget`, `gate`."""
+        super().__init__(sentence)
+        self.code = code
+        self.notice = notice
+        self.until = until
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the public form."""
+        until = self.until.isoformat() if self.until else None
+        return {"rejected": self.code, "reason": str(self), "notice": self.notice, "until": until}
 
 
 class NotFound(WabajobsError):

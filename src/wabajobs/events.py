@@ -10,12 +10,14 @@ log: Final = logging.getLogger("wabajobs")
 
 CATALOGUE: Final = {
     "breaker_changed": "a circuit breaker opened or closed",
+    "ramp_stepped": "what was paused may run a little more, or less again",
     "settle_failed": "the gate could not be told how a call ended",
     "mirror_restored": "pauses and limits were put back into the gate",
     "mirror_replaced": "the gate knew decisions of another ledger; ours are in their place",
     "mirror_failed": "the gate could not be told of a decision; it is tried again",
     "operation_reclaimed": "an operation was taken back from a worker that is gone",
     "operations_expired": "operations had not ended by their deadline",
+    "operations_dropped": "operations of a queue that is dropped were cancelled",
     "rows_pruned": "something was old enough to be deleted",
     "publish_failed": "the broker could not be reached; the operations stay in the ledger",
     "lead_gained": "this dispatcher leads",

@@ -1,25 +1,27 @@
 """A request becomes one row of the ledger, once per idempotency key. All that can be refused is refused here."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from wabajobs.capability import ServiceClass
-from wabajobs.errors import InvalidRequest
+from wabajobs.decisions import Pause, PauseMode
+from wabajobs.errors import InvalidRequest, Rejected
 from wabajobs.kinds import Catalogue, Kind
 from wabajobs.ledger import Media, NewOperation
 from wabajobs.media import sniffed, sources_in
-from wabajobs.operation import new_id
+from wabajobs.operation import Operation, new_id
 from wabajobs.secret import REFERENCE, Secret, of_operation
 from wabajobs.settings import Settings
 
 _PARTNER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _META_ID: Final = re.compile(r"[0-9]{5,20}")
 _LONGEST_KEY: Final = 200
+IfHeld = Literal["wait", "reject"]
 Seal = Callable[[Secret], str]
 HomeOf = Callable[[str], str | None]
 _LONGEST_LIFE: Final = timedelta(days=365)
@@ -40,6 +42,8 @@ class Request:
     """Idempotency key, unique per partner: the same key gives the same operation."""
     expires_after: float | None = None
     """Seconds after which it is of no use any more; None: as the kind says."""
+    if_held: IfHeld = "wait"
+    """What becomes of it if it would have to wait now for a pause, a breaker or a budget."""
 
 
 def checked(
@@ -59,6 +63,8 @@ def checked(
     id = new_id()
     given = _payload(request.payload, kind)
     payload, secrets = _sealed(given, id, seal)
+    if request.if_held not in ("wait", "reject"):
+        raise InvalidRequest(f"if_held {request.if_held!r} cannot be; it is 'wait' or 'reject'")
     waba = _waba(request.waba, kind)
     app = _app(request.app, settings, waba, home_of)
     partner = partner_id(request.partner)
@@ -79,6 +85,14 @@ def checked(
         expires_after=_expires_after(request.expires_after, kind, payload),
         key=_key(request.key),
     )
+
+
+def refusal(operation: Operation, pauses: Iterable[Pause]) -> Rejected | None:
+    """Return the error that says which pause takes nothing new of this kind, if one does."""
+    for pause in pauses:
+        if pause.mode is PauseMode.REJECT and pause.begins_nothing and operation.is_covered_by(pause):
+            return Rejected(str(pause), code="paused", notice=pause.notice, until=pause.ends_at)
+    return None
 
 
 def partner_id(partner: str) -> str:

@@ -94,6 +94,17 @@ class Operation:
     """Who wants it cancelled (`by`), why (`reason`) and since when (`at`)."""
 
     @property
+    def number(self) -> str | None:
+        """The id of the phone number that it was asked for with, if it was."""
+        number = self.payload.get("number")
+        return number if isinstance(number, str) else None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether an attempt has come so far that something is remembered of it."""
+        return self.checkpoint is not None
+
+    @property
     def past_return(self) -> bool:
         """Whether to stop now would leave things worse than to go on."""
         return bool((self.checkpoint or {}).get("past_return"))
@@ -105,15 +116,20 @@ class Operation:
     def is_covered_by(self, pause: Pause) -> bool:
         """Whether the pause's scope contains this operation."""
         return pause.scope.covers(
-            app=self.app, capability=self.capability, queue=self.kind, partner=self.partner, waba=self.waba
+            app=self.app,
+            capability=self.capability,
+            queue=self.kind,
+            partner=self.partner,
+            waba=self.waba,
+            number=self.number,
         )
 
     def pause_among(self, pauses: Iterable[Pause]) -> Pause | None:
         """Return the pause that keeps this operation from running, the longest if there are several."""
         if self.state not in (State.WAITING, State.HELD):
             return None
-        covering = (pause for pause in pauses if self.is_covered_by(pause))
-        return max(covering, key=lambda one: (one.ends_at is None, one.ends_at or one.created_at), default=None)
+        keeping = (one for one in pauses if one.keeps(begun=self.has_begun) and self.is_covered_by(one))
+        return max(keeping, key=lambda one: (one.ends_at is None, one.ends_at or one.created_at), default=None)
 
     def under(self, pauses: Iterable[Pause]) -> Self:
         """Return the operation as it stands under these pauses: a waiting one that is covered is held.

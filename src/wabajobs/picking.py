@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from wabajobs.decisions import Pause, ScopeType
+from wabajobs.decisions import Pause, PauseMode, ScopeType
 from wabajobs.gate import Because, Call, Wait
 from wabajobs.ledger import Ledger, Line
 from wabajobs.operation import Operation
@@ -15,6 +15,8 @@ from wabajobs.settings import DispatchSettings
 from wabajobs.slots import Slots
 from wabajobs.turns import Pool, Round, Turns
 
+_BEGUN_AT_MOST: Final = 200
+"""Operations that have begun and may go on, where nothing may begin, in one look."""
 _ROUNDS: Final = 20
 """How often one pick looks for others in the place of those that may not go."""
 
@@ -36,17 +38,27 @@ class Rules:
     """How many operations of a partner may be out at once; of others, any number."""
 
     def pass_by(self, line: Line) -> bool:
-        """Whether nothing of the line may go."""
-        return any(
-            pause.scope.covers(app=line.app, capability=line.capability, queue=line.kind, partner=line.partner)
-            for pause in self.pauses
-        )
+        """Whether nothing of the line may begin."""
+        return any(pause.begins_nothing and _covers(pause, line) for pause in self.pauses)
 
     @property
     def paused_wabas(self) -> frozenset[str]:
         """WABAs whose operations stay where they are."""
-        scopes = (pause.scope for pause in self.pauses)
+        scopes = (pause.scope for pause in self.pauses if pause.begins_nothing)
         return frozenset(scope.name for scope in scopes if scope.type is ScopeType.WABA)
+
+    @property
+    def drains(self) -> bool:
+        """Whether something may be finished where nothing may begin."""
+        return any(pause.mode is PauseMode.DRAIN and pause.begins_nothing for pause in self.pauses)
+
+    def slowing(self, line: Line) -> list[Pause]:
+        """Return the pauses that let only a part of the line run."""
+        return [pause for pause in self.pauses if not pause.begins_nothing and _covers(pause, line)]
+
+
+def _covers(pause: Pause, line: Line) -> bool:
+    return pause.scope.covers(app=line.app, capability=line.capability, queue=line.kind, partner=line.partner)
 
 
 @dataclass
@@ -70,10 +82,14 @@ class Picker:
     _from: Counter[Line] = field(default_factory=Counter)
     _held: set[tuple[Line, str]] = field(default_factory=set)
     """Whose WABA's operations were held in this round."""
+    _slowed: Counter[Line] = field(default_factory=Counter)
+    """Operations picked of lines that are slowed."""
 
     def pick(self, pool: Pool, lines: Iterable[Line]) -> list[Operation]:
         """Return operations to be released, in order."""
         going = {line for line in lines if not self.rules.pass_by(line)}
+        if self.rules.drains:
+            self._pick_begun(pool)
         round_ = self.turns.round(pool)
         for _ in range(_ROUNDS):
             round_.among(going)
@@ -99,7 +115,39 @@ class Picker:
 
     def _has_room(self, line: Line) -> bool:
         at_most = self.rules.at_most.get(line.partner)
-        return (at_most is None or self.out[line.partner] < at_most) and self.slots.take(line.kind)
+        if at_most is not None and self.out[line.partner] >= at_most:
+            return False
+        slowing = self.rules.slowing(line)
+        if not all(self._has_slow_room(line, pause) for pause in slowing) or not self.slots.take(line.kind):
+            return False
+        if slowing:
+            self._slowed[line] += 1
+        return True
+
+    def _has_slow_room(self, line: Line, pause: Pause) -> bool:
+        """Whether one more may go. The gate spaces their calls: more of them would only wait for each other."""
+        allowed = max(1, self.slots.of(line.kind) * pause.percent // 100)
+        match pause.scope.type:
+            case ScopeType.ALL | ScopeType.QUEUE:
+                return self.slots.taken(line.kind) < allowed
+            case ScopeType.PARTNER | ScopeType.PARTNER_QUEUE:
+                return self.out[line.partner] < allowed
+            case _:
+                return self._slowed[line] < allowed
+
+    def _pick_begun(self, pool: Pool) -> None:
+        """Pick what has begun where nothing may begin any more."""
+        found = self.ledger.operations.begun(pool, at_most=_BEGUN_AT_MOST)
+        going = [
+            one
+            for one in found
+            if one.pause_among(self.rules.pauses) is None and self.rules.pass_by(Line.of(one))
+        ]
+        answers = self.gate.forecast([_next_call(one) for one in going]) if going else ()
+        for one, wait in zip(going, answers, strict=True):
+            if not (wait and self._is_long(wait)) and self.slots.take(one.kind):
+                self._picked[one.id] = one
+                self.out[one.partner] += 1
 
     def _fetch(self, wanted: Counter[Line], round_: Round) -> dict[Line, list[Operation]]:
         """Return new heads of these lines; what is picked already has not left its line yet."""
@@ -122,14 +170,25 @@ class Picker:
         self.out[line.partner] -= number
         for _ in range(number):
             self.slots.give_back(line.kind)
+        self._slowed[line] -= min(number, self._slowed[line])
 
     def _refused(self, fresh: Mapping[Line, Sequence[Operation]]) -> list[tuple[Line, Operation, Wait]]:
         """Ask the gate about the next calls of all of them, in one round trip."""
-        asked = [(line, one, _next_call(one)) for line, theirs in fresh.items() for one in theirs]
+        paused = [
+            (line, one, _wait_of(pause, self.now))
+            for line, theirs in fresh.items()
+            for one in theirs
+            if (pause := one.pause_among(self.rules.pauses))
+        ]
+        kept = {one.id for _, one, _ in paused}
+        asked = [
+            (line, one, _next_call(one)) for line, theirs in fresh.items() for one in theirs if one.id not in kept
+        ]
         calls = list({call: None for _, _, call in asked})
         answers = dict(zip(calls, self.gate.forecast(calls) if calls else (), strict=True))
         refused = ((line, operation, answers[call]) for line, operation, call in asked)
-        return [(line, operation, wait) for line, operation, wait in refused if wait and self._is_long(wait)]
+        long = [(line, operation, wait) for line, operation, wait in refused if wait and self._is_long(wait)]
+        return paused + long
 
     def _is_long(self, wait: Wait) -> bool:
         # A short wait is slept out in the worker, which is quicker than to come back for it.
@@ -143,20 +202,42 @@ class Picker:
         round_.drop(line, turns_back=1)
         if wait.delay is not None:
             self.waits.append(wait.delay)
+        if wait.scope == f"number:{operation.number}":
+            self._hold(operation, wait, alone=True)  # others of the line are about other numbers
+            return
         if wait.because is Because.PAUSE:
             going.discard(line)  # it came just now: the next turn knows it
             return
         if operation.waba and wait.scope.endswith((f":{operation.waba}", f"/{operation.waba}")):
             if (line, operation.waba) not in self._held:
                 self._held.add((line, operation.waba))
-                self._hold_waba(operation, wait)
+                self._hold(operation, wait)
+            return
+        if wait.because is Because.SLOWED:
+            going -= {other for other in going if _is_slowed_by(other, wait)}
             return
         going -= {other for other in going if _shares(other, line, wait)}
 
-    def _hold_waba(self, operation: Operation, wait: Wait) -> None:
+    def _hold(self, operation: Operation, wait: Wait, *, alone: bool = False) -> None:
+        """Hold what is about the operation's WABA, or the operation alone."""
         delay = wait.delay or timedelta(seconds=self.settings.retry_cap_seconds)
         hold = Hold(reason=str(wait), by=str(wait.because), until=self.now + delay, notice=wait.notice)
-        self.ledger.operations.hold_ready(operation, hold, now=self.now)
+        self.ledger.operations.hold_ready(operation, hold, alone=alone, now=self.now)
+
+
+def _wait_of(pause: Pause, now: datetime) -> Wait:
+    delay = max(pause.ends_at - now, timedelta()) if pause.ends_at else None
+    return Wait(
+        delay=delay, because=Because.PAUSE, scope=str(pause.scope), reason=str(pause), notice=pause.notice
+    )
+
+
+def _is_slowed_by(line: Line, wait: Wait) -> bool:
+    names = {"all": "all", "app": line.app, "capability": line.capability, "queue": line.kind}
+    kind, _, name = wait.scope.partition(":")
+    if kind == "partner":
+        return name in (line.partner, f"{line.partner}/{line.kind}")
+    return names.get(kind) == (name or "all")
 
 
 def _next_call(operation: Operation) -> Call:

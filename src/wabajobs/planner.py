@@ -142,7 +142,13 @@ class Planner:
         if not self._presence.living([QUEUE])[QUEUE]:
             return f"no worker is alive for {QUEUE}"
         [wait] = self._forecast([self._call(app, partner="")])
-        return str(wait) if wait else None
+        return str(wait) if wait else self._drained(app)
+
+    def _drained(self, app: str) -> str | None:
+        """Say which pause lets nothing new begin, where the gate lets go on what has begun."""
+        asked = {"app": app, "capability": self._kinds[QUEUE].capability, "queue": QUEUE, "partner": ""}
+        pauses = self._ledger.decisions.pauses(now=self._clock.now())
+        return next((str(one) for one in pauses if one.begins_nothing and one.scope.covers(**asked)), None)
 
     def _under_way(self, now: datetime) -> tuple[Counter[str], Counter[str]]:
         """Take what has ended off the list; return how many planned syncs of each app wait, and are held."""
@@ -179,9 +185,9 @@ class Planner:
 
         Whom the gate refuses for his own sake is left out, so that the others get their turn.
         """
-        pauses = [pause.scope for pause in self._ledger.decisions.pauses(now=now)]
-        partners = {scope.name for scope in pauses if scope.type is ScopeType.PARTNER}
-        wabas = {scope.name for scope in pauses if scope.type is ScopeType.WABA}
+        paused = [pause.scope for pause in self._ledger.decisions.pauses(now=now) if pause.begins_nothing]
+        partners = {scope.partner for scope in paused if scope.partner and scope.queue in (None, QUEUE)}
+        wabas = {scope.name for scope in paused if scope.type is ScopeType.WABA}
         passed: list[Stale] = []
         for _ in range(_LOOKS):
             due = self._ledger.fleet.stalest(

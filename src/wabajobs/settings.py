@@ -213,6 +213,21 @@ class PartnerSettings(_Table):
     """How many of the partner's operations may be out at once; without it, as many as there are slots."""
 
 
+def _steps(steps: tuple[int, ...]) -> tuple[int, ...]:
+    if not steps or list(steps) != sorted(set(steps)) or not 0 < steps[0] <= steps[-1] < 100:
+        raise ValueError("the steps of a ramp are percentages from 1 to 99, each larger than the one before")
+    return steps
+
+
+class RampSettings(_Table):
+    """`[ramp]`: how what was paused goes on."""
+
+    steps: Annotated[tuple[int, ...], AfterValidator(_steps)] = (10, 25, 50, 75)
+    """Percent of an app's budget that it may use in each step; after the last, all of it."""
+    step_seconds: PositiveFloat = 120
+    """How long a step lasts at least. It does not end while the budget is nearly spent, or a breaker open."""
+
+
 class RetentionSettings(_Table):
     """`[retention]`: for how many days something is kept. Decisions are kept for ever."""
 
@@ -368,6 +383,7 @@ class Settings(_Table):
     dispatch: DispatchSettings = DispatchSettings()
     workers: WorkerSettings = WorkerSettings()
     partners: dict[str, PartnerSettings] = {}
+    ramp: RampSettings = RampSettings()
     retention: RetentionSettings = RetentionSettings()
     template_sync: TemplateSyncSettings = TemplateSyncSettings()
     planner: PlannerSettings = PlannerSettings()

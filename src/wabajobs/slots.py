@@ -44,7 +44,7 @@ class Slots:
             group.slots += slots
         self._left_over: dict[str, int] = {}
         for queue, there in out.items():
-            number = there - min((ending or {}).get(queue, 0), self._slots_of(queue), there)
+            number = there - min((ending or {}).get(queue, 0), self.of(queue), there)
             for seated in range(number):
                 if not self._seat(queue, set()):
                     self._left_over[queue] = number - seated
@@ -66,6 +66,14 @@ class Slots:
         group = next(one for one in self._groups.values() if one.taken.get(queue))
         group.taken[queue] -= 1
 
+    def of(self, queue: str) -> int:
+        """Return how many slots serve a queue, taken or not."""
+        return sum(group.slots for group in self._groups.values() if queue in group.queues)
+
+    def taken(self, queue: str) -> int:
+        """Return how many slots operations of a queue have."""
+        return sum(group.taken.get(queue, 0) for group in self._groups.values())
+
     def pools(self) -> list[frozenset[str]]:
         """Return which queues share workers with each other: what is released of one may cost another."""
         pools: list[frozenset[str]] = []
@@ -74,9 +82,6 @@ class Slots:
             pools = [pool for pool in pools if pool not in touching]
             pools.append(group.queues.union(*touching))
         return pools
-
-    def _slots_of(self, queue: str) -> int:
-        return sum(group.slots for group in self._groups.values() if queue in group.queues)
 
     def _seat(self, queue: str, seen: set[frozenset[str]]) -> bool:
         for group in self._groups.values():

@@ -206,6 +206,11 @@ def pause_json(pause: Pause) -> dict[str, Any]:
     return {
         "id": pause.id,
         "scope": str(pause.scope),
+        "mode": str(pause.mode),
+        "percent": pause.percent,
+        "is_ramp": pause.is_ramp,
+        "then": str(pause.at_end) if pause.ends_at else None,
+        "incident": pause.incident,
         "reason": pause.reason,
         "notice": pause.notice,
         "by": pause.actor,

@@ -29,6 +29,7 @@ from wabajobs.ledger import Database, Ledger
 from wabajobs.operation import Operation
 from wabajobs.partners import Partners
 from wabajobs.planner import Planner
+from wabajobs.ramp import Ramps
 from wabajobs.retention import Pruner
 from wabajobs.retries import Retries
 from wabajobs.routing import Router
@@ -104,7 +105,25 @@ class House:
     @cached_property
     def controls(self) -> Controls:
         """The switches."""
-        return Controls(ledger=self.ledger, gate=self.gate, bell=self.decision_bell, clock=self.clock)
+        return Controls(
+            ledger=self.ledger,
+            gate=self.gate,
+            bell=self.decision_bell,
+            clock=self.clock,
+            kinds=lambda: self.kinds,
+            ramps=self.ramps,
+        )
+
+    @cached_property
+    def ramps(self) -> Ramps:
+        """What lets the paused go on little by little."""
+        return Ramps(
+            ledger=self.ledger,
+            gate=self.gate,
+            kinds=lambda: self.kinds,
+            settings=self.settings,
+            clock=self.clock,
+        )
 
     @cached_property
     def interventions(self) -> Interventions:

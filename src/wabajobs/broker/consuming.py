@@ -114,7 +114,9 @@ class Consuming(bootsteps.StartStopStep):
 
     def _look(self) -> set[str]:
         pauses = self.house.ledger.decisions.pauses(now=self.house.clock.now())
-        return {queue for queue in self._queues if any(pause.covers_queue(queue) for pause in pauses)}
+        return {
+            queue for queue in self._queues if any(one.stands_still and one.covers_queue(queue) for one in pauses)
+        }
 
     def _look_when_possible(self) -> set[str]:
         """Wait for the ledger, as Celery waits for the broker. To give up here would end the worker."""

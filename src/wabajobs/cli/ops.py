@@ -15,8 +15,9 @@ from wabajobs.cli.interventions import COMMANDS as INTERVENTIONS
 from wabajobs.cli.say import Span, answer, as_json, facts, out, short
 from wabajobs.client import Client
 from wabajobs.dry_run import Plan
-from wabajobs.errors import NotReady
+from wabajobs.errors import NotReady, Rejected
 from wabajobs.gate import Call
+from wabajobs.intake import IfHeld
 from wabajobs.operation import Operation, State
 from wabajobs.settings import Settings
 from wabajobs.story import Move, how_to_give, moves, shortened, summary
@@ -34,6 +35,13 @@ from wabajobs.wiring import House
 @click.option(
     "--class", "service_class", type=click.Choice([str(one) for one in ServiceClass]), help="Class of service."
 )
+@click.option(
+    "--if-held",
+    type=click.Choice(["wait", "reject"]),
+    default="wait",
+    show_default=True,
+    help="What becomes of it if it would have to wait now.",
+)
 @click.option("--dry-run", is_flag=True, help="Accept nothing; say what would be done, and what is missing.")
 @as_json
 def enqueue(
@@ -46,6 +54,7 @@ def enqueue(
     key: str | None,
     expires_after: timedelta | None,
     service_class: str | None,
+    if_held: IfHeld,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -63,13 +72,20 @@ def enqueue(
         "service_class": service_class,
         "key": key,
         "expires_after": expires_after.total_seconds() if expires_after else None,
+        "if_held": if_held,
     }
     with Client(Settings.load()) as client:
         if dry_run:
             plan = client.enqueue(kind, **wanted, dry_run=True)
             answer(plan.as_json(), as_json=as_json, plain=lambda: _tell_plan(plan))
             return
-        operation = client.enqueue(kind, **wanted)
+        try:
+            operation = client.enqueue(kind, **wanted)
+        except Rejected as rejected:
+            if not as_json:
+                raise
+            click.echo(json.dumps(rejected.as_json(), ensure_ascii=False, indent=2))
+            sys.exit(1)
 
     def plain() -> None:
         click.echo(operation.id)

@@ -36,6 +36,7 @@ def dispatcher() -> None:
         one = open_house.dispatcher(Sender(make_app(settings, queues=open_house.kinds.names)))
 
         def while_leading() -> None:
+            open_house.ramps.keep_up()
             open_house.planner.keep_up()
             open_house.relay.keep_up()
             open_house.router.keep_up()

@@ -31,6 +31,8 @@ class Call:
     waba: str | None = None
     number: str | None = None
     """The phone number that it is about: a number may have a breaker and quotas of its own."""
+    of_number: str | None = None
+    """The phone number that its operation is about, which may be paused."""
     quota: Quota | None = None
     """The small limit that it spends one of."""
     reads: bool = False
@@ -49,6 +51,7 @@ class Call:
             queue=operation.kind,
             partner=operation.partner,
             waba=operation.waba,
+            of_number=operation.number,
             capability=capability or operation.capability,
             reads=(capability or operation.capability) is Capability.TEMPLATE_READS,
             service_class=operation.service_class,
@@ -83,6 +86,8 @@ class Because(StrEnum):
     """Which part of the gate said no."""
 
     PAUSE = "pause"
+    SLOWED = "slowed"
+    """A person lets only a part of it run."""
     BREAKER = "breaker"
     BUDGET = "budget"
     GATE = "gate"

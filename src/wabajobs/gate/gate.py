@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import redis
 
 from wabajobs.clock import Clock
-from wabajobs.decisions import Decisions, Limit, Override, Pause, Scope, ScopeType
+from wabajobs.decisions import AtEnd, Decisions, Limit, Override, Pause, PauseMode, Scope, ScopeType
 from wabajobs.errors import ConfigurationError, GateUnavailable
 from wabajobs.gate import keys, replies
 from wabajobs.gate.allowance import Allowance
@@ -356,22 +356,18 @@ def _on_wire(id: str, call: Call, shape: keys.Shape) -> str:
 
 
 def _covers(scope: Scope, app: str, on_wire: Sequence[Any]) -> bool:
-    _, _, _, capability, queue, partner, waba, *_ = on_wire
-    named = {
-        ScopeType.ALL: "",
-        ScopeType.APP: app,
-        ScopeType.CAPABILITY: capability,
-        ScopeType.QUEUE: queue,
-        ScopeType.PARTNER: partner,
-        ScopeType.WABA: waba,
-    }
-    return bool(named[scope.type] == scope.name)
+    _, _, _, capability, queue, partner, waba, _, number, *_ = on_wire
+    return scope.covers(
+        app=app, capability=capability, queue=queue, partner=partner, waba=waba or None, number=number or None
+    )
 
 
 def _mirror(decisions: Decisions, app: str) -> str:
     """Write the decisions that concern one app as fields and values."""
-    pauses: dict[str, list[list[str | int]]] = {}
+    pauses: dict[str, list[list[str | float]]] = {}
     for pause in decisions.pauses:
+        if pause.mode is PauseMode.DRAIN and not pause.percent:
+            continue  # what has begun goes on; that nothing else begins, the dispatcher sees to
         if pause.scope.type is not ScopeType.APP or pause.scope.name == app:
             pauses.setdefault(f"pause:{pause.scope}", []).append(_pause_entry(pause))
     limits = {f"limit:{limit.scope}": _limit_entry(limit) for limit in decisions.limits if _is_of(limit, app)}
@@ -380,8 +376,12 @@ def _mirror(decisions: Decisions, app: str) -> str:
     return json.dumps(list(chain.from_iterable((name, json.dumps(value)) for name, value in fields.items())))
 
 
-def _pause_entry(pause: Pause) -> list[str | int]:
-    return [_milliseconds_at(pause.ends_at), str(pause), pause.notice or "", str(pause.scope)]
+def _pause_entry(pause: Pause) -> list[str | float]:
+    """Write a pause as `plan.lua` reads it: the share is -1 where nothing passes, and 0 for single probes."""
+    holds_on = pause.at_end is AtEnd.RAMP  # until it goes on step by step, also when its time is over
+    share = -1 if pause.stands_still else pause.percent / 100
+    sentence, notice = str(pause), pause.notice or ""
+    return [_milliseconds_at(pause.ends_at), sentence, notice, str(pause.scope), int(holds_on), share, pause.id]
 
 
 def _override_entry(override: Override) -> list[str | int]:

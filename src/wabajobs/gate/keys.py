@@ -71,6 +71,7 @@ def shape(call: Call) -> Shape:
         call.capability,
         call.waba,
         call.number,
+        call.of_number or call.number,
         call.quota,
         call.reads,
         call.service_class,
@@ -86,6 +87,7 @@ def _shape(  # noqa: PLR0917 - keywords would make the cache twice as slow
     capability: Capability,
     waba: str | None,
     number: str | None,
+    of_number: str | None,
     quota: Quota | None,
     reads: bool,
     service_class: ServiceClass,
@@ -107,8 +109,11 @@ def _shape(  # noqa: PLR0917 - keywords would make the cache twice as slow
     elif quota is not None and number:
         budgets.append(f"{quota}:{number}")
     pauses = ["all", f"app:{app}", f"capability:{capability}", f"queue:{queue}", f"partner:{partner}"]
+    pauses.append(f"partner:{partner}/{queue}")
     if waba:
         pauses.append(f"waba:{waba}")
+    if of_number:
+        pauses.append(f"number:{of_number}")
     asked = {
         "rank": service_class.rank,
         "place": 2 * service_class.rank + (not reads),
@@ -124,7 +129,7 @@ def _shape(  # noqa: PLR0917 - keywords would make the cache twice as slow
         budgets=tuple(budgets),
         breakers=tuple(breakers),
         text=json.dumps(asked, ensure_ascii=False).encode(),
-        described=json.dumps([app, capability, queue, partner, waba or "", cost, number or ""])[1:],
+        described=json.dumps([app, capability, queue, partner, waba or "", cost, of_number or ""])[1:],
     )
 
 

@@ -41,6 +41,10 @@ def wait_of(reply: Sequence[Any], *, call: Call) -> Wait:
     if kind == "pause":
         sentence, notice = map(text, details)
         return Wait(delay=delay, because=Because.PAUSE, scope=scope, reason=sentence, notice=notice or None)
+    if kind == "slow":
+        sentence, notice = map(text, details)
+        reason = f"{sentence}; its next call is due in {_span(delay)}"
+        return Wait(delay=delay, because=Because.SLOWED, scope=scope, reason=reason, notice=notice or None)
     if kind == "held":
         return Wait(delay=delay, because=Because.BREAKER, scope=scope, reason=text(details[0]))
     if kind in ("open", "probing", "behind"):

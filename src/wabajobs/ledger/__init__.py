@@ -7,6 +7,7 @@ from datetime import datetime
 from wabajobs.ledger.accepting import Accepted
 from wabajobs.ledger.accounts import Account, AccountNews, Accounts, Heard, Standing, Taken
 from wabajobs.ledger.attempts import Ending
+from wabajobs.ledger.audit import Audit, Decision
 from wabajobs.ledger.callbacks import Backlog, Callbacks, Delivery, Missed
 from wabajobs.ledger.cancelling import Cancelling
 from wabajobs.ledger.database import Database
@@ -42,6 +43,7 @@ class Ledger:
         self.database = database
         self.operations = Operations(database)
         self.decisions = DecisionRecords(database)
+        self.audit = Audit(database)
         self.leaderships = Leaderships(database)
         self.shares = Shares(database)
         self.templates = TemplateMirror(database)
@@ -76,6 +78,7 @@ __all__ = [
     "Accounts",
     "Ages",
     "Applied",
+    "Audit",
     "Backlog",
     "Callbacks",
     "Cancelling",
@@ -83,6 +86,7 @@ __all__ = [
     "Change",
     "Database",
     "Dead",
+    "Decision",
     "Delivery",
     "Did",
     "DueRetry",

@@ -20,28 +20,37 @@ def covered(scope: Scope) -> ColumnElement[bool]:
         ScopeType.CAPABILITY: OperationRow.capability,
         ScopeType.QUEUE: OperationRow.kind,
         ScopeType.PARTNER: OperationRow.partner,
+        ScopeType.NUMBER: func.coalesce(OperationRow.payload["number"].as_string(), ""),
         # An operation without a WABA is in no WABA's pause; NULL = 'x' would be neither true nor false.
         ScopeType.WABA: func.coalesce(OperationRow.waba, ""),
     }
     if scope.type is ScopeType.ALL:
         return true()
+    if scope.type is ScopeType.PARTNER_QUEUE:
+        return and_(OperationRow.partner == scope.partner, OperationRow.kind == scope.queue)
     covered: ColumnElement[bool] = columns[scope.type] == scope.name
     return covered
 
 
-def any_covers(pauses: Collection[Pause]) -> ColumnElement[bool]:
-    """One of the pauses covers the operation."""
-    return or_(false(), *(covered(pause.scope) for pause in pauses))
+def any_keeps(pauses: Collection[Pause]) -> ColumnElement[bool]:
+    """One of the pauses keeps the operation from running, as `Pause.keeps` says."""
+    return or_(false(), *(_kept(pause) for pause in pauses if pause.begins_nothing))
+
+
+def _kept(pause: Pause) -> ColumnElement[bool]:
+    if pause.keeps(begun=True):
+        return covered(pause.scope)
+    return and_(covered(pause.scope), OperationRow.checkpoint.is_(None))
 
 
 def in_state(state: State, pauses: Collection[Pause]) -> ColumnElement[bool]:
     """The operation is shown in this state, under these pauses."""
-    covered = any_covers(pauses)
+    kept = any_keeps(pauses)
     match state:
         case State.HELD:
-            return or_(OperationRow.state == state, and_(OperationRow.state == State.WAITING, covered))
+            return or_(OperationRow.state == state, and_(OperationRow.state == State.WAITING, kept))
         case State.WAITING:
-            return and_(OperationRow.state == state, ~covered)
+            return and_(OperationRow.state == state, ~kept)
         case _:
             return OperationRow.state == state
 

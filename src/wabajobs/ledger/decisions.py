@@ -1,6 +1,7 @@
 """What people have decided: pauses, limits and overrides, and one revision number over all."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -18,7 +19,18 @@ from sqlalchemy import (
     update,
 )
 
-from wabajobs.decisions import Decisions, Limit, Override, Pause, Scope, ScopeType, Stand
+from wabajobs.decisions import (
+    AtEnd,
+    Decisions,
+    Limit,
+    Override,
+    Pause,
+    PauseMode,
+    Scope,
+    ScopeType,
+    Stand,
+)
+from wabajobs.ledger import audit
 from wabajobs.ledger.database import Database, upsert
 from wabajobs.ledger.tables import LeadershipRow, LimitRow, OverrideRow, PauseRow, RevisionRow
 
@@ -44,15 +56,88 @@ class DecisionRecords:
         now: datetime,
         lasting: timedelta | None = None,
         notice: str | None = None,
+        mode: PauseMode = PauseMode.HOLD,
+        percent: int = 0,
+        at_end: AtEnd = AtEnd.LIFT,
+        incident: int | None = None,
+        detail: Mapping[str, Any] | None = None,
     ) -> Pause:
-        """Write a pause down. A second one of the same scope is a layer of its own."""
-        with self._database.write() as connection:
-            return put(connection, scope, reason=reason, actor=actor, now=now, lasting=lasting, notice=notice)
+        """Write a pause down. A second one of the same scope is a layer of its own.
 
-    def resume(self, scope: Scope, *, reason: str, actor: str, now: datetime) -> list[Pause]:
-        """Lift every live pause of exactly this scope; other layers stay. Returns what was lifted."""
+        `detail` is what is to stand in the record of decisions besides.
+        """
         with self._database.write() as connection:
-            return lift(connection, scope, reason=reason, actor=actor, now=now)
+            return put(
+                connection,
+                scope,
+                reason=reason,
+                actor=actor,
+                now=now,
+                lasting=lasting,
+                notice=notice,
+                mode=mode,
+                percent=percent,
+                at_end=at_end,
+                incident=incident,
+                detail=detail,
+            )
+
+    def let_run(
+        self,
+        pauses: Iterable[Pause],
+        percent: int,
+        *,
+        stepped_at: datetime | None,
+        reason: str,
+        actor: str,
+        now: datetime,
+        detail: Mapping[str, Any] | None = None,
+    ) -> list[Pause]:
+        """Let a part of what live pauses cover run; they have no end any more. Returns them as they are now.
+
+        With `stepped_at` they are being lifted, step by step. One that was lifted meanwhile stays so.
+        """
+        changed = []
+        with self._database.write() as connection:
+            live = {one.id: one for one in live_pauses(connection, now)}
+            for one in pauses:
+                if one.id not in live:
+                    continue
+                connection.execute(
+                    update(PauseRow)
+                    .where(PauseRow.id == one.id)
+                    .values(percent=percent, stepped_at=stepped_at, ends_at=None)
+                )
+                changed.append(replace(live[one.id], percent=percent, stepped_at=stepped_at, ends_at=None))
+                facts = {"pause": one.id, "percent": percent, "was": live[one.id].percent, **(detail or {})}
+                action = "resume" if stepped_at is None or not live[one.id].is_ramp else "ramp"
+                audit.note(
+                    connection,
+                    action,
+                    one.scope,
+                    reason=reason,
+                    actor=actor,
+                    now=now,
+                    detail=facts,
+                    incident=one.incident,
+                )
+            if changed:
+                _bump(connection)
+        return changed
+
+    def resume(
+        self,
+        scope: Scope,
+        *,
+        reason: str,
+        actor: str,
+        now: datetime,
+        only: Iterable[Pause] | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> list[Pause]:
+        """Lift every live pause of exactly this scope, or `only` some; other layers stay. Returns those."""
+        with self._database.write() as connection:
+            return lift(connection, scope, reason=reason, actor=actor, now=now, only=only, detail=detail)
 
     def set_limit(self, limit: Limit, *, now: datetime) -> None:
         """Write down a limit that somebody set; it outranks the configuration and what was set before."""
@@ -68,6 +153,10 @@ class DecisionRecords:
                     created_at=now,
                 )
             )
+            facts = {"calls": limit.calls, "window_seconds": limit.window_seconds, "shadow": limit.shadow}
+            audit.note(
+                connection, "limit", limit.scope, reason=limit.reason, actor=limit.actor, now=now, detail=facts
+            )
             _bump(connection)
 
     def forget_limit(self, scope: str, *, reason: str, actor: str, now: datetime) -> bool:
@@ -79,6 +168,7 @@ class DecisionRecords:
             connection.execute(
                 insert(LimitRow).values(scope=scope, actor=actor, reason=reason, created_at=now, **values)
             )
+            audit.note(connection, "limit forgotten", scope, reason=reason, actor=actor, now=now)
             _bump(connection)
         return True
 
@@ -104,6 +194,9 @@ class DecisionRecords:
         with self._database.write() as connection:
             _lift_overrides(connection, scope, reason=reason, actor=actor, now=now)
             id_ = connection.scalar(insert(OverrideRow).values(**values).returning(OverrideRow.id))
+            audit.note(
+                connection, f"breaker {stand}", scope, reason=reason, actor=actor, now=now, detail=_until(lasting)
+            )
             _bump(connection)
             row = connection.execute(select(OverrideRow.__table__).where(OverrideRow.id == id_)).one()
         return _as_override(row)
@@ -113,6 +206,7 @@ class DecisionRecords:
         with self._database.write() as connection:
             lifted = _lift_overrides(connection, scope, reason=reason, actor=actor, now=now)
             if lifted:
+                audit.note(connection, "breaker released", scope, reason=reason, actor=actor, now=now)
                 _bump(connection)
         return lifted
 
@@ -176,11 +270,12 @@ def _pauses() -> Select[Any]:
     return select(*columns)
 
 
-def _live(rows: type[PauseRow | OverrideRow]) -> ColumnElement[bool]:
-    return and_(rows.lifted_at.is_(None), or_(rows.ends_at.is_(None), rows.ends_at > bindparam("now")))
+def _live(rows: type[PauseRow | OverrideRow], *other: ColumnElement[bool]) -> ColumnElement[bool]:
+    return and_(rows.lifted_at.is_(None), or_(rows.ends_at.is_(None), rows.ends_at > bindparam("now"), *other))
 
 
-_LIVE_PAUSES: Final = _pauses().where(_live(PauseRow)).order_by(PauseRow.id)
+# One that is to go on little by little holds until somebody sees to that, also when its time is over.
+_LIVE_PAUSES: Final = _pauses().where(_live(PauseRow, PauseRow.at_end == AtEnd.RAMP)).order_by(PauseRow.id)
 _LIVE_OVERRIDES: Final = select(OverrideRow.__table__).where(_live(OverrideRow)).order_by(OverrideRow.id)
 
 
@@ -198,6 +293,11 @@ def put(
     now: datetime,
     lasting: timedelta | None = None,
     notice: str | None = None,
+    mode: PauseMode = PauseMode.HOLD,
+    percent: int = 0,
+    at_end: AtEnd = AtEnd.LIFT,
+    incident: int | None = None,
+    detail: Mapping[str, Any] | None = None,
 ) -> Pause:
     """Write a pause down inside a transaction."""
     values = {
@@ -208,22 +308,63 @@ def put(
         "actor": actor,
         "created_at": now,
         "ends_at": now + lasting if lasting else None,
+        "mode": str(mode),
+        "percent": percent,
+        "at_end": str(at_end),
+        "incident": incident,
     }
     id_ = connection.scalar(insert(PauseRow).values(**values).returning(PauseRow.id))
+    facts = {"pause": id_, "mode": str(mode), "percent": percent, "notice": notice, **(_until(lasting) or {})}
+    audit.note(
+        connection,
+        "pause",
+        scope,
+        reason=reason,
+        actor=actor,
+        now=now,
+        detail={**facts, **(detail or {})},
+        incident=incident,
+    )
     _bump(connection)
     return _as_pause(connection.execute(_pauses().where(PauseRow.id == id_)).one())
 
 
+def _until(lasting: timedelta | None) -> dict[str, Any] | None:
+    return {"for_seconds": lasting.total_seconds()} if lasting else None
+
+
 def lift(
-    connection: Connection, scope: Scope, *, reason: str, actor: str, now: datetime, by: str | None = None
+    connection: Connection,
+    scope: Scope,
+    *,
+    reason: str,
+    actor: str,
+    now: datetime,
+    by: str | None = None,
+    only: Iterable[Pause] | None = None,
+    detail: Mapping[str, Any] | None = None,
 ) -> list[Pause]:
-    """Lift the live pauses of exactly this scope inside a transaction, all or those that `by` has made."""
+    """Lift the live pauses of exactly this scope in a transaction: all, those by `by`, or `only` some."""
     of_scope = [PauseRow.scope_type == str(scope.type), PauseRow.scope_name == scope.name]
     if by is not None:
         of_scope.append(PauseRow.actor == by)
+    if only is not None:
+        of_scope.append(PauseRow.id.in_([one.id for one in only]))
     lifted = [_as_pause(row) for row in connection.execute(_LIVE_PAUSES.where(*of_scope), {"now": now})]
     if lifted:
         _lift(connection, PauseRow, lifted, reason=reason, actor=actor, now=now)
+        for one in lifted:
+            facts = {"pause": one.id, "was": one.percent, "percent": 100, **(detail or {})}
+            audit.note(
+                connection,
+                "ramp" if one.is_ramp else "resume",
+                scope,
+                reason=reason,
+                actor=actor,
+                now=now,
+                detail=facts,
+                incident=one.incident,
+            )
         _bump(connection)
     return lifted
 
@@ -291,6 +432,11 @@ def _as_pause(row) -> Pause:  # type: ignore[no-untyped-def]
         created_at=row.created_at,
         ends_at=row.ends_at,
         notice=row.notice,
+        mode=PauseMode(row.mode),
+        percent=row.percent,
+        at_end=AtEnd(row.at_end),
+        incident=row.incident,
+        stepped_at=row.stepped_at,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, and_, bindparam, case, func, insert, or_, select, update
 
 from wabajobs.freshness import MOST_CREDIT, Due, Facts, Outlook, Survey, next_due
+from wabajobs.ledger import audit
 from wabajobs.ledger.database import Database, upsert
 from wabajobs.ledger.operations import Operations
 from wabajobs.ledger.request import NewOperation
@@ -212,6 +213,9 @@ class Fleet:
         }
         with self._database.write() as connection:
             connection.execute(insert(FleetWishRow).values(**values))
+            facts = {"every_seconds": values["every_seconds"], "share": wish.share}
+            scope = f"app:{wish.app}" if wish.app else "all"
+            audit.note(connection, "fleet", scope, reason=wish.reason, actor=wish.actor, now=now, detail=facts)
         after = ""
         while after := self._reschedule(wish.app, after, settings):
             pass

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
+from wabajobs.ledger import audit
 from wabajobs.ledger.database import Database, each, upsert
 from wabajobs.ledger.tables import FleetRow, HomeRow
 
@@ -60,6 +61,9 @@ class Homes:
         """Give a WABA a home app."""
         values = {"app": app, "since": now, "actor": actor, "reason": reason}
         with self._database.write() as connection:
+            audit.note(
+                connection, "home", f"waba:{waba}", reason=reason, actor=actor, now=now, detail={"app": app}
+            )
             connection.execute(
                 upsert(connection, HomeRow)
                 .values(waba=waba, **values)

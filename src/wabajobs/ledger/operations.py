@@ -18,10 +18,10 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, case, func, literal, select, update
+from sqlalchemy import Connection, and_, bindparam, case, func, literal, select, text, update
 
 from wabajobs.capability import Capability
-from wabajobs.decisions import Pause
+from wabajobs.decisions import Pause, Scope
 from wabajobs.errors import LeaseLost, NotFound
 from wabajobs.feed import EventKind
 from wabajobs.ledger import (
@@ -39,7 +39,7 @@ from wabajobs.ledger import (
 from wabajobs.ledger.accepting import Accepted, accept_all, foresee, refuse_conflicts
 from wabajobs.ledger.attempts import Ending, holding
 from wabajobs.ledger.cancelling import Cancelling
-from wabajobs.ledger.conditions import LEASES, OPEN, any_covers, in_state, locked, named
+from wabajobs.ledger.conditions import LEASES, OPEN, any_keeps, covered, in_state, locked, named
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.dead import Dead, dead
 from wabajobs.ledger.history import Story, tell
@@ -50,7 +50,7 @@ from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.retrying import Retrying
 from wabajobs.ledger.rows import as_operation, select_operations
 from wabajobs.ledger.selection import Selection
-from wabajobs.ledger.tables import EventRow, OperationRow
+from wabajobs.ledger.tables import BEGUN, READY, EventRow, OperationRow
 from wabajobs.ledger.waking import DueRetry
 from wabajobs.operation import FINISHED, Operation, State
 from wabajobs.outcome import Done, End, Expired, Hold, Unbegun
@@ -115,13 +115,20 @@ class Operations:
             tell(connection, now, "dispatcher", "released", [(id_, None, fence) for id_, fence in fences.items()])
         return [replace(one, fence=fences[one.id]) for one in due if one.id in fences]
 
-    def hold_ready(self, operation: Operation, hold: Hold, *, now: datetime, at_most: int = 500) -> int:
+    def hold_ready(
+        self, operation: Operation, hold: Hold, *, now: datetime, alone: bool = False, at_most: int = 500
+    ) -> int:
         """Hold what is ready in the operation's line and about its WABA; return how many that were.
 
         For a budget or breaker of one WABA: the others of the line go on, and nobody looks at these meanwhile.
+        With `alone`, only the operation itself.
         """
         values = {"state": State.HELD, "due_at": hold.until or now, "told": gist(hold), **holding(hold)}
         theirs = lines.of_waba(operation).add_columns(OperationRow.told).limit(at_most)
+        if alone:
+            theirs = select(OperationRow.id, OperationRow.told).where(
+                OperationRow.id == operation.id, text(READY)
+            )
         with self._database.write() as connection:
             locked_ = connection.execute(theirs.with_for_update(skip_locked=True))
             known = {row.id: row.told for row in locked_}
@@ -409,11 +416,40 @@ class Operations:
         with self._database.read() as connection:
             return {(kind, partner): number for kind, partner, number in connection.execute(_OUT)}
 
+    def begun(self, kinds: Collection[str], *, at_most: int) -> list[Operation]:
+        """Return what is ready and has been under way before, the oldest first."""
+        query = select_operations().where(OperationRow.kind.in_(sorted(kinds)), text(BEGUN))
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(OperationRow.id).limit(at_most)).mappings().all()
+        return [as_operation(row) for row in rows]
+
+    def waiting_under(self, scope: Scope, *, at_most: int) -> int:
+        """Return how many operations of a scope wait or are held, and `at_most` when there are more."""
+        some = (
+            select(OperationRow.id)
+            .where(OperationRow.finished_at.is_(None), covered(scope))
+            .where(OperationRow.state.in_(OPEN))
+        )
+        with self._database.read() as connection:
+            return connection.scalar(select(func.count()).select_from(some.limit(at_most).subquery())) or 0
+
+    def open_under(self, scope: Scope, *, kinds: Collection[str], at_most: int) -> list[str]:
+        """Return ids of what waits or is held in a scope, of these kinds, and is in nobody's hands."""
+        query = select(OperationRow.id).where(
+            OperationRow.finished_at.is_(None),
+            OperationRow.kind.in_(sorted(kinds)),
+            OperationRow.state.in_(OPEN),
+            OperationRow.leased_until.is_(None),
+            covered(scope),
+        )
+        with self._database.read() as connection:
+            return list(connection.scalars(query.limit(at_most)))
+
     def count_open(self, *, pauses: Collection[Pause] = ()) -> list[tuple[str, State, int, datetime]]:
         """Return (kind, state, how many, created_at of the oldest) of what is not finished."""
         state = OperationRow.state
-        covered = and_(state.in_(OPEN), any_covers(pauses))
-        shown = case((covered, literal(str(State.HELD))), else_=state).label("shown")
+        kept = and_(state.in_(OPEN), any_keeps(pauses))
+        shown = case((kept, literal(str(State.HELD))), else_=state).label("shown")
         query = (
             select(OperationRow.kind, shown, func.count(), func.min(OperationRow.created_at))
             .where(OperationRow.finished_at.is_(None))

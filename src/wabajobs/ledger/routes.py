@@ -21,7 +21,7 @@ from sqlalchemy import (
     update,
 )
 
-from wabajobs.ledger import order
+from wabajobs.ledger import audit, order
 from wabajobs.ledger.conditions import LEASES, OPEN, named
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.ending import NO_HOLD
@@ -110,6 +110,15 @@ class Routes:
         values = {name: value for name, value in vars(route).items() if name != "id"}
         with self._database.write() as connection:
             id_ = connection.scalar(insert(RouteRow).values(**values).returning(RouteRow.id))
+            audit.note(
+                connection,
+                "route",
+                f"app:{route.from_app}",
+                reason=route.reason,
+                actor=route.actor,
+                now=route.created_at,
+                detail=route.as_json(),
+            )
         return replace(route, id=id_ or 0)
 
     def lift(self, route_id: int, *, reason: str, actor: str, now: datetime) -> bool:
@@ -117,7 +126,10 @@ class Routes:
         of_id = and_(RouteRow.id == route_id, RouteRow.lifted_at.is_(None))
         values = {"lifted_at": now, "lifted_by": actor, "lift_reason": reason}
         with self._database.write() as connection:
-            return bool(connection.execute(update(RouteRow).where(of_id).values(values)).rowcount)
+            lifted = bool(connection.execute(update(RouteRow).where(of_id).values(values)).rowcount)
+            if lifted:
+                audit.note(connection, "unroute", f"route:{route_id}", reason=reason, actor=actor, now=now)
+        return lifted
 
     # ── what waits already ──────────────────────────────────────────────────────────────────────────────
 

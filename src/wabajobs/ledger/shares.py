@@ -7,6 +7,7 @@ from typing import Final
 from sqlalchemy import RowMapping, func, insert, select
 
 from wabajobs.errors import InvalidRequest
+from wabajobs.ledger import audit
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.tables import ShareRow
 from wabajobs.settings import HEAVIEST
@@ -54,6 +55,15 @@ class Shares:
         values = {name: getattr(share, name) for name in _FIELDS}
         with self._database.write() as connection:
             connection.execute(insert(ShareRow).values(**values, unset=False))
+            audit.note(
+                connection,
+                "share",
+                f"partner:{share.partner}",
+                reason=share.reason,
+                actor=share.actor,
+                now=share.created_at,
+                detail={"weight": share.weight, "at_most": share.at_most},
+            )
 
     def unset(self, partner: str, *, actor: str, reason: str, now: datetime) -> bool:
         """Let the configuration decide again; False when nothing was set."""
@@ -62,6 +72,7 @@ class Shares:
         values = {"partner": partner, "weight": 1.0, "actor": actor, "reason": reason, "created_at": now}
         with self._database.write() as connection:
             connection.execute(insert(ShareRow).values(**values, unset=True))
+            audit.note(connection, "share forgotten", f"partner:{partner}", reason=reason, actor=actor, now=now)
         return True
 
     def current(self) -> list[Share]:

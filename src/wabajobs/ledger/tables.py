@@ -66,6 +66,8 @@ class Base(DeclarativeBase):
 
 READY: Final = "state = 'waiting' AND leased_until IS NULL AND blocked = false"
 """SQL of what a dispatcher may release. SQLite finds a partial index only by the very words it was made with."""
+BEGUN: Final = f"{READY} AND checkpoint IS NOT NULL"
+"""SQL of what may be released, and has been under way before."""
 WAITS_FOR_BUDGET: Final = "state = 'held' AND hold_by = 'retry_budget'"
 """SQL of the retries whose time has come and for which there is no room."""
 _LINE: Final = "CAST(class_rank AS TEXT) || ':' || app || ':' || capability || ':' || partner"
@@ -145,6 +147,8 @@ class OperationRow(Base):
         # The last round that a WABA has a place in. Without statistics, as after a sudden flood, PostgreSQL would
         # read a whole queue through this index to find a line: by its condition it cannot.
         _index("ix_operations_turns", "kind", "line", "waba", "turn", where=f"{READY} AND waba IS NOT NULL"),
+        # What has begun, for queues that are to begin nothing new.
+        _index("ix_operations_begun", "kind", "id", where=BEGUN),
         # What waits for a moment.
         _index("ix_operations_held", "due_at", where="state = 'held' AND leased_until IS NULL"),
         # What waits for room to be tried again.
@@ -347,10 +351,34 @@ class PauseRow(Lifted, Base):
     __tablename__ = "pauses"
 
     scope_type: Mapped[str] = mapped_column(String(16))
-    scope_name: Mapped[str] = mapped_column(String(120))
+    scope_name: Mapped[str] = mapped_column(String(130))
     notice: Mapped[str | None] = mapped_column(Text)
+    mode: Mapped[str] = mapped_column(String(8), server_default="hold")
+    percent: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    """How much of an app's budget what it covers may use."""
+    at_end: Mapped[str] = mapped_column(String(8), server_default="lift")
+    incident: Mapped[int | None]
+    stepped_at: Mapped[datetime | None]
+    """Since when it has had its percent, while it is being lifted step by step."""
 
     __table_args__ = (_index("ix_pauses_live", "scope_type", "scope_name", where="lifted_at IS NULL"),)
+
+
+class AuditRow(Base):
+    """One decision of a person, or of the product where a person let it decide."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    at: Mapped[datetime]
+    actor: Mapped[str] = mapped_column(String(120))
+    action: Mapped[str] = mapped_column(String(24))
+    scope: Mapped[str] = mapped_column(String(160))
+    reason: Mapped[str] = mapped_column(Text)
+    detail: Mapped[dict[str, Any] | None]
+    incident: Mapped[int | None]
+
+    __table_args__ = (Index("ix_audit_at", "at"),)
 
 
 class OverrideRow(Lifted, Base):

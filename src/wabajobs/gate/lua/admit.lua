@@ -16,10 +16,13 @@ local function refusal(kind, wait, scope, first, second, third)
   return {0, kind, wait == NEVER and -1 or wait, scope, first, second, third}
 end
 
-local function longest_pause(plan, now)
+local function longest_pause(plan, rules, now)
   local longest, holds = 0, nil
   for _, pause in ipairs(plan.pauses) do
     local left = pause[1] == 0 and NEVER or pause[1] * 1000 - now
+    if left <= 0 and pause[5] == 1 then
+      left = rules.retry -- its time is over, and it is about to go on step by step
+    end
     if left > longest then
       longest, holds = left, pause
     end
@@ -45,6 +48,14 @@ local function judge_closely(window, key, limit, text, plan, rules, now)
   return wait, why
 end
 
+-- When the next call of what runs slowly is due. A due time further ahead than one call can have set it was set by
+-- another clock, or at another pace.
+local function wait_of_slowed(pause, found, cost, now)
+  local due = tonumber(found[pause.at] or 0)
+  local is_over = pause[1] ~= 0 and pause[5] == 0 and pause[1] * 1000 <= now
+  return is_over and 0 or min(due - now, pause.spacing * max(cost, 50))
+end
+
 -- Looks at all that applies. Answers nothing if the call may be made, or the refusal that lasts longest.
 local function refusal_of(rules, plan, found, id, now)
   local state = found[1]
@@ -56,7 +67,7 @@ local function refusal_of(rules, plan, found, id, now)
     return refusal('silent', rules.retry, '')
   end
   if plan.paused_until > now then
-    local left, pause = longest_pause(plan, now)
+    local left, pause = longest_pause(plan, rules, now)
     return refusal('pause', left, pause[4], pause[2], pause[3])
   end
   local longest, because, scope, first, second, third = 0, nil, nil, nil, nil, nil
@@ -100,6 +111,12 @@ local function refusal_of(rules, plan, found, id, now)
         longest, because, scope = wait or NEVER, why, plan.scopes[plan.places[nth]]
         first, second, third = window.sum, window.others, window.usable
       end
+    end
+  end
+  for _, pause in ipairs(plan.slowed) do
+    local wait = wait_of_slowed(pause, found, cost, now)
+    if wait > longest then
+      longest, because, scope, first, second = wait, 'slow', pause[4], pause[2], pause[3]
     end
   end
   if longest > 0 then
@@ -153,6 +170,10 @@ local function grant(rules, plan, found, id, wire, now)
   if learning >= 0 then
     local beat = sub(found[1], 1, STATE_FROM + 7)
     call('SET', plan.state, beat .. pack('>d', now + rules.lease) .. id)
+  end
+  for _, pause in ipairs(plan.slowed) do
+    local ahead = pause.spacing * plan.cost
+    call('SET', keys[pause.at], int(now + ahead), 'PX', int(ceil(2 * ahead / 1000)))
   end
   note_spender(plan, buckets[1], plan.cost)
   if now % 64 == 0 then -- lost calls leave the wire now and then

@@ -23,12 +23,27 @@ local function decisions_about(shape, told)
   return call('HMGET', told, spread(fields))
 end
 
+-- A pause: its end in milliseconds, or 0; a sentence; a notice; its scope; 1 if it holds on when its end has come;
+-- the share of the app's budget that it lets pass, 0 for single probes, -1 for nothing; its number.
 local function add_pauses(plan, said) -- one that has ended is kept: the clock may step back
   for _, pause in ipairs(decode(said)) do
-    plan.pauses = plan.pauses or {}
-    plan.pauses[#plan.pauses + 1] = pause
-    plan.paused_until = max(plan.paused_until, pause[1] == 0 and math.huge or pause[1] * 1000)
+    if pause[6] < 0 then
+      plan.pauses[#plan.pauses + 1] = pause
+      plan.paused_until = max(plan.paused_until, (pause[1] == 0 or pause[5] == 1) and math.huge or pause[1] * 1000)
+    else
+      plan.slowed[#plan.slowed + 1] = pause
+    end
   end
+end
+
+-- How far apart the calls are that a pause lets pass: single probes as far as a breaker's, else a share of the app's
+-- budget, evenly.
+local function spacing_of(pause, limit, rules)
+  if pause[6] == 0 then
+    return rules.base
+  end
+  local calls = limit.calls > 0 and limit.calls or rules.unknown
+  return ceil(limit.turn / (calls * (1 - rules.margin) * pause[6]))
 end
 
 local function default_for(scope, prefix) -- a WABA without a registered number has a small limit
@@ -41,7 +56,7 @@ local function make_plan(rules, told, text, stamp)
   local plan = {
     stamp = stamp, prefix = prefix, rank = shape.rank, place = shape.place, cost = shape.cost, spender = shape.spender,
     scopes = shape.budgets, breakers = shape.breakers, overrides = {}, limits = {}, places = {},
-    paused_until = 0, state = prefix .. 'state', wire = prefix .. 'wire', keys = {prefix .. 'state'}, ticket = {0, 0, 0},
+    pauses = {}, slowed = {}, paused_until = 0, state = prefix .. 'state', wire = prefix .. 'wire', keys = {prefix .. 'state'}, ticket = {0, 0, 0},
     ticket_format = '>Bdd' .. string.rep('d', #shape.budgets + #shape.breakers),
     has_waba = shape.has_waba, has_number = shape.has_number,
   }
@@ -65,6 +80,10 @@ local function make_plan(rules, told, text, stamp)
       plan.limits[#plan.limits + 1], plan.places[#plan.places + 1] = limit, nth
       plan.keys[#plan.keys + 1] = prefix .. 'window:' .. scope
     end
+  end
+  for _, pause in ipairs(plan.slowed) do
+    plan.keys[#plan.keys + 1] = prefix .. 'slowed:' .. int(pause[7])
+    pause.at, pause.spacing = #plan.keys, spacing_of(pause, plan.limits[1], rules)
   end
   plan.asked = #plan.keys
   plan.keys[plan.asked + 1] = prefix .. 'failures:' .. shape.breakers[#shape.breakers] -- only a settlement reads it
