@@ -4,7 +4,21 @@ import sys
 
 import click
 
-from wabajobs.cli import apps, brakes, budgets, database, demo, drill, events, fleet, look, ops, partners, run, vault
+from wabajobs.cli import (
+    apps,
+    brakes,
+    budgets,
+    database,
+    demo,
+    drill,
+    events,
+    fleet,
+    look,
+    ops,
+    partners,
+    run,
+    vault,
+)
 from wabajobs.cli.say import report
 from wabajobs.errors import WabajobsError
 

@@ -22,9 +22,15 @@ class DrillFailed(WabajobsError):
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--quick", "length", flag_value="quick", help="As short and coarse as can be: to see that it works.")
-@click.option("--whole", "length", flag_value="whole", help="Every hour of the incident; sept-2024 takes an hour quarter.")
-@click.option("--hour", type=click.FloatRange(min=0.5), help="Seconds that an hour lasts; the drill's own if not said.")
+@click.option(
+    "--quick", "length", flag_value="quick", help="As short and coarse as can be: to see that it works."
+)
+@click.option(
+    "--whole", "length", flag_value="whole", help="Every hour of the incident; sept-2024 takes an hour quarter."
+)
+@click.option(
+    "--hour", type=click.FloatRange(min=0.5), help="Seconds that an hour lasts; the drill's own if not said."
+)
 @click.option(
     "--count-refused/--no-count-refused",
     default=True,

@@ -1,4 +1,4 @@
-"""What came of a drill: each request with its end, each call as Meta saw it, and what can be counted from them."""
+"""What came of a drill: each request with its end, each call as Meta saw it, and what follows from them."""
 
 import bisect
 import math
@@ -154,6 +154,4 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 def seen_from(calls: Iterable[GraphCall], hour_of: Callable[[float], float]) -> tuple[Call, ...]:
     """Return Meta's calls by the drill's hours."""
-    return tuple(
-        Call(hour_of(one.at), one.good, one.refused, one.capability, one.path) for one in calls
-    )
+    return tuple(Call(hour_of(one.at), one.good, one.refused, one.capability, one.path) for one in calls)

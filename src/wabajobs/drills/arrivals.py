@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 PARTNERS: Final = ("acme", "bravo", "corto", "delta", "elmo", "forte", "gusto", "hallo")
+FLOODER: Final = "mega"
+"""The partner of a flood."""
 
 DAY: Final[Mapping[str, float]] = {
     "profile_update": 6,
@@ -34,14 +36,14 @@ class Arrival:
     at: float
     """Hours since the begin of the drill."""
     what: str
-    """A kind; `template_media` is a template with a file in its header."""
+    """A kind; `template_media` is a template with a file in its header, `flood` one of a flood."""
     place: int
     """Which of this sort it is, from 0; of a `template_sync` which WABA of the fleet."""
 
     @property
     def kind(self) -> str:
         """The kind of operation."""
-        return "template_create" if self.what == "template_media" else self.what
+        return "template_create" if self.what in ("template_media", "flood") else self.what
 
 
 def ordinary(*, hours: float, fleet: int, seed: int, load: float = 1.0) -> list[Arrival]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from PIL import Image
 
-from wabajobs.drills.arrivals import PARTNERS, Arrival
+from wabajobs.drills.arrivals import FLOODER, PARTNERS, Arrival
 
 Thing = Mapping[str, Any]
 PIN: Final = "246810"
@@ -61,7 +61,7 @@ class Asker:
         thing = own[arrival.place] if own else fleet[arrival.place % len(fleet)]
         payload, plain = _WORDS[arrival.what](thing, arrival, self._things)
         waba = payload.pop("waba", thing["waba"])
-        partner = PARTNERS[arrival.place % len(PARTNERS)]
+        partner = FLOODER if arrival.what == "flood" else PARTNERS[arrival.place % len(PARTNERS)]
         return Asked(arrival.kind, partner, waba, payload, {"waba": waba, **plain})
 
 
@@ -111,12 +111,17 @@ def _onboarding(thing: Thing, *_: Any) -> Words:
 
 def _hosting(thing: Thing, *_: Any) -> Words:
     return (
-        {"number": thing["number"], "backup_data": thing["data"], "backup_password": thing["password"], "pin": PIN},
+        {
+            "number": thing["number"],
+            "backup_data": thing["data"],
+            "backup_password": thing["password"],
+            "pin": PIN,
+        },
         {"number": thing["number"], "data": thing["data"], "password": thing["password"], "pin": PIN},
     )
 
 
-def _check(thing: Thing, arrival: Arrival, things: Mapping[str, Sequence[Thing]]) -> Words:
+def _check(_thing: Thing, arrival: Arrival, things: Mapping[str, Sequence[Thing]]) -> Words:
     # Whether a number can move, without moving it.
     source = things["fleet"][(arrival.place + 1) % len(things["fleet"])]
     digits = f"+49301{arrival.place:06d}"
@@ -139,9 +144,12 @@ _WORDS: Final[Mapping[str, Callable[..., Words]]] = {
     "template_sync": lambda *_: _same(),
     "template_create": _template,
     "template_media": _template_media,
+    "flood": _template,
     "template_edit": _template_edit,
     "template_migration": _copy,
-    "profile_update": lambda thing, arrival, *_: _same(number=thing["number"], about=f"Open, day {arrival.place}"),
+    "profile_update": lambda thing, arrival, *_: _same(
+        number=thing["number"], about=f"Open, day {arrival.place}"
+    ),
     "profile_photo": lambda thing, *_: (
         {"number": thing["number"], "photo": {"data": picture()}},
         {"number": thing["number"]},

@@ -1,4 +1,4 @@
-"""Draws two sides of a drill next to each other: the same axes, the episodes shaded, refusals in one strong colour."""
+"""Draws two sides of a drill next to each other: the same axes, and what was refused in one strong colour."""
 
 import io
 import math
@@ -107,7 +107,7 @@ def _backlog_says(account: Account, _: Shown) -> str:
     return f"{account.lost:,} lost; at most {max(account.backlog(STEP)):,} waiting"
 
 
-def _waiting_says(account: Account, shown: Shown) -> str:
+def _waiting_says(account: Account, _: Shown) -> str:
     never = sum(math.isinf(wait) for wait in account.waits(0.0, account.hours))
     if never:
         return f"{never:,} people were never served"
@@ -130,24 +130,24 @@ def png(shown: Shown, path: Path) -> Path:
     figure.set_facecolor(LIGHT.paper)
     for row, panel in zip(grid, PANELS, strict=True):
         for axes, account in zip(row, (shown.plain, shown.product), strict=True):
-            _panel(axes, panel, account, shown, LIGHT)
+            _panel(axes, panel, account, shown=shown, theme=LIGHT)
     for axes, account in zip(grid[0], (shown.plain, shown.product), strict=True):
         _headline(axes, account)
         _numbers(axes, shown, LIGHT)
     for row, panel in zip(grid, PANELS, strict=True):
         row[0].set_ylabel(f"{panel.name}\n{panel.unit}".strip(), fontsize=11)
-        row[0].legend(loc="upper left", fontsize=8.5, frameon=False, labelcolor=LIGHT.ink)
+        _legend(row[1], LIGHT)
     figure.suptitle(
         "September 2024, replayed: the same requests, the same Meta, nobody there",
-        fontsize=19, fontweight="bold", color=LIGHT.ink, x=0.06, ha="left", y=0.985,
+        fontsize=19, fontweight="bold", color=LIGHT.ink, x=0.075, ha="left", y=0.985,
     )  # fmt: skip
     figure.text(
-        0.06, 0.952,
+        0.075, 0.943,
         "Shaded: Meta's limit is below what is asked for (darker: only uploads are still limited)."
         " Dotted: days or hours left out. Red: refused, lost.",
         fontsize=11.5, color=LIGHT.ink, alpha=0.75, ha="left",
     )  # fmt: skip
-    figure.subplots_adjust(left=0.075, right=0.985, top=0.885, bottom=0.045, hspace=0.2, wspace=0.045)
+    figure.subplots_adjust(left=0.075, right=0.985, top=0.865, bottom=0.045, hspace=0.2, wspace=0.045)
     figure.savefig(path, dpi=130)
     plots.close(figure)
     return path
@@ -161,9 +161,10 @@ def panel_png(panel: Panel, shown: Shown, theme: Theme, *, narrow: bool) -> byte
     figure.set_facecolor(theme.paper)
     cells = list(grid.flat)
     for axes, account in zip(cells, (shown.plain, shown.product), strict=True):
-        _panel(axes, panel, account, shown, theme, title=f"{account.name}: {panel.says(account, shown)}")
+        title = f"{account.name}: {panel.says(account, shown)}"
+        _panel(axes, panel, account, shown=shown, theme=theme, title=title)
     cells[0].set_ylabel(panel.unit, color=theme.ink)
-    cells[0].legend(loc="upper left", fontsize=8.5, frameon=False, labelcolor=theme.ink)
+    _legend(cells[1], theme)
     figure.tight_layout()
     stream = io.BytesIO()
     figure.savefig(stream, dpi=110, facecolor=theme.paper)
@@ -178,7 +179,7 @@ def spoken(span: timedelta) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
 
 
-def _panel(axes: Any, panel: Panel, account: Account, shown: Shown, theme: Theme, title: str = "") -> None:
+def _panel(axes: Any, panel: Panel, account: Account, *, shown: Shown, theme: Theme, title: str = "") -> None:
     axes.set_facecolor(theme.paper)
     calendar = shown.story.calendar
     for one in september.EPISODES:
@@ -225,9 +226,16 @@ def _ticks(shown: Shown) -> tuple[list[float], Sequence[str]]:
     return kept, [marks[at] for at in kept]
 
 
+def _legend(axes: Any, theme: Theme) -> None:
+    axes.legend(
+        loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, fontsize=9, frameon=False, labelcolor=theme.ink,
+        borderaxespad=0.1, handlelength=1.2, columnspacing=1.2,
+    )  # fmt: skip
+
+
 def _headline(axes: Any, account: Account) -> None:
     axes.text(
-        0.0, 1.27, account.name, transform=axes.transAxes, fontsize=17, fontweight="bold", color=LIGHT.ink
+        0.0, 1.15, account.name, transform=axes.transAxes, fontsize=17, fontweight="bold", color=LIGHT.ink
     )  # fmt: skip
 
 

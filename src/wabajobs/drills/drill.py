@@ -1,7 +1,7 @@
 """What a drill is: a name, what it shows, and how it is played."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,14 @@ class Played:
 
 @dataclass(frozen=True, kw_only=True)
 class Drill:
-    """One drill."""
+    """One drill. It is played by `play` of the module of its name."""
 
     name: str
     shows: str
     """What it is about, in a line."""
-    play: Callable[[Options], Played]
+
+    def play(self, options: Options) -> Played:
+        """Play it. Its module is imported only now: who lists drills need not wait for Celery."""
+        module = import_module(f"wabajobs.drills.{self.name.replace('-', '_')}")
+        played: Played = module.play(options)
+        return played

@@ -39,7 +39,7 @@ def too_close(account: Account, times: Iterable[Limited], *, interval: float, wi
 
     What was on the wire when the first refusal came belongs to it: calls within `wire` hours of that.
     """
-    return sum(_too_close([at for at in _refusals(account, one)], interval, wire) for one in times)
+    return sum(_too_close(_refusals(account, one), interval, wire) for one in times)
 
 
 def _refusals(account: Account, limited: Limited) -> list[float]:
@@ -63,8 +63,7 @@ def _too_close(moments: Sequence[float], interval: float, wire: float) -> int:
 def relapses(account: Account, times: Sequence[Limited], *, grace: float) -> int:
     """Return how many calls were refused when nothing was limited any more, `grace` hours after each end."""
     return sum(
-        call.refused
-        and not any(one.begins <= call.at < one.ends + grace and one.is_about(call) for one in times)
+        call.refused and not any(one.begins <= call.at < one.ends + grace and one.is_about(call) for one in times)
         for call in account.calls
     )
 

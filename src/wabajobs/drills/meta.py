@@ -1,8 +1,8 @@
 """Meta in a drill: the simulator as a process, its world made ready for all that will be asked for.
 
-`python -m wabajobs.drills.meta PLAN.json`. The plan has `knobs` of the simulator, the size of the `fleet`, and how
-many of each sort will be asked for (`needs`). The first line it prints is what both sides must know, in JSON. Made
-of the same plan, two of them have the same ids.
+`python -m wabajobs.drills.meta PLAN.json`. The plan has `knobs` of the simulator, the size of the `fleet`, and
+how many of each sort will be asked for (`needs`). The first line it prints is what both sides must know, in JSON.
+Made of the same plan, two of them have the same ids.
 """
 
 import json
@@ -15,7 +15,7 @@ from wabajobs.simulator import Simulator, SimulatorConfig
 from wabajobs.simulator.control.numbers import change_numbers
 from wabajobs.simulator.world import Waba
 
-PASSWORD: Final = "correct horse"
+PASSWORD: Final = "correct horse"  # noqa: S105 (of a backup that holds nothing)
 DESTINATIONS: Final = 4
 """WABAs into which templates of the first of the fleet are copied, again and again."""
 
@@ -77,7 +77,9 @@ def _editable(simulator: Simulator, fleet: list[Waba], number: int) -> list[dict
         ]
         for waba in fleet
     ]
-    in_turn = [one[place] for place in range(max(map(len, lists), default=0)) for one in lists if place < len(one)]
+    in_turn = [
+        one[place] for place in range(max(map(len, lists), default=0)) for one in lists if place < len(one)
+    ]
     return in_turn[:number]
 
 

@@ -1,8 +1,8 @@
 """The other side of a drill: the same work in plain Celery, as most teams would write it. Nothing of ours in it.
 
 A task for each kind; whatever goes wrong is tried again by `autoretry_for`, with exponential backoff and jitter,
-five times; the fleet's syncs have a `rate_limit` under which all fits into the app's limit. Durations are Celery's
-own (1, 2, 4 s … up to 600); only at the very end they are divided by the drill's speed.
+five times; the fleet's syncs have a `rate_limit` under which all fits into the app's limit. Durations are what
+Celery makes them (1, 2, 4 s … up to 600); only at the very end they are divided by the drill's speed.
 
 `DRILL_NAIVE` names a JSON file: `url`, `app`, `token`, `secret`, `system_user`, `credit`, `broker`, `redis`,
 `speed`, `syncs` (a rate limit).
@@ -38,8 +38,8 @@ app.conf.update(
     accept_content=["json"],
     task_acks_late=True,
     task_default_queue="naive",
-    # What a rate limit holds back lies in the worker. Once all places are taken so, a worker on Redis fetches about
-    # one message a second, whatever its rate: with room for all it is at its best.
+    # What a rate limit holds back lies in the worker. Once all places are taken so, a worker on Redis fetches
+    # about one message a second, whatever its rate: with room for all it is at its best.
     worker_prefetch_multiplier=10_000,
     worker_hijack_root_logger=False,
     worker_enable_remote_control=False,
@@ -47,18 +47,18 @@ app.conf.update(
 )
 
 
-class Timed(Task):  # type: ignore[misc]
+class Timed(Task):
     """A task in the drill's time, whose end is noted."""
 
     def retry(self, *args: Any, countdown: float | None = None, **more: Any) -> Any:
         """Try again; Celery's seconds pass at the drill's speed."""
         return super().retry(*args, countdown=(countdown or 0) / CONFIG["speed"], **more)
 
-    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+    def on_success(self, _retval: Any, _task_id: str, args: Any, _kwargs: Any) -> None:
         """It is done."""
         _ended(args[0], "done")
 
-    def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+    def on_failure(self, _exc: Any, _task_id: str, args: Any, *_: Any) -> None:
         """Nobody will try it again."""
         _ended(args[0], "lost")
 

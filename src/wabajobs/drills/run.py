@@ -5,7 +5,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import takewhile
 from typing import Any, Protocol
 
 from wabajobs import intake
@@ -110,7 +109,9 @@ class PlainCelery:
 class Run:
     """The time of a drill, and who is fed in it."""
 
-    def __init__(self, site: Site, arrivals: Sequence[Arrival], *, hours: float, sides: Mapping[str, Side]) -> None:
+    def __init__(
+        self, site: Site, arrivals: Sequence[Arrival], *, hours: float, sides: Mapping[str, Side]
+    ) -> None:
         """Prepare the words of all requests: while the drill runs there is other work."""
         self.site = site
         self.hours = hours
@@ -147,9 +148,9 @@ class Run:
     def playing(self, phases: Sequence[Mapping[str, Any]]) -> Any:
         """Begin: Meta's scenario, and the arrivals, each side by a thread of its own. Ends with the last one."""
         self.began = time.time()
-        self.site.meta.play(phases)
-        if PLAIN in self.sides:
-            self.site.meta_of_naive.play(phases)
+        for meta in [self.site.meta, *([self.site.meta_of_naive] if PLAIN in self.sides else [])]:
+            if phases:
+                meta.play(phases)
         threads = [threading.Thread(target=self._feed, args=(name,), daemon=True) for name in self.sides]
         for thread in threads:
             thread.start()
@@ -164,7 +165,9 @@ class Run:
         if self._failure is not None:
             raise self._failure
 
-    def sleep_until(self, hour: float, *, meanwhile: Callable[[], None] = lambda: None, every: float = 0.5) -> None:
+    def sleep_until(
+        self, hour: float, *, meanwhile: Callable[[], None] = lambda: None, every: float = 0.5
+    ) -> None:
         """Wait for an hour of the drill; `meanwhile` is done every so many seconds."""
         while (left := self.moment_of(hour) - time.time()) > 0 and self._failure is None:
             meanwhile()
@@ -186,9 +189,10 @@ class Run:
             while waiting:
                 if self._stop.wait(max(0.0, self.moment_of(waiting[0][0].at) - time.time())):
                     return
-                now = self.now
-                due = [waiting.popleft() for _ in range(sum(1 for _ in takewhile(lambda one: one[0].at <= now, waiting)))]
-                self.late = max(self.late, now - due[0][0].at) if due else self.late
+                now, due = self.now, []
+                while waiting and waiting[0][0].at <= now:
+                    due.append(waiting.popleft())
+                self.late = max([self.late, *(now - arrival.at for arrival, _ in due)])
                 self._sent.update({(name, arrival.number): now for arrival, _ in due})
                 side.send(due)
         except Exception as error:  # a thread's failure is the drill's

@@ -36,6 +36,7 @@ def settings(hour: float) -> dict[str, Any]:
             "retry_seconds": 0.1,
             "retry_cap_seconds": max(1.0, 600 * scale),
         },
+        "ramp": {"step_seconds": hour / 4},
         "template_sync": {"page_size": PAGE, "take_up_within_seconds": 24 * hour},
         "onboarding": {"code_seconds": 30 * 86_400.0},
         "planner": {"enabled": False},

@@ -1,4 +1,4 @@
-"""`wabajobs drill sept-2024`: the incident of September 2024, once with plain Celery and once with the product."""
+"""`wabajobs drill sept-2024`: the incident of September 2024, with plain Celery and with the product."""
 
 import math
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from wabajobs.drills import arrivals, drawing, judging, page, scale, september, 
 from wabajobs.drills.account import Account
 from wabajobs.drills.calendar import Calendar
 from wabajobs.drills.claims import Claims
-from wabajobs.drills.drill import Drill, Options, Played
+from wabajobs.drills.drill import Options, Played
 from wabajobs.drills.judging import Limited
-from wabajobs.drills.run import PLAIN, PRODUCT, PlainCelery, Product, Run
+from wabajobs.drills.run import PLAIN, PRODUCT, PlainCelery, Product, Run, Side
 
 _PACE: Final = {"whole": (6.0, 1.0), "usual": (6.0, 1.0), "quick": (1.0, 0.25)}
 """Seconds of an hour, and the load."""
@@ -78,7 +78,7 @@ def play(options: Options) -> Played:
         keep_logs=options.out / "logs",
     ) as stage:
         product = Product(stage)
-        sides = {PLAIN: PlainCelery(stage), PRODUCT: product}
+        sides: dict[str, Side] = {PLAIN: PlainCelery(stage), PRODUCT: product}
         run = Run(stage, asked, hours=calendar.hours, sides=sides)
         script = september.phases(calendar, load=load, count_refused=options.count_refused)
         with run.playing(script), watching.shown(options.console, lambda: _picture(run, calendar)) as show:
@@ -91,7 +91,7 @@ def play(options: Options) -> Played:
         }
     story = Story(calendar)
     claims = judged(accounts, story, wire=WIRE / hour, duplicates=duplicates)
-    facts = _facts(options, accounts, claims, hour=hour, late=run.late)
+    facts = _facts(options, accounts, hour=hour, late=run.late)
     shown = drawing.Shown(story=story, plain=accounts[PLAIN], product=accounts[PRODUCT], hour=hour)
     files = [drawing.png(shown, options.out / "sept-2024.png")]
     files.append(page.write(shown, claims, options.out / "sept-2024.html", counted=options.count_refused))
@@ -122,7 +122,12 @@ def judged(accounts: dict[str, Account], story: Story, *, wire: float, duplicate
         recovered(ours) >= judging.GOODPUT,
         ".0%",
     )
-    both("goodput in the last hour: 90 % or more", lambda one: one.goodput(end - 1, end), ours.goodput(end - 1, end) >= judging.GOODPUT, ".0%")
+    both(
+        "goodput in the last hour: 90 % or more",
+        lambda one: one.goodput(end - 1, end),
+        ours.goodput(end - 1, end) >= judging.GOODPUT,
+        ".0%",
+    )
     quiet, after = judging.slower_than_quiet(ours, [story.quiet], story.after)
     plain_quiet, plain_after = judging.slower_than_quiet(plain, [story.quiet], story.after)
     claims.check(
@@ -135,9 +140,7 @@ def judged(accounts: dict[str, Account], story: Story, *, wire: float, duplicate
 
 
 def _too_close(story: Story, wire: float) -> Any:
-    return lambda one: judging.too_close(
-        one, story.limited, interval=0.9 * scale.PROBES_AT_FIRST, wire=wire
-    )
+    return lambda one: judging.too_close(one, story.limited, interval=0.9 * scale.PROBES_AT_FIRST, wire=wire)
 
 
 def _relapses(story: Story) -> Any:
@@ -161,9 +164,7 @@ def _picture(run: Run, calendar: Calendar) -> Any:
     )
 
 
-def _facts(
-    options: Options, accounts: dict[str, Account], claims: Claims, *, hour: float, late: float
-) -> dict[str, Any]:
+def _facts(options: Options, accounts: dict[str, Account], *, hour: float, late: float) -> dict[str, Any]:
     def numbers(one: Account) -> dict[str, Any]:
         return {
             "asked": len(one.requests),
@@ -184,10 +185,3 @@ def _facts(
         "sent_too_late_seconds": late * hour,
         "sides": {name: numbers(one) for name, one in accounts.items()},
     }
-
-
-DRILL: Final = Drill(
-    name="sept-2024",
-    shows="the incident of September 2024: four episodes, uploads as residue, nobody there; plain Celery beside it",
-    play=play,
-)

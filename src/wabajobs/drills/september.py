@@ -1,7 +1,7 @@
 """September 2024: four outages in eighteen days, replayed. The moments are those of the public incident report.
 
-In each episode Meta's limit of the app falls below what is asked for; when it is eased, uploads stay limited for a
-while longer. Before the fourth, Meta says that it has doubled the limit, and has not.
+In each episode Meta's limit of the app falls below what is asked for; when it is eased, uploads stay limited for
+a while longer. Before the fourth, Meta says that it has doubled the limit, and has not.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ HOUR: Final = timedelta(hours=1)
 
 
 def calendar(length: str = "usual") -> Calendar:
-    """Return which hours are played: `whole` episodes, or long ones without their middle; `quick` is to try it."""
+    """Return which hours are played: of long episodes the middle is left out, unless all of it is wanted."""
     before, first, last, after = _HOURS[length]
     return Calendar(
         [
@@ -51,7 +51,14 @@ def phases(calendar: Calendar, *, load: float, count_refused: bool) -> list[dict
     played: list[dict[str, Any]] = []
     for one in EPISODES:
         begins, eased, ends = (calendar.hour_of(at) for at in (one.begins, one.eased, one.ends))
-        played.append(_phase(f"episode {one.number}: the limit is too low", begins, eased, limits={"app_limit": round(CUT * load)}))
+        played.append(
+            _phase(
+                f"episode {one.number}: the limit is too low",
+                begins,
+                eased,
+                limits={"app_limit": round(CUT * load)},
+            )
+        )
         played.append(_phase(f"episode {one.number}: only uploads", eased, ends, faults=[_UPLOADS]))
     misapplied, mended = calendar.hour_of(EXCEPTION), calendar.hour_of(EPISODES[3].ends)
     claimed = {"claimed_app_limit": round(2 * LIMIT * load)}

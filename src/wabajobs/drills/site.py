@@ -1,11 +1,11 @@
-"""What a drill runs on: one or two simulated Metas, the product in its own processes, and plain Celery beside it."""
+"""What a drill runs on: simulated Metas, the product in its own processes, and plain Celery beside it."""
 
 import json
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import tomli_w
 from celery import Celery
-from redis import Redis
+from redis import ConnectionError, Redis
 
 from wabajobs.client import Client
 from wabajobs.drills import scale
@@ -36,7 +36,9 @@ _QUIET: Final = ("--loglevel=WARNING", "--without-gossip", "--without-mingle")
 class Site:
     """Everything that runs for one drill."""
 
-    def __init__(self, folder: Path, *, hour: float, knobs: Mapping[str, Any], needs: Mapping[str, int], fleet: int):
+    def __init__(
+        self, folder: Path, *, hour: float, knobs: Mapping[str, Any], needs: Mapping[str, int], fleet: int
+    ):
         """Plan it; an hour lasts `hour` seconds."""
         self.folder = folder
         self.hour = hour
@@ -178,6 +180,13 @@ class Site:
             if time.monotonic() > end:
                 raise NotReady(f"{what}: not ready within {within:g} s; see {self.folder / 'logs'}")
             time.sleep(0.1)
+
+    def lose_redis(self) -> None:
+        """End the Redis server without a word, and delete its data. It is started again, and knows nothing."""
+        self.redis.flushall()
+        with suppress(ConnectionError):
+            self.redis.shutdown(nosave=True)
+        self.redis.close()
 
     def close(self) -> None:
         """Let go of what was opened."""
