@@ -15,7 +15,7 @@ from wabajobs.drills.run import PRODUCT, Product, Run
 from wabajobs.drills.site import Site
 
 ACTOR: Final = "drill"
-LIMIT: Final = 350
+LIMIT: Final = 480
 """Calls that Meta allows the app in an hour, at a load of one."""
 FLEET: Final = 36
 WIRE: Final = 0.5

@@ -19,7 +19,7 @@ def play(options: Options) -> Played:
     fleet = round(alone.FLEET * load)
     paused, begins, lost, ends, resumed, hours = 1.0, 2.0, 5.0, 9.0, 11.0, 16.0
     asked = arrivals.ordinary(hours=hours, fleet=fleet, seed=options.seed, load=load)
-    script = [alone.phase("the limit is too low", begins, ends, limits={"app_limit": round(140 * load)})]
+    script = [alone.phase("the limit is too low", begins, ends, limits={"app_limit": round(190 * load)})]
     with alone.playing(options, asked, hours=hours, hour=hour, load=load, fleet=fleet, phases=script) as scene:
         scene.at(paused)
         paused = scene.pause(QUEUE)

@@ -6,8 +6,8 @@ arrive - stays as it is, or shrinks no further than a busy machine allows.
 
 from typing import Any, Final
 
-PROBES_AT_FIRST: Final = 10 / 60
-PROBES_AT_MOST: Final = 0.5
+PROBES_AT_FIRST: Final = 20 / 60
+PROBES_AT_MOST: Final = 40 / 60
 """Hours between two probes: at first, and at most. The product's own are 30 s and two minutes; in a drill an hour
 has some hundreds of calls and not some hundred thousand, and the share of probes among them is to stay small."""
 
@@ -43,5 +43,5 @@ def settings(hour: float) -> dict[str, Any]:
     }
 
 
-PAGE: Final = 20
-"""Templates of a page: a sync takes some five calls."""
+PAGE: Final = 12
+"""Templates of a page: a sync takes some nine calls."""

@@ -12,9 +12,9 @@ from wabajobs.drills.drill import Options, Played
 from wabajobs.drills.judging import Limited
 from wabajobs.drills.run import PLAIN, PRODUCT, PlainCelery, Product, Run, Side
 
-_PACE: Final = {"whole": (6.0, 1.0), "usual": (6.0, 1.0), "quick": (1.0, 0.25)}
+_PACE: Final = {"whole": (6.5, 1.0), "usual": (6.5, 1.0), "quick": (1.0, 0.25)}
 """Seconds of an hour, and the load."""
-SYNCS_AN_HOUR: Final = 52.0
+SYNCS_AN_HOUR: Final = 45.0
 """The rate limit of plain Celery's syncs: with it all fits under the app's limit, with some room."""
 INTERVAL: Final = scale.PROBES_AT_MOST
 WIRE: Final = 0.5
