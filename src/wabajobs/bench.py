@@ -1,6 +1,6 @@
 """What the attempts of one worker process work with."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -48,6 +48,8 @@ class Bench:
     enqueue: Enqueue
     retry_budget: RetryBudget | None = None
     """Is told of retries that went well."""
+    tell: Callable[..., object] = lambda *_, **__: None
+    """Is told what was seen of Meta and the breakers, and never waits."""
 
     @cached_property
     def begin(self) -> Together[tuple[str, int], Operation | Unbegun]:

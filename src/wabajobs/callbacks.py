@@ -5,7 +5,6 @@ is told of one WABA comes in order; an event that the Hub refuses holds up its o
 While the Hub does not answer at all, one event at a time finds out whether it is back.
 """
 
-import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +15,8 @@ from typing import Final, Protocol
 import requests
 
 from wabajobs import events
+from wabajobs.beside import Beside
 from wabajobs.clock import Clock
-from wabajobs.errors import NotReady
 from wabajobs.feed import SIGNATURE, TIMESTAMP, Event, EventKind, sign
 from wabajobs.ledger import Delivery, Ledger, Missed
 from wabajobs.secret import Secret
@@ -47,33 +46,34 @@ class Post(Protocol):
         ...
 
 
-class HttpPost:
-    """Delivers over HTTP. Redirects are not followed, and of the answer only its status is read."""
+class Caller:
+    """Posts JSON to one address over HTTP, signed if there is a secret.
 
-    def __init__(self, settings: CallbackSettings, secret: Callable[[], Secret], clock: Clock) -> None:
-        """Call the address of the settings; `secret` is asked for when it is first needed."""
-        self._settings = settings
+    Redirects are not followed, and of the answer only its status is read.
+    """
+
+    def __init__(
+        self, url: str, *, timeout_seconds: float, secret: Callable[[], Secret | None], clock: Clock
+    ) -> None:
+        """Call `url`; `secret` is asked for when it is first needed."""
+        self._url = url
+        self._timeout_seconds = timeout_seconds
         self._secret = secret
         self._clock = clock
 
-    def __call__(self, event: Event, *, attempt: int) -> None:
-        """Deliver an event. Raises `Refused` or `Away`."""
-        timestamp = str(int(self._clock.now().timestamp()))
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": "wabajobs",
-            TIMESTAMP: timestamp,
-            SIGNATURE: sign(event.body, timestamp=timestamp, secret=self._key),
-            "X-Wabajobs-Event": str(event.kind),
-            "X-Wabajobs-Cursor": str(event.cursor),
-            "X-Wabajobs-Attempt": str(attempt),
-        }
+    def __call__(self, body: bytes, *, headers: Mapping[str, str]) -> None:
+        """Post once. Raises `Refused` or `Away`."""
         try:
             with self._session.post(
-                self._settings.url,
-                data=event.body,
-                headers=headers,
-                timeout=self._settings.timeout_seconds,
+                self._url,
+                data=body,
+                headers={
+                    "Content-Type": "application/json",
+                    "User-Agent": "wabajobs",
+                    **self._signature(body),
+                    **headers,
+                },
+                timeout=self._timeout_seconds,
                 allow_redirects=False,
                 stream=True,
             ) as answer:
@@ -85,15 +85,38 @@ class HttpPost:
         if not 200 <= status < 300:
             raise Refused(f"HTTP {status}")
 
+    def _signature(self, body: bytes) -> dict[str, str]:
+        if self._key is None:
+            return {}
+        timestamp = str(int(self._clock.now().timestamp()))
+        return {TIMESTAMP: timestamp, SIGNATURE: sign(body, timestamp=timestamp, secret=self._key)}
+
     @cached_property
-    def _key(self) -> Secret:
+    def _key(self) -> Secret | None:
         return self._secret()
 
     @cached_property
     def _session(self) -> requests.Session:
         session = requests.Session()
-        session.trust_env = False  # no proxy stands between us and the Hub, and no netrc speaks for us
+        session.trust_env = False  # no proxy stands between us and the address, and no netrc speaks for us
         return session
+
+
+class HttpPost:
+    """Delivers over HTTP."""
+
+    def __init__(self, settings: CallbackSettings, secret: Callable[[], Secret], clock: Clock) -> None:
+        """Call the address of the settings; `secret` is asked for when it is first needed."""
+        self._call = Caller(settings.url, timeout_seconds=settings.timeout_seconds, secret=secret, clock=clock)
+
+    def __call__(self, event: Event, *, attempt: int) -> None:
+        """Deliver an event. Raises `Refused` or `Away`."""
+        headers = {
+            "X-Wabajobs-Event": str(event.kind),
+            "X-Wabajobs-Cursor": str(event.cursor),
+            "X-Wabajobs-Attempt": str(attempt),
+        }
+        self._call(event.body, headers=headers)
 
 
 class Relay:
@@ -114,31 +137,20 @@ class Relay:
         self._settings = settings
         self._post = post
         self._clock = clock
-        self._lasting = lasting.total_seconds()
-        self._monotonic = monotonic
-        self._until = math.inf
-        self._thread: threading.Thread | None = None
+        self._beside = Beside(
+            "callbacks",
+            self.turn,
+            lasting=lasting,
+            retry=timedelta(seconds=settings.retry_seconds),
+            monotonic=monotonic,
+        )
         self._vain = 0
         """Turns one after the other in which the Hub was away."""
 
     def keep_up(self) -> None:
         """Go on for a while. Returns at once."""
-        if not self._settings.url:
-            return
-        self._until = self._monotonic() + self._lasting
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name="callbacks", daemon=True)
-            self._thread.start()
-
-    def _run(self) -> None:
-        while (now := self._monotonic()) < self._until:
-            try:
-                rest = self.turn()
-            except NotReady as error:
-                events.tell("part_failed", part="callbacks", why=error)
-                rest = timedelta(seconds=self._settings.retry_seconds)
-            # No longer than we may go on: somebody else may lead by then.
-            time.sleep(max(0.0, min(rest.total_seconds(), self._until - now)))
+        if self._settings.url:
+            self._beside.keep_up()
 
     def turn(self) -> timedelta:
         """Deliver what is due; return how long there is nothing to do. Raises `NotReady`."""
@@ -163,7 +175,7 @@ class Relay:
 
         def work() -> None:
             for place in places:
-                if self._monotonic() >= self._until:
+                if not self._beside.may_go_on:
                     return
                 came[place] = error = self._try(due[place])
                 if isinstance(error, Away):

@@ -189,6 +189,7 @@ class Desk:
             not_changed=self._mark_not_begun,
             charge=self._charge,
             give_back=self._give_back,
+            tell=self.bench.tell,
             short_wait=timedelta(seconds=self.settings.dispatch.short_wait_seconds),
         )
 

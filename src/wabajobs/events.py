@@ -30,6 +30,11 @@ CATALOGUE: Final = {
     "freshness_changed": "the budget no longer keeps the fleet as fresh as wished, or does so again",
     "callback_given_up": "an event could not be delivered to the Hub, and is tried no more",
     "part_failed": "a part of this process failed and is tried again",
+    "happenings_dropped": "more was seen than the ledger could be told; the rest is not kept",
+    "incident_began": "an incident has begun, or one has come back",
+    "episode_ended": "an incident has been quiet for long enough; a person closes it",
+    "alarm_failed": "an alarm could not be given; it is tried again",
+    "alarm_given_up": "an alarm could not be given, and is tried no more",
 }
 """Every event there is. `tell` refuses any other."""
 
@@ -40,6 +45,10 @@ _LEVELS: Final = {
     "callback_given_up": logging.WARNING,
     "rows_pruned": logging.DEBUG,
     "freshness_changed": logging.WARNING,
+    "happenings_dropped": logging.WARNING,
+    "incident_began": logging.WARNING,
+    "alarm_failed": logging.WARNING,
+    "alarm_given_up": logging.WARNING,
     "attempt_ended": logging.DEBUG,  # Celery logs the end of each task already
 }
 

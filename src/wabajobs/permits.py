@@ -26,6 +26,7 @@ from wabajobs.gate import Call, Change, Outcome, Permit, Quota, Report, Wait
 from wabajobs.graph import Exchange, GraphRequest, cost, shown_activity
 from wabajobs.operation import Operation
 from wabajobs.secret import Secret
+from wabajobs.sightings import seen
 
 
 class Gate(Protocol):
@@ -68,6 +69,7 @@ class PermittedGraph:
         not_changed: Callable[[], object] = lambda: None,
         charge: Callable[[Call], object] = lambda _: None,
         give_back: Callable[[Call], object] = lambda _: None,
+        tell: Callable[..., object] = lambda *_, **__: None,
         token: Secret | None = None,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -75,8 +77,8 @@ class PermittedGraph:
 
         `before_change` is told right before a call that changes something leaves, and `not_changed` after that
         when it is certain that it has changed nothing. `charge` is told of each call that spends a quota of a
-        number, and raises when there is none left; `give_back`, when the call has not come so far. `token` is
-        that of a business, instead of the app's own.
+        number, and raises when there is none left; `give_back`, when the call has not come so far. `tell` is told
+        what is worth to be written down. `token` is that of a business, instead of the app's own.
         """
         self._gate = gate
         self._client = client
@@ -86,6 +88,7 @@ class PermittedGraph:
         self._not_changed = not_changed
         self._charge = charge
         self._give_back = give_back
+        self._tell = tell
         self._token = token
         self._sleep = sleep
         self._operation = operation
@@ -166,10 +169,10 @@ class PermittedGraph:
             raise
         except BaseException:
             # Nothing is known of the call, not even whether it was made: the worst is assumed.
-            self._settle(permit, Report(outcome=Outcome.FAILED))
+            self._settle(permit, Report(outcome=Outcome.FAILED), request)
             raise
-        report = _report(exchange, permit.call, seconds=time.monotonic() - began)
-        self._settle(permit, report)
+        report, error = _report(exchange, permit.call, seconds=time.monotonic() - began)
+        self._settle(permit, report, request, error)
         if report.outcome in (Outcome.APP_LIMIT, Outcome.WABA_LIMIT):
             self._discharge(permit.call)  # it was turned away before it came to the number
         self._tell_not_changed(changes and _changed_nothing(exchange))
@@ -226,13 +229,21 @@ class PermittedGraph:
         self._sleep(seconds)
         self._may_go_on()
 
-    def _settle(self, permit: Permit, report: Report) -> None:
+    def _settle(
+        self,
+        permit: Permit,
+        report: Report,
+        request: GraphRequest | None = None,
+        error: GraphError | None = None,
+    ) -> None:
+        changes: Sequence[Change] = ()
         try:
             changes = self._gate.settle(permit, report)
-        except GateUnavailable as error:
+        except GateUnavailable as away:
             # The call is over, whatever became of it. The gate takes an unsettled permit for lost.
-            events.tell("settle_failed", operation=self._operation.id, why=error)
-            return
+            events.tell("settle_failed", operation=self._operation.id, why=away)
+        for sight, facts in seen(permit, report, changes, request=request, error=error):
+            self._tell(sight, **facts)
         for change in changes:
             events.tell(
                 "breaker_changed",
@@ -267,9 +278,9 @@ def _changed_nothing(exchange: Exchange) -> bool:
     return all(error is not None and error.is_definite for error in errors)
 
 
-def _report(exchange: Exchange, call: Call, *, seconds: float) -> Report:
+def _report(exchange: Exchange, call: Call, *, seconds: float) -> tuple[Report, GraphError | None]:
     outcome, error = _worst([(_outcome(one.error, call), one.error) for one in exchange.parts or (exchange,)])
-    return Report(
+    report = Report(
         outcome=outcome,
         app_percent=exchange.usage.app_percent,
         waba_percent=exchange.usage.waba_percent,
@@ -279,6 +290,7 @@ def _report(exchange: Exchange, call: Call, *, seconds: float) -> Report:
         subcode=error.subcode if error else None,
         fbtrace_id=error.fbtrace_id if error else None,
     )
+    return report, error
 
 
 def _regain(exchange: Exchange, error: GraphError | None) -> timedelta | None:

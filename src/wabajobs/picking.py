@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from wabajobs.decisions import Pause, PauseMode, ScopeType
+from wabajobs.decisions import Pause, ScopeType
 from wabajobs.gate import Because, Call, Wait
 from wabajobs.ledger import Ledger, Line
 from wabajobs.operation import Operation
@@ -50,7 +50,7 @@ class Rules:
     @property
     def drains(self) -> bool:
         """Whether something may be finished where nothing may begin."""
-        return any(pause.mode is PauseMode.DRAIN and pause.begins_nothing for pause in self.pauses)
+        return any(pause.begins_nothing and not pause.stands_still for pause in self.pauses)
 
     def slowing(self, line: Line) -> list[Pause]:
         """Return the pauses that let only a part of the line run."""
@@ -138,10 +138,11 @@ class Picker:
     def _pick_begun(self, pool: Pool) -> None:
         """Pick what has begun where nothing may begin any more."""
         found = self.ledger.operations.begun(pool, at_most=_BEGUN_AT_MOST)
+        drained = [pause for pause in self.rules.pauses if pause.begins_nothing and not pause.stands_still]
         going = [
             one
             for one in found
-            if one.pause_among(self.rules.pauses) is None and self.rules.pass_by(Line.of(one))
+            if one.pause_among(self.rules.pauses) is None and any(map(one.is_covered_by, drained))
         ]
         answers = self.gate.forecast([_next_call(one) for one in going]) if going else ()
         for one, wait in zip(going, answers, strict=True):

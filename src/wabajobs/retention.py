@@ -24,6 +24,8 @@ def ages(settings: RetentionSettings, *, operations: timedelta | None = None) ->
         changes=timedelta(days=settings.changes_days),
         media=timedelta(days=settings.media_days),
         events=timedelta(days=settings.event_days),
+        seen=timedelta(days=settings.seen_days),
+        incidents=timedelta(days=settings.incident_days),
     )
 
 

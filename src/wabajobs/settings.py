@@ -245,6 +245,10 @@ class RetentionSettings(_Table):
     """Events for the Hub. One that asks for older ones is told so."""
     changes_days: PositiveFloat = 365
     """The differences that template syncs found."""
+    seen_days: PositiveFloat = 90
+    """What was seen of Meta and the breakers, samples of budgets and queues, and who spent the budgets."""
+    incident_days: PositiveFloat = 1095
+    """Incidents, from when they were closed on. One that is open stays."""
     rest_seconds: PositiveFloat = 0.5
     """Pause between two of the small transactions that delete."""
 
@@ -367,6 +371,49 @@ class PlannerSettings(_Table):
     """How often the fleet is counted, for the forecast."""
 
 
+class WatchSettings(_Table):
+    """`[watch]`: what the leading dispatcher keeps an eye on, and whom it wakes."""
+
+    enabled: bool = True
+    """Look, keep what was seen, open incidents, give alarms."""
+    look_seconds: PositiveFloat = 10
+    """How often breakers and budgets are looked at. An alarm comes at most this long after its cause."""
+    sample_seconds: PositiveFloat = 60
+    """How often budgets, queues and who spent what are written down. A large ledger is counted less often."""
+    quiet_seconds: PositiveFloat = 1800
+    """An episode of an incident ends when nothing was wrong for so long."""
+    rejoin_seconds: PositiveFloat = 1_209_600
+    """What comes back within this time belongs to the same incident, which is opened again if it was closed."""
+    exhausted_within_seconds: PositiveFloat = 1800
+    """An alarm when an app's budget, as it fills, will be spent for interactive operations so soon."""
+    exhausted_from: Share = 0.5
+    """Not while less than this share of the budget is spent."""
+    slope_seconds: PositiveFloat = 300
+    """Over how long it is measured how fast a budget fills."""
+    interactive_age_seconds: PositiveFloat = 900
+    """An alarm when the oldest unfinished interactive operation is older, and nobody holds it on purpose."""
+    standard_age_seconds: PositiveFloat = 14_400
+    """The same for standard ones."""
+    background_age_seconds: PositiveFloat = 86_400
+    """The same for background ones."""
+    no_worker_seconds: PositiveFloat = 120
+    """An alarm when operations of a queue wait, and no worker was alive for it for so long."""
+    alarm_command: tuple[str, ...] = ()
+    """Program and arguments to run for each episode, with the incident as JSON on its standard input."""
+    alarm_url: Annotated[str, AfterValidator(_address)] = ""
+    """Address to which the same JSON is posted."""
+    alarm_secret: SecretSource | None = None
+    """What that is signed with, as callbacks are; without it, it is not signed."""
+    alarm_timeout_seconds: PositiveFloat = 30
+    """How long the program may run, or the address take to answer."""
+    alarm_retry_seconds: PositiveFloat = 10
+    """Before an alarm that came to nothing is given again; doubled before each further time."""
+    alarm_retry_cap_seconds: PositiveFloat = 600
+    """Longest time between two tries."""
+    alarm_attempts: PositiveInt = 50
+    """Tries after which an alarm is given up."""
+
+
 class Settings(_Table):
     """All settings, with the environment's word above the file's."""
 
@@ -391,6 +438,7 @@ class Settings(_Table):
     callbacks: CallbackSettings = CallbackSettings()
     vault: VaultSettings = VaultSettings()
     media: MediaSettings = MediaSettings()
+    watch: WatchSettings = WatchSettings()
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, *, running: Path | None = RUNNING_FILE) -> Self:

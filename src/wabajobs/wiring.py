@@ -11,9 +11,11 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
+from wabajobs.alarms import Alarms
 from wabajobs.bench import Bench
 from wabajobs.callbacks import HttpPost, Relay
 from wabajobs.capability import ServiceClass
+from wabajobs.chronicle import Chronicle
 from wabajobs.clock import Clock, SystemClock
 from wabajobs.controls import Controls
 from wabajobs.dispatch import Dispatcher, Send
@@ -21,6 +23,7 @@ from wabajobs.dry_run import DryRun
 from wabajobs.errors import ConfigurationError
 from wabajobs.gate import Gate, RetryBudget
 from wabajobs.graph import Credentials, GraphClient
+from wabajobs.incidents import Incidents
 from wabajobs.intake import Request, checked
 from wabajobs.interventions import Interventions
 from wabajobs.kinds import Catalogue, catalogue
@@ -38,6 +41,7 @@ from wabajobs.settings import Settings
 from wabajobs.signals import Bell, Presence
 from wabajobs.signals.bell import DECISIONS, WORK
 from wabajobs.vault import Vault
+from wabajobs.watch import Watch
 
 _RING_SECONDS = 0.25
 """How long a ring may take. It is a courtesy: who enqueues must not wait for a Redis that is away."""
@@ -66,6 +70,11 @@ class House:
         """The gate."""
         redis = self._redis(self.settings.gate.redis_timeout_seconds)
         return Gate(redis, settings=self.settings.gate, apps=self.settings.apps)
+
+    @cached_property
+    def chronicle(self) -> Chronicle:
+        """What writes down what was seen."""
+        return Chronicle(self.ledger.happenings.put, clock=self.clock)
 
     @cached_property
     def retry_budget(self) -> RetryBudget:
@@ -178,6 +187,35 @@ class House:
             lasting=timedelta(seconds=self.settings.dispatch.leader_seconds),
         )
 
+    @cached_property
+    def incidents(self) -> Incidents:
+        """What people do with incidents."""
+        return Incidents(ledger=self.ledger, clock=self.clock, settings=self.settings)
+
+    @cached_property
+    def watch(self) -> Watch:
+        """What looks, keeps what it sees, and opens incidents."""
+        return Watch(
+            ledger=self.ledger,
+            gate=self.gate,
+            presence=self.presence,
+            queues=lambda: self.kinds.names,
+            settings=self.settings,
+            clock=self.clock,
+            channels=self.alarms.channels,
+        )
+
+    @cached_property
+    def alarms(self) -> Alarms:
+        """What wakes people."""
+        return Alarms(
+            self.ledger,
+            self.settings.watch,
+            clock=self.clock,
+            lasting=timedelta(seconds=self.settings.dispatch.leader_seconds),
+            secret=self._alarm_secret,
+        )
+
     def dispatcher(self, send: Send) -> Dispatcher:
         """Return a dispatcher that publishes through `send`."""
         return Dispatcher(
@@ -212,12 +250,17 @@ class House:
             worker=_worker_name(queues),
             enqueue=self._enqueue,
             retry_budget=self.retry_budget,
+            tell=self.chronicle.tell,
         )
 
     def _callback_secret(self) -> Secret:
         if self.settings.callbacks.secret is None:
             raise ConfigurationError("callbacks: say what they are signed with, [callbacks] secret")
         return self.vault.read(self.settings.callbacks.secret, what="secret of the callbacks")
+
+    def _alarm_secret(self) -> Secret | None:
+        source = self.settings.watch.alarm_secret
+        return self.vault.read(source, what="secret of the alarms") if source else None
 
     def _credentials(self, app_id: str) -> Credentials:
         app = self.settings.app(app_id)

@@ -110,7 +110,7 @@ def test_every_target_of_make_exists(page: Page) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("wabajobs pause queue template_sync --reason x --percent 10", "pause has no option --percent"),
+        ("wabajobs pause queue template_sync --reason x --slowly", "pause has no option --slowly"),
         ("wabajobs ops list|escalate", "there is no command 'list|escalate'"),
         ("wabajobs incident open", "there is no command 'incident'"),
         ("wabajobs flower --basic-auth=a:b", None),

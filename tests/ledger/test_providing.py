@@ -152,6 +152,8 @@ def test_secrets_go_with_their_operation(book: Book) -> None:
         media=month,
         changes=month,
         events=month,
+        seen=month,
+        incidents=month,
     )
 
     list(book.ledger.retention.prune(ages, now=book.clock.now()))

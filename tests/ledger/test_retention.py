@@ -33,6 +33,8 @@ AGES = Ages(
     media=7 * DAY,
     changes=365 * DAY,
     events=3650 * DAY,
+    seen=3650 * DAY,
+    incidents=3650 * DAY,
 )
 _STEP = 500
 """No transaction may delete more rows than that."""

@@ -172,6 +172,8 @@ def test_what_succeeded_expired_or_was_cancelled_loses_its_secrets_soon_and_what
         media=month,
         changes=month,
         events=month,
+        seen=month,
+        incidents=month,
     )
     counted = book.ledger.retention.count(ages, now=book.clock.now())["secrets"]
 

@@ -10,7 +10,18 @@ from typing import Any
 
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.errors import GraphError, HeavyPage, NotReady
-from wabajobs.gate import AppReading, Because, Call, Change, Outcome, Permit, Report, Wait, WindowReading
+from wabajobs.gate import (
+    AppReading,
+    Because,
+    BreakerReading,
+    Call,
+    Change,
+    Outcome,
+    Permit,
+    Report,
+    Wait,
+    WindowReading,
+)
 from wabajobs.graph import Exchange, GraphRequest, Usage
 from wabajobs.operation import Operation
 from wabajobs.signals import Worker
@@ -39,8 +50,12 @@ class FakeGate:
     """Calls that the app may make in an hour."""
     others: int = 0
     """How many of them somebody else makes."""
+    broken: dict[str, str] = field(default_factory=dict)
+    """Breakers that are not closed, by scope."""
     start_within: float = 60.0
     changes: tuple[Change, ...] = ()
+    probes: tuple[str, ...] = ()
+    """The breakers that each call probes."""
     asked: list[Call] = field(default_factory=list)
     out: dict[str, Permit] = field(default_factory=dict)
     reports: list[Report] = field(default_factory=list)
@@ -55,7 +70,8 @@ class FakeGate:
         if isinstance(answer, Wait):
             return answer
         number = next(self._ids)
-        permit = Permit(id=str(number), call=call, start_before=time.monotonic() + self.start_within)
+        start_before = time.monotonic() + self.start_within
+        permit = Permit(id=str(number), call=call, start_before=start_before, probes=self.probes)
         self.out[permit.id] = permit
         return permit
 
@@ -83,7 +99,11 @@ class FakeGate:
             window=timedelta(hours=1),
             usable=dict.fromkeys(ServiceClass, self.limit),
         )
-        return AppReading(app=app, told=True, learning=False, in_flight=0, windows=(window,))
+        breakers = tuple(
+            BreakerReading(scope=scope, state=state, retry_in=timedelta(seconds=30), trips=1, evidence="code 4")
+            for scope, state in self.broken.items()
+        )
+        return AppReading(app=app, told=True, learning=False, in_flight=0, windows=(window,), breakers=breakers)
 
     @property
     def outcomes(self) -> list[Outcome]:

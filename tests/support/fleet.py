@@ -34,6 +34,7 @@ QUICK: dict[str, Any] = {
         "retry_seconds": 0.3,
         "short_wait_seconds": 0.2,
     },
+    "ramp": {"step_seconds": 0.5},
     "gate": {"breaker_seconds": 1, "breaker_cap_seconds": 2, "redis_timeout_seconds": 1},
 }
 """Leases and waits in seconds rather than in minutes."""

@@ -50,6 +50,8 @@ _KEY = new_key()
 _LONGEST_ATTEMPT = 60
 """Seconds after which a process that does not end has hung."""
 _ROUNDS = 100
+_ALONE: Mapping[str, Any] = {"retry_budget": None, "tell": lambda *_, **__: None}
+"""An attempt at which nothing goes on beside the test."""
 
 
 class Point(StrEnum):
@@ -351,7 +353,7 @@ class Stage:
     @cached_property
     def _bench(self) -> Bench:
         bench = self.house.bench("stage")
-        return replace(bench, gate=_WatchedGate(self.house.gate, before=self._act), retry_budget=None)
+        return replace(bench, gate=_WatchedGate(self.house.gate, before=self._act), **_ALONE)
 
     def _act(self) -> None:
         number = len(self.witness.arrived[self._since :]) + len(self._made_by.get(self._now_at, [])) + 1
@@ -400,7 +402,7 @@ class Stage:
     def _end_badly(self, released: Operation, crash: Crash, *, done: int, recorded: int) -> None:
         doomed = _Doomed(self.house.graph, crash, done)
         gate = _WatchedGate(self.house.gate, after=lambda: doomed.die_at(Point.ANSWERED))
-        bench = replace(self.house.bench("stage"), client=doomed, gate=gate, retry_budget=None)
+        bench = replace(self.house.bench("stage"), client=doomed, gate=gate, **_ALONE)
         if crash == Crash(recorded + 1, Point.RECORDED):
             operations = self.house.ledger.operations
             operations.record_all = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]

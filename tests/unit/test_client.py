@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from redis import Redis
@@ -16,8 +16,8 @@ from tests.support.hooks import account
 from tests.support.servers import RunningRedis
 from tests.unit.conftest import APP, WABA, Bay, some_settings
 from wabajobs import Client, Request
-from wabajobs.decisions import Scope
-from wabajobs.errors import IdempotencyConflict, InvalidRequest, NotFound, NotReady
+from wabajobs.decisions import PauseMode, Scope
+from wabajobs.errors import IdempotencyConflict, InvalidRequest, NotFound, NotReady, Rejected
 from wabajobs.ledger import Database, Did, Ledger, Standing
 from wabajobs.machine.ports import free_port
 from wabajobs.operation import State
@@ -348,3 +348,57 @@ def test_the_events_of_the_client_are_bounded_and_named(client: Client) -> None:
     with pytest.raises(InvalidRequest, match=r"'operation.begun'.*there are: operation.succeeded"):
         client.events(kinds=["operation.begun"])
     assert client.events() == []
+
+
+# ── what takes nothing new ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_pause_that_rejects_takes_nothing_new_and_says_why_in_words_for_programs(
+    client: Client, ledger: Ledger
+) -> None:
+    known = client.enqueue("template_sync", partner="acme", waba=WABA, key="order 7")
+    ledger.decisions.pause(
+        Scope.of("partner", "acme"),
+        reason="flood",
+        actor="anna",
+        now=datetime.now(UTC),
+        mode=PauseMode.REJECT,
+        lasting=timedelta(hours=1),
+        notice="Please use Meta Business Manager meanwhile.",
+    )
+
+    with pytest.raises(Rejected) as rejected:
+        client.enqueue("template_sync", partner="acme", waba="55555555")
+    told = rejected.value.as_json()
+    assert told["rejected"] == "paused"
+    assert told["reason"].startswith("partner:acme takes nothing by anna since")
+    assert told["notice"] == "Please use Meta Business Manager meanwhile."
+    assert told["until"]
+    requests = [Request(kind="template_sync", partner=name, waba="55555555") for name in ("bolt", "acme")]
+    with pytest.raises(Rejected):
+        client.enqueue_many(requests)
+    assert [one.id for one in ledger.operations.find()] == [known.id], "all of them or none"
+
+    assert client.enqueue("template_sync", partner="acme", waba=WABA, key="order 7").id == known.id
+    assert client.enqueue("template_sync", partner="bolt", waba="55555555").state is State.WAITING
+
+
+def test_who_does_not_want_to_wait_is_told_so_and_nothing_is_accepted(client: Client, ledger: Ledger) -> None:
+    ledger.decisions.pause(
+        Scope.of("all"), reason="flood", actor="anna", now=datetime.now(UTC), notice="Later today."
+    )
+
+    with pytest.raises(Rejected, match="all is paused by anna") as rejected:
+        client.enqueue("template_sync", partner="acme", waba=WABA, if_held="reject")
+    assert (rejected.value.code, rejected.value.notice) == ("paused", "Later today.")
+    assert ledger.operations.find() == []
+    held = client.enqueue("template_sync", partner="acme", waba=WABA)
+    assert held.hold is not None
+    assert held.hold.notice == "Later today."
+
+
+def test_who_does_not_want_to_wait_gets_nothing_accepted_while_the_gate_is_away(client: Client) -> None:
+    with pytest.raises(Rejected, match="no calls are made") as rejected:
+        client.enqueue("template_sync", partner="acme", waba=WABA, if_held="reject")
+
+    assert rejected.value.code == "gate"

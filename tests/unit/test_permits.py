@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,7 @@ from wabajobs.errors import (
 )
 from wabajobs.gate import Because, Call, Change, Outcome
 from wabajobs.graph import Exchange, Usage
+from wabajobs.ledger import Sight
 from wabajobs.permits import PermittedGraph
 
 
@@ -43,6 +45,7 @@ class Way:
     may_go_on: Callable[[], None] = lambda: None
     account: list[str] = field(default_factory=list)
     charge: Callable[[Call], object] | None = None
+    told: list[tuple[Sight, dict[str, Any]]] = field(default_factory=list)
 
     def get(self, path: str = "20001/message_templates", **params: object) -> dict[str, object]:
         return self.out().get(path, **({"after": None, "limit": 10} | params))
@@ -58,6 +61,7 @@ class Way:
             sleep=self.slept.append,
             charge=self.charge or (lambda call: self.account.append(f"{call.quota} {call.number}")),
             give_back=lambda _: self.account.append("back"),
+            tell=lambda sight, **facts: self.told.append((sight, facts)),
         )
 
 
@@ -374,3 +378,100 @@ def test_a_breaker_that_changed_is_told(caplog: pytest.LogCaptureFixture) -> Non
 
     assert "breaker_changed" in caplog.text
     assert "evidence=code 4" in caplog.text
+
+
+def test_a_refusal_is_written_down_with_all_that_meta_needs_to_find_it() -> None:
+    way = Way()
+    way.gate.changes = (Change(scope="app:10001", state="open", until=timedelta(seconds=30), evidence="code 4"),)
+    error = AppLimitReached("limit reached", code=4, subcode=1504022, fbtrace_id="Abc")
+    way.graph.surprises.append(Exchange(usage=Usage(app_percent=104), status=400, error=error))
+
+    with pytest.raises(AppLimitReached):
+        way.out().post("30001/message_templates", name="a")
+
+    (refused, facts), (opened, more) = way.told
+    assert (refused, opened) == (Sight.REFUSED, Sight.BREAKER_OPENED)
+    assert facts == {
+        "app": "10001",
+        "queue": "template_sync",
+        "partner": "acme",
+        "waba": "20001",
+        "capability": "template_reads",
+        "operation_id": "op-1",
+        "code": 4,
+        "subcode": 1504022,
+        "fbtrace_id": "Abc",
+        "detail": {
+            "outcome": "app_limit",
+            "message": "limit reached",
+            "call": "POST {id}/message_templates",
+            "app_percent": 104,
+            "class": "interactive",
+        },
+    }
+    assert (more["scope"], more["detail"]) == ("app:10001", {"evidence": "code 4", "seconds": 30.0})
+
+
+@pytest.mark.parametrize(
+    ("error", "sights"),
+    [
+        (Transient("a timeout"), [Sight.FAILED_CALL]),
+        (InvalidCall("no", code=100), []),
+        (WabaLimitReached("no", code=80008), [Sight.REFUSED]),
+        (None, []),
+    ],
+)
+def test_what_is_of_no_interest_is_not_written_down(error: GraphError | None, sights: list[Sight]) -> None:
+    way = Way()
+    way.graph.surprises.append(Exchange(usage=Usage(), status=400, error=error))
+
+    with suppress(WabajobsError):
+        way.get()
+
+    assert [sight for sight, _ in way.told] == sights
+
+
+def test_a_refusal_is_written_down_also_when_the_gate_cannot_be_told() -> None:
+    way = Way()
+    way.gate.refusals.append(GateUnavailable("Redis cannot be reached"))
+    way.graph.surprises.append(AppLimitReached("no", code=4))
+
+    with pytest.raises(AppLimitReached):
+        way.get()
+
+    assert [sight for sight, _ in way.told] == [Sight.REFUSED]
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("upload:MTphdHRh/Y2htZW50?sig=ARZqkGCA_uQMxC8nHKI", "POST upload"),
+        ("10001/uploads", "POST {id}/uploads"),
+        ("oauth/access_token", "POST oauth/access_token"),
+        ("30001", "POST {id}"),
+    ],
+)
+def test_what_kind_of_call_it_was_is_written_down_without_what_belongs_to_somebody(path: str, shown: str) -> None:
+    way = Way()
+    way.graph.surprises.append(Exchange(usage=Usage(), status=503, error=Transient("no")))
+
+    with suppress(WabajobsError):
+        way.out().send("POST", path, params={"pin": "123456"})
+
+    [(_, facts)] = way.told
+    assert facts["detail"]["call"] == shown
+    assert "123456" not in str(facts)
+
+
+def test_a_probe_is_written_down_with_what_came_of_it() -> None:
+    way = Way()
+    way.gate.probes = ("app:10001/template_reads",)
+    way.gate.changes = (
+        Change(scope="app:10001/template_reads", state="closed", until=None, evidence="a probe succeeded"),
+    )
+
+    way.get()
+
+    (probe, facts), (closed, _) = way.told
+    assert (probe, closed) == (Sight.PROBE, Sight.BREAKER_CLOSED)
+    assert (facts["scope"], facts["detail"]["outcome"]) == ("app:10001/template_reads", "ok")

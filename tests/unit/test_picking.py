@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from math import inf, nan
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -12,11 +13,12 @@ from tests.support.fakes import a_wait
 from tests.unit.conftest import WABA, Bay
 from tests.unit.yard import KIND, Yard
 from wabajobs.capability import Capability, ServiceClass
-from wabajobs.decisions import Scope
+from wabajobs.decisions import PauseMode, Scope
 from wabajobs.errors import InvalidRequest
 from wabajobs.gate import Because, Call, Wait
 from wabajobs.ledger import Ledger, NewOperation, Share
 from wabajobs.operation import Operation, State
+from wabajobs.outcome import Hold
 from wabajobs.settings import DispatchSettings, PartnerSettings
 
 
@@ -27,8 +29,10 @@ def yard(ledger: Ledger) -> Yard:
     return yard
 
 
-def pause(yard: Yard, scope: str) -> None:
-    yard.bay.ledger.decisions.pause(Scope.of(scope), reason="incident 7", actor="ops", now=yard.bay.clock.now())
+def pause(yard: Yard, scope: str, **more: Any) -> None:
+    yard.bay.ledger.decisions.pause(
+        Scope.of(scope), reason="incident 7", actor="ops", now=yard.bay.clock.now(), **more
+    )
 
 
 def share(yard: Yard, partner: str, **changes: object) -> None:
@@ -71,6 +75,8 @@ def test_a_share_with_which_nobody_could_be_served_is_refused(
         (f"queue:{KIND}", set()),
         ("queue:onboarding", {"plain", "partner", "app", "capability", "waba", "none"}),
         ("partner:bolt", {"plain", "app", "capability", "waba", "none"}),
+        (f"partner:bolt/{KIND}", {"plain", "app", "capability", "waba", "none"}),
+        ("partner:bolt/onboarding", {"plain", "partner", "app", "capability", "waba", "none"}),
         ("app:10002", {"plain", "partner", "capability", "waba", "none"}),
         ("capability:uploads", {"plain", "partner", "app", "waba", "none"}),
         ("waba:55555", {"plain", "partner", "app", "capability", "none"}),
@@ -118,6 +124,70 @@ def test_a_pause_that_the_gate_knew_first_keeps_its_line_back(yard: Yard) -> Non
 
     assert {one.partner for one in yard.release()} == {"acme"}
     assert {one.state for one in yard.bay.ledger.operations.find()} == {State.WAITING}
+
+
+def test_of_a_paused_number_nothing_goes_and_what_is_about_others_passes_it(yard: Yard) -> None:
+    number = {"payload": {"number": "7777777"}, "coalesces": False}
+    paused = yard.accept(3, **number)
+    others = yard.accept(3, coalesces=False, payload={"number": "8888888"})
+    pause(yard, "number:7777777")
+
+    assert {one.id for one in yard.release()} == {one.id for one in others}
+    held = [yard.bay.ledger.operations.get(one.id) for one in paused]
+    assert {(one.state, one.hold.by if one.hold else None) for one in held} == {(State.HELD, "pause")}
+
+
+@pytest.mark.parametrize("scope", ["all", f"queue:{KIND}", "partner:acme", f"waba:{WABA}", "number:7777777"])
+def test_what_is_drained_is_finished_and_begins_nothing_new(yard: Yard, scope: str) -> None:
+    yard.presence.slots[KIND] = [1]
+    yard.accept(4, coalesces=False, payload={"number": "7777777"})
+    [released] = yard.release()
+    begun, ledger, now = yard.begin(released), yard.bay.ledger, yard.bay.clock.now()
+    ledger.operations.record_checkpoint(begun.id, begun.fence, {"done": {}}, capability=begun.capability)
+    ledger.operations.record(begun, Hold(reason="no room", by="budget", until=now), worker="w", now=now)
+    yard.presence.slots[KIND] = [8]
+    pause(yard, scope, mode=PauseMode.DRAIN)
+
+    assert [one.id for one in yard.release()] == [begun.id]
+    assert yard.release() == []
+
+
+def test_what_runs_at_a_percentage_takes_that_share_of_the_slots(yard: Yard) -> None:
+    yard.presence.slots = {KIND: [20], "onboarding": [20]}
+    pause(yard, f"queue:{KIND}", percent=10)
+    yard.accept(30)
+    yard.accept(30, kind="onboarding")
+
+    first, second = yard.release(), yard.release()
+
+    assert Counter(one.kind for one in first) == {KIND: 2, "onboarding": 20}
+    assert second == []
+
+
+def test_what_the_gate_slows_waits_in_its_line(yard: Yard) -> None:
+    wait = a_wait(30, because=Because.SLOWED, scope="partner:bolt")
+    yard.gate.shut = refusing(lambda call: call.partner == "bolt", wait)
+    yard.accept(3, partner="bolt")
+    yard.accept(3)
+
+    assert {one.partner for one in yard.release()} == {"acme"}
+    assert {one.state for one in yard.bay.ledger.operations.find()} == {State.WAITING}
+
+
+def test_what_is_dropped_is_cancelled_and_nothing_else(yard: Yard) -> None:
+    yard.accept(3)
+    kept = yard.accept(2, kind="onboarding")
+    pause(yard, f"queue:{KIND}", mode=PauseMode.DROP)
+
+    assert yard.dispatcher.drop() == 3
+
+    ended = {one.id: one for one in yard.bay.ledger.operations.find() if one.state.finished}
+    assert {one.kind for one in ended.values()} == {KIND}
+    assert {one.state for one in ended.values()} == {State.CANCELLED}
+    assert {one.error["reason"] for one in ended.values() if one.error} == {
+        f"queue:{KIND} is dropped by ops since {yard.bay.clock.now():%H:%M} UTC (incident 7)"
+    }
+    assert not ended.keys() & {one.id for one in kept}
 
 
 # ── shares ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -28,7 +28,7 @@ def test_a_scope_is_read_as_it_is_typed(typed: tuple[str, ...], scope: Scope) ->
             ("worker", "x"),
             "there is no scope 'worker'; use one of all, app, capability, queue, partner, waba, number",
         ),
-        (("",), "there is no scope ''; use one of all, app, capability, queue, partner, waba"),
+        (("",), "there is no scope ''; use one of all, app, capability, queue, partner, waba, number"),
         (("all", "x"), "scope 'all' takes no name, but 'x' was given"),
         (("queue",), "scope 'queue' needs a name, for example: queue NAME"),
         (("queue:",), "scope 'queue' needs a name, for example: queue NAME"),

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from celery import Celery, signals
 
@@ -17,6 +17,9 @@ from wabajobs.signals import Ringer
 from wabajobs.wiring import House
 
 T = TypeVar("T")
+
+_LAST_WORDS_SECONDS: Final = 2.0
+"""How long the end of a worker waits for what it has seen to be written down."""
 
 
 def worker_app(*queues: str, settings: Settings | None = None) -> Celery:
@@ -47,6 +50,11 @@ def worker_app(*queues: str, settings: Settings | None = None) -> Celery:
     def shut_down(**_: Any) -> None:
         """Warm shutdown: attempts stop at their next call and give their operation back."""
         bench.leases.shut_down()
+
+    @signals.worker_shutdown.connect(weak=False)
+    def leave(**_: Any) -> None:
+        """Let what was seen last be written down."""
+        house.chronicle.flush(_LAST_WORDS_SECONDS)
 
     @signals.after_setup_logger.connect(weak=False)
     def log_events(loglevel: int = logging.INFO, **_: Any) -> None:

@@ -13,6 +13,7 @@ from wabajobs.cli import (
     drill,
     events,
     fleet,
+    incidents,
     look,
     ops,
     partners,
@@ -35,7 +36,11 @@ def cli(*, debug: bool) -> None:
     del debug  # read in `main`, which must know it even when parsing fails
 
 
-for noun in (run, demo, drill, database, ops, look, events, apps, fleet, brakes, budgets, partners, vault):
+NOUNS = (
+    run, demo, drill, database, ops, look, events, apps, fleet, brakes, budgets, incidents, partners, vault,
+)  # fmt: skip
+
+for noun in NOUNS:
     for command in noun.COMMANDS:
         cli.add_command(command)
 

@@ -40,6 +40,8 @@ def dispatcher() -> None:
             open_house.planner.keep_up()
             open_house.relay.keep_up()
             open_house.router.keep_up()
+            open_house.watch.keep_up()
+            open_house.alarms.keep_up()
 
         dispatch.run(
             one,

@@ -1,6 +1,7 @@
 """`wabajobs drill sept-2024`: the incident of September 2024, with plain Celery and with the product."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,7 +11,11 @@ from wabajobs.drills.calendar import Calendar
 from wabajobs.drills.claims import Claims
 from wabajobs.drills.drill import Options, Played
 from wabajobs.drills.judging import Limited
+from wabajobs.drills.retold import retold
 from wabajobs.drills.run import PLAIN, PRODUCT, PlainCelery, Product, Run, Side
+from wabajobs.drills.site import Site
+from wabajobs.report import Report
+from wabajobs.report import report as report_of
 
 _PACE: Final = {"whole": (6.5, 1.0), "usual": (6.5, 1.0), "quick": (1.0, 0.25)}
 """Seconds of an hour, and the load."""
@@ -84,6 +89,7 @@ def play(options: Options) -> Played:
         with run.playing(script), watching.shown(options.console, lambda: _picture(run, calendar)) as show:
             run.sleep_until(calendar.hours, meanwhile=show)
         run.drain(product)
+        report = _report(stage, run, calendar)
         accounts = run.collect()
         duplicates = {
             PRODUCT: len(stage.meta.report()["duplicates"]),
@@ -91,11 +97,56 @@ def play(options: Options) -> Played:
         }
     story = Story(calendar)
     claims = judged(accounts, story, wire=WIRE / hour, duplicates=duplicates)
+    check_report(claims, report, story)
     facts = _facts(options, accounts, hour=hour, late=run.late)
     shown = drawing.Shown(story=story, plain=accounts[PLAIN], product=accounts[PRODUCT], hour=hour)
+    markdown = report.markdown() if report else ""
+    (options.out / "incident.md").write_text(markdown, encoding="utf-8")
     files = [drawing.png(shown, options.out / "sept-2024.png")]
-    files.append(page.write(shown, claims, options.out / "sept-2024.html", counted=options.count_refused))
+    files.append(
+        page.write(shown, claims, options.out / "sept-2024.html", counted=options.count_refused, report=markdown)
+    )
+    files.append(options.out / "incident.md")
     return Played(claims, files, facts)
+
+
+def check_report(claims: Claims, report: Report | None, story: Story) -> None:
+    """Hold the incident report that the product wrote by itself against the script."""
+    if report is None:
+        claims.check("the product has opened one incident by itself", "none, or several", False)
+        return
+    episodes = report.episodes
+    claims.check("episodes in the product's own report: four", f"{len(episodes)}", len(episodes) == 4)
+    hour = story.calendar.hour_of
+    off = [
+        max(
+            abs(hour(seen.began_at) - hour(one.begins)),
+            abs(hour(seen.ended_at or seen.began_at) - hour(one.ends)),
+        )
+        for seen, one in zip(episodes, september.EPISODES, strict=False)
+    ]
+    worst = max(off, default=math.inf)
+    claims.check(
+        "their begins and ends: within a probe interval of Meta's",
+        f"off by {60 * worst:.0f} min at most",
+        len(episodes) == 4 and worst <= INTERVAL,
+    )
+    kinds = {one.kind for one in report.kinds}
+    claims.check("kinds of operation that it names: twelve", f"{len(kinds)}", len(kinds) == 12)
+    residue = [one.scope.rpartition("/")[2] for one in report.residue]
+    told = ", ".join(f"{number} times {what}" for what, number in Counter(residue).items()) or "nothing"
+    claims.check("what it says stayed broken longest: uploads", told, set(residue) == {judging.UPLOADS})
+
+
+def _report(stage: Site, run: Run, calendar: Calendar) -> Report | None:
+    """Return the report of the one incident that there should be, in the story's time."""
+    ledger = stage.house.ledger
+    incidents = ledger.incidents.find()
+    if len(incidents) != 1:
+        return None
+    written = report_of(ledger, incidents[0].id, settings=stage.settings, now=stage.house.clock.now())
+    speed = 3600 / stage.hour
+    return retold(written, lambda at: calendar.date_of(run.hour_of(at.timestamp())), speed=speed)
 
 
 def judged(accounts: dict[str, Account], story: Story, *, wire: float, duplicates: dict[str, int]) -> Claims:

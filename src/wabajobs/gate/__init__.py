@@ -11,6 +11,8 @@ from wabajobs.gate.calls import (
     Quota,
     Report,
     Spender,
+    SpentBy,
+    SpentPart,
     Wait,
     WindowReading,
 )
@@ -31,6 +33,8 @@ __all__ = [
     "Report",
     "RetryBudget",
     "Spender",
+    "SpentBy",
+    "SpentPart",
     "Wait",
     "WindowReading",
 ]

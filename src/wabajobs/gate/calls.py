@@ -1,7 +1,7 @@
 """What goes into the gate and what comes out of it."""
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Self
 
@@ -213,6 +213,30 @@ class Spender:
     partner: str
     waba: str
     calls: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpentBy:
+    """What one spender used in one part of the window, and with which part of the API."""
+
+    queue: str
+    partner: str
+    waba: str
+    capability: str
+    calls: int
+    refused: int
+    """Those of the calls that met a limit of Meta's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpentPart:
+    """Who used an app's budget in one part of the window: a twelfth."""
+
+    since: datetime
+    lasting: timedelta
+    generation: str
+    """Name of the counters. Where Redis was emptied in between, others have begun, with a name of their own."""
+    spenders: tuple[SpentBy, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

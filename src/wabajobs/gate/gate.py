@@ -16,7 +16,7 @@ from wabajobs.decisions import AtEnd, Decisions, Limit, Override, Pause, PauseMo
 from wabajobs.errors import ConfigurationError, GateUnavailable
 from wabajobs.gate import keys, replies
 from wabajobs.gate.allowance import Allowance
-from wabajobs.gate.calls import AppReading, Call, Change, Outcome, Permit, Quota, Report, Spender, Wait
+from wabajobs.gate.calls import AppReading, Call, Change, Outcome, Permit, Quota, Report, Spender, SpentPart, Wait
 from wabajobs.gate.scripts import Scripts, in_plain_words, packed
 from wabajobs.settings import GateSettings
 
@@ -27,6 +27,8 @@ _GRACE_SECONDS: Final = 0.25
 """Added to the time in which a permit must be used, for a thread that was about to use it."""
 _BEGUN_MOST: Final = 4096
 """Beginnings of requests that are kept."""
+_SPENT_PARTS: Final = 12
+"""Of a window, in which it is counted who has spent it."""
 _AT_ONCE: Final = 64
 """Calls that are foretold in one run of a function: Redis does nothing else meanwhile, half a millisecond."""
 
@@ -208,6 +210,39 @@ class Gate:
         length = _microseconds(self._settings.window_seconds)
         asked = self._scripts.request("spenders", keys.told(app), self._now(), str(length))
         return replies.spenders_of(self._scripts.run(asked))
+
+    def spent_parts(self, app: str, *, newest: int = _SPENT_PARTS) -> list[SpentPart]:
+        """Return who used the app's budget in each of the newest parts of the window, the oldest part first.
+
+        The counters are read little by little: Redis goes on meanwhile. Raises `GateUnavailable`.
+        """
+        length = _microseconds(self._settings.window_seconds)
+        now = round(self._milliseconds() * 1000)
+        last = now * _SPENT_PARTS // length
+        parts = (self._spent_part(app, part, length) for part in range(last - newest + 1, last + 1))
+        return [part for part in parts if part is not None]
+
+    def _spent_part(self, app: str, part: int, length: int) -> SpentPart | None:
+        key, name = keys.spent(app, part), os.urandom(8).hex()
+        with in_plain_words():
+            if not self._redis.exists(key):
+                return None
+            with self._redis.pipeline() as pipe:
+                pipe.hsetnx(key, replies.MARK, name)
+                # Should the counters have gone just now, their name is not to stay for ever.
+                pipe.pexpire(key, 2 * length // 1000, nx=True)
+                pipe.execute()
+            before: Any = self._redis.hget(key, replies.MARK)
+            fields = dict(self._redis.hscan_iter(key, count=_AT_ONCE))
+            after: Any = self._redis.hget(key, replies.MARK)
+        if before is None or before != after:
+            return None  # Redis was emptied while we read
+        return SpentPart(
+            since=_EPOCH + part * length * _MICROSECOND / _SPENT_PARTS,
+            lasting=length * _MICROSECOND / _SPENT_PARTS,
+            generation=replies.text(before),
+            spenders=replies.spent_by(fields),
+        )
 
     def note_activity(self, app: str, waba: str, *, active: bool) -> bool:
         """Learn whether a WABA has a registered number, which gives it Meta's larger limit. True if that is news.

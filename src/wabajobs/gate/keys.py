@@ -42,6 +42,11 @@ def tripped(app: str) -> str:
     return f"wabajobs:{{{app}}}:tripped"
 
 
+def spent(app: str, part: int) -> str:
+    """Key of who has spent the app's budget in one part of the window."""
+    return f"wabajobs:{{{app}}}:spent:{part}"
+
+
 def app_scope(app: str) -> str:
     """The scope of a whole app."""
     return f"app:{app}"
@@ -120,7 +125,7 @@ def _shape(  # noqa: PLR0917 - keywords would make the cache twice as slow
         "cost": cost,
         "has_waba": bool(waba),
         "has_number": bool(number),
-        "spender": f"{queue}|{partner}|{waba or ''}",
+        "spender": f"{queue}|{partner}|{waba or ''}|{capability}",
         "budgets": budgets,
         "breakers": breakers,
         "pauses": pauses,

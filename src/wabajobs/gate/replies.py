@@ -1,9 +1,10 @@
 """What the scripts answer, as values and sentences."""
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from wabajobs.capability import ServiceClass
 from wabajobs.gate.calls import (
@@ -15,6 +16,7 @@ from wabajobs.gate.calls import (
     Permit,
     Report,
     Spender,
+    SpentBy,
     Wait,
     WindowReading,
 )
@@ -168,13 +170,40 @@ def _breaker_reading(scope: str, fields: Sequence[Any]) -> BreakerReading:
 
 def spenders_of(reply: Sequence[Any]) -> list[Spender]:
     """Read a `spenders`, the largest first."""
+    spent: Counter[tuple[str, str, str]] = Counter()
+    for who, calls in _chunks(reply, 2):
+        queue, partner, waba, *_ = text(who).split("|")
+        spent[queue, partner, waba] += int(calls)
     found = [
-        Spender(queue=queue, partner=partner, waba=waba, calls=int(calls))
-        for who, calls in _chunks(reply, 2)
-        for queue, partner, waba in [text(who).split("|", 2)]
-        if int(calls) > 0
+        Spender(queue=queue, partner=partner, waba=waba, calls=calls)
+        for (queue, partner, waba), calls in spent.items()
+        if calls > 0
     ]
     return sorted(found, key=lambda one: (-one.calls, one.queue, one.partner, one.waba))
+
+
+REFUSED: Final = "!"
+"""Begins the field that counts the refused calls of a spender."""
+MARK: Final = "@"
+"""The field that names a part's counters."""
+
+
+def spent_by(fields: Mapping[Any, Any]) -> tuple[SpentBy, ...]:
+    """Read the counters of one part of the window."""
+    counted = {text(field): text(value) for field, value in fields.items()}
+    return tuple(
+        SpentBy(
+            queue=queue,
+            partner=partner,
+            waba=waba,
+            capability=capability,
+            calls=int(calls),
+            refused=min(int(calls), int(counted.get(REFUSED + who, 0))),
+        )
+        for who, calls in sorted(counted.items())
+        if who[0] not in (REFUSED, MARK) and int(calls) > 0
+        for queue, partner, waba, capability in [who.split("|")]
+    )
 
 
 def evidence_of(report: Report) -> str:

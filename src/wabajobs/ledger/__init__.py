@@ -15,8 +15,11 @@ from wabajobs.ledger.dead import Dead
 from wabajobs.ledger.decisions import DISPATCHER, DecisionRecords, Leaderships
 from wabajobs.ledger.expiring import why as why_expired
 from wabajobs.ledger.fleet import Fleet, Kept, Planned, Stale, Wish, Wishes
+from wabajobs.ledger.happenings import Happening, Happenings, Refusals, Sight
 from wabajobs.ledger.history import Story
 from wabajobs.ledger.homes import Home, Homes
+from wabajobs.ledger.impact import Impact, Impacts, Stops
+from wabajobs.ledger.incidents import Alarm, Condition, DueAlarm, Episode, Incident, Incidents, Note, Rules, Seen
 from wabajobs.ledger.lines import Line
 from wabajobs.ledger.media import Media, MediaRecords
 from wabajobs.ledger.news import Applied, Did, News
@@ -27,9 +30,11 @@ from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.retention import Ages, Retention
 from wabajobs.ledger.retrying import Retrying
 from wabajobs.ledger.routes import Candidate, Route, Routes
+from wabajobs.ledger.samples import Counted, Late, QueueSample, Sample, Samples
 from wabajobs.ledger.secrets import KnownSecret, SecretRecords
 from wabajobs.ledger.selection import Selection
 from wabajobs.ledger.shares import Setting, Share, Shares
+from wabajobs.ledger.spending import Spending, Spent, SpentThen, Used, Who
 from wabajobs.ledger.templates import Change, TemplateList, TemplateMirror
 from wabajobs.ledger.waking import RETRY_BUDGET, DueRetry
 from wabajobs.settings import PlannerSettings
@@ -57,6 +62,11 @@ class Ledger:
         self.homes = Homes(database)
         self.routes = Routes(database)
         self.callbacks = Callbacks(database)
+        self.happenings = Happenings(database)
+        self.samples = Samples(database)
+        self.spending = Spending(database)
+        self.incidents = Incidents(database)
+        self.impacts = Impacts(database)
 
     def apply(self, told: Sequence[News | AccountNews], *, now: datetime, planner: PlannerSettings) -> Taken:
         """Take in what webhooks tell of templates and accounts; what was applied is in the same order."""
@@ -77,6 +87,7 @@ __all__ = [
     "AccountNews",
     "Accounts",
     "Ages",
+    "Alarm",
     "Applied",
     "Audit",
     "Backlog",
@@ -84,19 +95,30 @@ __all__ = [
     "Cancelling",
     "Candidate",
     "Change",
+    "Condition",
+    "Counted",
     "Database",
     "Dead",
     "Decision",
     "Delivery",
     "Did",
+    "DueAlarm",
     "DueRetry",
     "Ending",
+    "Episode",
     "Fleet",
+    "Happening",
+    "Happenings",
     "Heard",
     "Home",
     "Homes",
+    "Impact",
+    "Impacts",
+    "Incident",
+    "Incidents",
     "Kept",
     "KnownSecret",
+    "Late",
     "Ledger",
     "Line",
     "Media",
@@ -104,23 +126,37 @@ __all__ = [
     "Missed",
     "NewOperation",
     "News",
+    "Note",
     "NumberCalls",
     "Outbox",
     "Planned",
+    "QueueSample",
+    "Refusals",
     "Retention",
     "Retrying",
     "Route",
     "Routes",
+    "Rules",
+    "Sample",
+    "Samples",
     "SecretRecords",
+    "Seen",
     "Selection",
     "Setting",
     "Share",
+    "Sight",
+    "Spending",
+    "Spent",
+    "SpentThen",
     "Stale",
     "Standing",
+    "Stops",
     "Story",
     "Taken",
     "TemplateList",
     "TemplateMirror",
+    "Used",
+    "Who",
     "Wish",
     "Wishes",
     "why_expired",

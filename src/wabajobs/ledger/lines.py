@@ -54,11 +54,6 @@ class Line:
     partner: str
 
     @classmethod
-    def of(cls, operation: Operation) -> Self:
-        """Return the line that an operation queues in."""
-        return cls.named(operation.kind, line_name(operation))
-
-    @classmethod
     def named(cls, kind: str, name: str) -> Self:
         """Return the line that the column `line` names."""
         rank, app, capability, partner = name.split(":", 3)

@@ -13,13 +13,18 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, 
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.outbox import NEWEST, OLDEST
 from wabajobs.ledger.tables import (
+    BacklogRow,
     CallbackRow,
     EventRow,
+    HappeningRow,
+    IncidentRow,
     MediaRow,
     OperationRow,
     OutboxRow,
     RequestRow,
+    SampleRow,
     SecretRow,
+    SpendingRow,
     StagedPageRow,
     TemplateChangeRow,
 )
@@ -51,6 +56,10 @@ class Ages:
     """Differences that template syncs found."""
     events: timedelta
     """What the Hub was told."""
+    seen: timedelta
+    """Happenings, samples, and who spent the budgets."""
+    incidents: timedelta
+    """Incidents that were closed, with their episodes and diaries."""
 
 
 class Retention:
@@ -75,6 +84,10 @@ class Retention:
         old_changes = TemplateChangeRow.at < now - ages.changes
         yield from self._steps("changes", lambda c: _delete(c, TemplateChangeRow, old_changes))
         yield from self._steps("outbox", lambda c: _events(c, now - ages.events))
+        for name, table, old in _old_sights(now - ages.seen):
+            yield from self._steps(name, lambda c, t=table, o=old: _delete(c, t, o))
+        over = IncidentRow.closed_at < now - ages.incidents
+        yield from self._steps("incidents", lambda c: _delete(c, IncidentRow, over))
 
     def count(self, ages: Ages, *, now: datetime) -> dict[str, int]:
         """Return how much there is to delete."""
@@ -93,6 +106,13 @@ class Retention:
             .select_from(TemplateChangeRow)
             .where(TemplateChangeRow.at < now - ages.changes),
             "outbox": select(func.count()).select_from(OutboxRow).where(_old_events(now - ages.events)),
+            **{
+                name: select(func.count()).select_from(table).where(old)
+                for name, table, old in _old_sights(now - ages.seen)
+            },
+            "incidents": select(func.count())
+            .select_from(IncidentRow)
+            .where(IncidentRow.closed_at < now - ages.incidents),
         }
         with self._database.read() as connection:
             return {name: connection.scalar(query) or 0 for name, query in asked.items()}
@@ -164,6 +184,15 @@ def _old_events(before: datetime) -> ColumnElement[bool]:
     # The newest stays: from it the next one's number is counted.
     newest = func.coalesce(NEWEST.scalar_subquery(), 1)
     return and_(OutboxRow.at < before, func.coalesce(OutboxRow.number, 0) < newest)
+
+
+def _old_sights(before: datetime) -> list[tuple[str, Any, ColumnElement[bool]]]:
+    return [
+        ("happenings", HappeningRow, HappeningRow.at < before),
+        ("samples", SampleRow, SampleRow.at < before),
+        ("backlogs", BacklogRow, BacklogRow.at < before),
+        ("spending", SpendingRow, SpendingRow.since < before),
+    ]
 
 
 def _old_requests(before: datetime) -> ColumnElement[bool]:

@@ -632,3 +632,156 @@ class FleetOutlookRow(Base):
     app: Mapped[str] = mapped_column(String(20), primary_key=True)
     at: Mapped[datetime]
     outlook: Mapped[dict[str, Any]]
+
+
+class HappeningRow(Base):
+    """Something that the product has seen: a breaker that moved, a refusal of Meta's, a probe."""
+
+    __tablename__ = "happenings"
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    at: Mapped[datetime]
+    name: Mapped[str] = mapped_column(String(32))
+    app: Mapped[str | None] = mapped_column(String(20))
+    scope: Mapped[str | None] = mapped_column(String(120))
+    """Whose breaker or limit it was: `app:1/uploads`."""
+    queue: Mapped[str | None] = mapped_column(String(64))
+    partner: Mapped[str | None] = mapped_column(String(64))
+    waba: Mapped[str | None] = mapped_column(String(20))
+    capability: Mapped[str | None] = mapped_column(String(32))
+    operation_id: Mapped[str | None] = mapped_column(String(36))
+    code: Mapped[int | None]
+    """Meta's, as are the next two."""
+    subcode: Mapped[int | None]
+    fbtrace_id: Mapped[str | None] = mapped_column(String(120))
+    detail: Mapped[dict[str, Any]]
+
+    __table_args__ = (Index("ix_happenings_app", "app", "at"), Index("ix_happenings_at", "at"))
+
+
+class SampleRow(Base):
+    """How full an app's budget was at a moment."""
+
+    __tablename__ = "samples"
+
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    scope: Mapped[str] = mapped_column(String(120), primary_key=True)
+    app: Mapped[str] = mapped_column(String(20))
+    used: Mapped[int]
+    others: Mapped[int]
+    """What Meta's headers told beyond our own count."""
+    limit: Mapped[int]
+    percent: Mapped[float] = mapped_column(Float)
+    percent_high: Mapped[float] = mapped_column(Float)
+    """The highest since the sample before."""
+    in_flight: Mapped[int]
+    learning: Mapped[bool]
+    broken: Mapped[list[Any]]
+    """Scopes of the breakers of the app and its capabilities that were not closed."""
+
+
+class BacklogRow(Base):
+    """What of a queue was not finished at a moment."""
+
+    __tablename__ = "backlogs"
+
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    queue: Mapped[str] = mapped_column(String(64), primary_key=True)
+    waiting: Mapped[int]
+    held: Mapped[int]
+    running: Mapped[int]
+    needs_input: Mapped[int]
+    oldest_seconds: Mapped[float] = mapped_column(Float)
+    """Age of the oldest of them."""
+
+
+class SpendingRow(Base):
+    """Who used how much of an app's budget in one part of a window."""
+
+    __tablename__ = "spending"
+
+    app: Mapped[str] = mapped_column(String(20), primary_key=True)
+    since: Mapped[datetime] = mapped_column(primary_key=True)
+    """When the part began."""
+    generation: Mapped[str] = mapped_column(String(16), primary_key=True)
+    """Which counter has told it: one that was emptied in between begins anew, beside what it told before."""
+    queue: Mapped[str] = mapped_column(String(64), primary_key=True)
+    partner: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """Empty: all those together that are too small to be named."""
+    capability: Mapped[str] = mapped_column(String(32), primary_key=True)
+    waba: Mapped[str] = mapped_column(String(20), primary_key=True)
+    """Empty: all WABAs together. Rows with a WABA are of the largest alone, and are in those sums already."""
+    seconds: Mapped[float] = mapped_column(Float)
+    """Length of the part."""
+    calls: Mapped[int]
+    refused: Mapped[int]
+    """Those of them that met a limit of Meta's."""
+
+    __table_args__ = (Index("ix_spending_since", "since"),)
+
+
+class IncidentRow(Base):
+    """Something that went wrong with an app, from its first episode until a person has closed it."""
+
+    __tablename__ = "incidents"
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    app: Mapped[str | None] = mapped_column(String(20))
+    """None: a person has opened it for all of them."""
+    title: Mapped[str] = mapped_column(Text)
+    opened_at: Mapped[datetime]
+    opened_by: Mapped[str] = mapped_column(String(120))
+    closed_at: Mapped[datetime | None]
+    closed_by: Mapped[str | None] = mapped_column(String(120))
+    close_reason: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (_index("ix_incidents_open", "app", where="closed_at IS NULL"),)
+
+
+class EpisodeRow(Base):
+    """A time in which an incident's trouble was there."""
+
+    __tablename__ = "episodes"
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    incident_id: Mapped[int] = mapped_column(ForeignKey("incidents.id", ondelete="CASCADE"), index=True)
+    app: Mapped[str] = mapped_column(String(20))
+    began_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+    """When something of it was seen last."""
+    ended_at: Mapped[datetime | None]
+    conditions: Mapped[list[Any]]
+    """What it consisted of, as `Seen.as_json`."""
+
+    __table_args__ = (_index("ix_episodes_on", "app", where="ended_at IS NULL"),)
+
+
+class NoteRow(Base):
+    """An entry in the diary of an incident."""
+
+    __tablename__ = "notes"
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    incident_id: Mapped[int] = mapped_column(ForeignKey("incidents.id", ondelete="CASCADE"), index=True)
+    at: Mapped[datetime]
+    actor: Mapped[str] = mapped_column(String(120))
+    name: Mapped[str] = mapped_column(String(16))
+    """`opened`, `note`, `closed`, `reopened`, `alarmed`."""
+    text: Mapped[str] = mapped_column(Text)
+
+
+class AlarmRow(Base):
+    """What is to be told of an episode by one way, or has been."""
+
+    __tablename__ = "alarms"
+
+    episode_id: Mapped[int] = mapped_column(ForeignKey("episodes.id", ondelete="CASCADE"), primary_key=True)
+    channel: Mapped[str] = mapped_column(String(16), primary_key=True)
+    """`command` or `url`."""
+    tries: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[datetime | None]
+    """When it is tried next; None when it is done, or given up."""
+    done_at: Mapped[datetime | None]
+    error: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (_index("ix_alarms_due", "due_at", where="due_at IS NOT NULL"),)

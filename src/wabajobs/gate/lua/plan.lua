@@ -125,7 +125,10 @@ local function plan_for(rules, told, text, more)
   return plan, call('MGET', spread(plan.keys, 1, plan.asked + more))
 end
 
--- Who used an app's budget is counted in twelve parts of the window, each a hash of its own.
+-- Who used an app's budget is counted in twelve parts of the window, each a hash of its own: calls by
+-- 'queue|partner|waba|capability', those that met a limit by the same after '!', and under '@' a name of the hash.
+local REFUSED = '!'
+
 local function spent_key(prefix, moment, length)
   return prefix .. 'spent:' .. int(floor(moment * SPENT_PARTS / length))
 end

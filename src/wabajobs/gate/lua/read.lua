@@ -68,14 +68,16 @@ end)
 -- Who used an app's budget in the window: changes nothing.
 -- keys: told
 -- args: the time or '', the window's length in microseconds
--- Answers {'queue|partner|waba', calls, ...}
+-- Answers {'queue|partner|waba|capability', calls, ...}
 register('spenders', function(keys, args)
   local now, length = time_now(args[1]), tonumber(args[2])
   local calls, answer = {}, {}
   for part = 0, SPENT_PARTS do
     local fields = call('HGETALL', spent_key(prefix_of(keys[1]), now - part * length / SPENT_PARTS, length))
     for i = 1, #fields, 2 do
-      calls[fields[i]] = (calls[fields[i]] or 0) + tonumber(fields[i + 1])
+      if match(fields[i], '^%w') then
+        calls[fields[i]] = (calls[fields[i]] or 0) + tonumber(fields[i + 1])
+      end
     end
   end
   for who, count in pairs(calls) do

@@ -183,6 +183,14 @@ local function give_back(told, only_plain) -- what was not made, or was turned a
   end
 end
 
+local function note_refusal(told) -- a call that Meta has refused is spent, and somebody has spent it so
+  local plan, limit, bucket = told.plan, told.plan.limits[1], told.ticket[BUCKETS + 1]
+  local key = spent_key(plan.prefix, bucket * limit.width, limit.length)
+  if call('EXISTS', key) == 1 then
+    call('HINCRBY', key, REFUSED .. plan.spender, plan.cost)
+  end
+end
+
 local function hear_headers(told)
   for nth, limit in ipairs(told.plan.limits) do
     local percent = limit.breaker and told.percents[limit.breaker]
@@ -200,6 +208,9 @@ register('settle', function(keys, args)
   local plan, found = plan_for(rules, keys[1], args[2], 1)
   local told = settled_call(rules, plan, found, args, now)
   if call('ZREM', plan.wire, args[5]) == 1 then
+    if limited_breaker(told.outcome, plan) > 0 then
+      note_refusal(told)
+    end
     if told.outcome == 'unused' then
       give_back(told, false)
     elseif told.outcome == 'app_limit' or told.outcome == 'waba_limit' then

@@ -1,0 +1,424 @@
+"""The watch: looks at breakers, budgets and queues, keeps what it sees, and opens incidents by itself.
+
+Only where a dispatcher leads, in a thread of its own: no operation waits for it. What cannot be asked, because
+Redis is away, is neither well nor ill: nothing begins and nothing ends by it.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import combinations
+from statistics import median_low
+from typing import Final, Protocol
+
+from wabajobs import events
+from wabajobs.beside import Beside
+from wabajobs.capability import ServiceClass
+from wabajobs.clock import Clock
+from wabajobs.errors import GateUnavailable, NotReady
+from wabajobs.gate import AppReading, SpentPart, WindowReading
+from wabajobs.ledger import Condition, Happening, Late, Ledger, QueueSample, Rules, Sample, Sight, Used, Who
+from wabajobs.settings import Settings, WatchSettings
+from wabajobs.signals import Presence
+
+_REST_TIMES: Final = 200
+"""A count of the ledger that took long is followed by so many times of rest."""
+_ALL_PARTS: Final = 12
+_POINTS: Final = 30
+"""Of a slope."""
+_TRIPS: Final = 1000
+"""Openings of breakers that one look takes in."""
+
+
+class Gate(Protocol):
+    """What is asked of the gate."""
+
+    def read(self, app: str) -> AppReading:
+        """Return what it knows of an app."""
+        ...
+
+    def spent_parts(self, app: str, *, newest: int) -> Sequence[SpentPart]:
+        """Return who used the app's budget in the newest parts of the window."""
+        ...
+
+
+class Watch:
+    """Looks. Whoever leads tells it to, again and again; two at once do no harm."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        gate: Gate,
+        presence: Presence,
+        queues: Callable[[], Sequence[str]],
+        settings: Settings,
+        clock: Clock,
+        channels: Sequence[str] = (),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Watch the apps of the settings; what begins is to be told by `channels`."""
+        self._ledger = ledger
+        self._gate = gate
+        self._queues = queues
+        self._settings = settings
+        self._clock = clock
+        self._channels = channels
+        self._budgets = _Budgets(settings.watch)
+        self._trips = _Trips(ledger)
+        self._learning: dict[str, bool] = {}
+        self._workers = _Workers(presence, settings.watch, monotonic)
+        self._counter = _Counter(ledger, queues, settings.watch, monotonic)
+        self._spending = _Spending(ledger, gate)
+        self._monotonic = monotonic
+        self._sample_due = monotonic()
+        look = timedelta(seconds=settings.watch.look_seconds)
+        lasting = timedelta(seconds=settings.dispatch.leader_seconds)
+        self._beside = Beside("watch", self._turn, lasting=lasting, retry=look, monotonic=monotonic)
+
+    def keep_up(self) -> None:
+        """Go on for a while. Returns at once, and never raises."""
+        if self._settings.watch.enabled:
+            self._beside.keep_up()
+
+    def _turn(self) -> timedelta:
+        began = self._monotonic()
+        self.look()
+        took = self._monotonic() - began
+        return timedelta(seconds=max(0.0, self._settings.watch.look_seconds - took))
+
+    def look(self) -> None:
+        """Look once at everything. Raises `LedgerUnavailable`."""
+        now = self._clock.now()
+        readings = self._readings()
+        self._tell_of_learning(readings, now)
+        self._budgets.take(readings, now)
+        trips = self._trips.since_the_last_look()
+        queues, late = self._counter.count(now)
+        if self._monotonic() >= self._sample_due:
+            self._sample_due = self._monotonic() + self._settings.watch.sample_seconds
+            self._ledger.samples.put(self._budgets.samples(readings, now), queues)
+            self._spending.keep(readings)
+        forsaken = self._workers.missing_for(late)
+        for reading in readings:
+            conditions = [
+                *_broken(reading, trips, now),
+                *self._budgets.conditions(reading, now),
+                *_overdue(reading.app, late, self._settings.watch, now),
+                *_without_workers(reading.app, late, forsaken, now),
+            ]
+            self._see(reading.app, conditions, now)
+
+    def _see(self, app: str, conditions: Collection[Condition], now: datetime) -> None:
+        watch = self._settings.watch
+        rules = Rules(
+            quiet=timedelta(seconds=watch.quiet_seconds), rejoin=timedelta(seconds=watch.rejoin_seconds)
+        )
+        episode = self._ledger.incidents.see(app, conditions, rules=rules, now=now, channels=self._channels)
+        if episode is None:
+            return
+        if episode.ended_at is not None:
+            events.tell("episode_ended", incident=episode.incident, app=app, lasted=episode.lasted(now))
+        else:
+            evidence = episode.conditions[0].evidence
+            events.tell("incident_began", incident=episode.incident, app=app, evidence=evidence)
+
+    def _readings(self) -> list[AppReading]:
+        readings = []
+        for app in self._settings.apps:
+            try:
+                readings.append(self._gate.read(app))
+            except GateUnavailable as error:
+                events.tell("part_failed", part="watch", why=error)
+                return readings
+        return readings
+
+    def _tell_of_learning(self, readings: Iterable[AppReading], now: datetime) -> None:
+        for one in readings:
+            learning = one.learning or not one.told
+            if learning != self._learning.get(one.app, False):
+                sight = Sight.LEARNING_BEGAN if learning else Sight.LEARNING_ENDED
+                self._ledger.happenings.put([Happening(at=now, name=sight, app=one.app, scope=f"app:{one.app}")])
+            self._learning[one.app] = learning
+
+
+# ── breakers ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Trips:
+    """The openings of breakers that the workers have told, also of those that are closed again."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._known: int | None = None
+
+    def since_the_last_look(self) -> list[Happening]:
+        if self._known is None:
+            self._known = self._ledger.happenings.newest()
+            return []
+        found = self._ledger.happenings.find(names=[Sight.BREAKER_OPENED], after=self._known, at_most=_TRIPS)
+        self._known = max([self._known, *(one.id for one in found if one.id is not None)])
+        return found
+
+
+def _broken(reading: AppReading, trips: Sequence[Happening], now: datetime) -> Iterable[Condition]:
+    """Return the breakers of the app and its capabilities that are open, or were since the last look.
+
+    One that a person holds open is no news to people.
+    """
+    of_app = (f"app:{reading.app}", f"app:{reading.app}/")
+    told = {one.scope: one for one in reversed(trips) if one.scope and one.app == reading.app}
+    for breaker in reading.breakers:
+        if not (breaker.scope == of_app[0] or breaker.scope.startswith(of_app[1])) or breaker.held:
+            continue
+        trip = told.get(breaker.scope)
+        if breaker.state == "closed" and trip is None:
+            continue
+        evidence = trip.detail.get("evidence") if trip else breaker.evidence
+        yield Condition(
+            cause="breaker",
+            scope=breaker.scope,
+            since=trip.at if trip else now,
+            evidence=f"the breaker of {breaker.scope} has opened ({evidence})",
+        )
+
+
+# ── budgets ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class _Fill:
+    """How much of a budget was spent at a moment."""
+
+    at: datetime
+    calls: int
+
+
+class _Budgets:
+    """How full the apps' budgets are, and how fast they fill."""
+
+    def __init__(self, settings: WatchSettings) -> None:
+        self._settings = settings
+        self._fills: dict[str, deque[_Fill]] = {}
+        self._high: dict[str, float] = {}
+
+    def take(self, readings: Iterable[AppReading], now: datetime) -> None:
+        """Remember how full they are now."""
+        span = timedelta(seconds=self._settings.slope_seconds)
+        oldest, apart = now - span, span / _POINTS
+        for reading in readings:
+            if (window := _window(reading)) is None:
+                continue
+            fills = self._fills.setdefault(reading.app, deque())
+            if not fills or now - fills[-1].at >= apart:
+                fills.append(_Fill(now, window.used + window.others))
+            while len(fills) > 1 and fills[1].at <= oldest:
+                fills.popleft()
+            self._high[reading.app] = max(self._high.get(reading.app, 0.0), _percent(window))
+
+    def samples(self, readings: Iterable[AppReading], now: datetime) -> list[Sample]:
+        """Return how full they are now, and were at most since the last samples."""
+        high, self._high = self._high, {}
+        return [
+            Sample(
+                at=now,
+                app=reading.app,
+                scope=window.scope,
+                used=window.used,
+                others=window.others,
+                limit=window.limit,
+                percent=_percent(window),
+                percent_high=max(high.get(reading.app, 0.0), _percent(window)),
+                in_flight=reading.in_flight,
+                learning=reading.learning,
+                broken=tuple(one.scope for one in reading.breakers if one.state != "closed"),
+            )
+            for reading in readings
+            if (window := _window(reading)) is not None
+        ]
+
+    def conditions(self, reading: AppReading, now: datetime) -> Iterable[Condition]:
+        """Say when a budget is spent for interactive operations, or will be soon."""
+        window = _window(reading)
+        if window is None or reading.learning or not reading.told:
+            return
+        left = self._left(reading.app, window)
+        if left is None or left > timedelta(seconds=self._settings.exhausted_within_seconds):
+            return
+        minutes = left.total_seconds() / 60
+        when = f"will be spent in {minutes:.0f} min, as it fills now" if left else "is spent"
+        yield Condition(
+            cause="budget",
+            scope=window.scope,
+            since=now,
+            evidence=(
+                f"the budget of {window.scope} {when}: {window.used} calls of ours and {window.others} of others,"
+                f" of {window.limit}"
+            ),
+        )
+
+    def _left(self, app: str, window: WindowReading) -> timedelta | None:
+        """Return when it will be spent if it goes on filling as of late; None if it will not."""
+        full = window.used + window.others
+        room = window.usable.get(ServiceClass.INTERACTIVE, window.limit) - full
+        if full < self._settings.exhausted_from * window.limit:
+            return None
+        if room <= 0:
+            return timedelta(0)
+        rate = _rate(self._fills.get(app, ()), at_least=self._settings.slope_seconds / 2)
+        return timedelta(seconds=room / rate) if rate > 0 else None
+
+
+def _rate(fills: Collection[_Fill], *, at_least: float) -> float:
+    """Return how many calls a second come in: the middle of all slopes, which a single leap does not bend.
+
+    A header of Meta's can make a budget leap. 0 when it has not been looked at for `at_least` seconds.
+    """
+    pairs = [(one, other) for one, other in combinations(fills, 2) if other.at > one.at]
+    if not pairs or max(_seconds(pair) for pair in pairs) < at_least:
+        return 0.0
+    return median_low((other.calls - one.calls) / _seconds((one, other)) for one, other in pairs)
+
+
+def _seconds(pair: tuple[_Fill, _Fill]) -> float:
+    return (pair[1].at - pair[0].at).total_seconds()
+
+
+def _window(reading: AppReading) -> WindowReading | None:
+    return next((one for one in reading.windows if one.scope == f"app:{reading.app}"), None)
+
+
+def _percent(window: WindowReading) -> float:
+    return 100 * (window.used + window.others) / window.limit if window.limit else 0.0
+
+
+# ── queues ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Counter:
+    """Counts what is not finished, as often as that may be: with a million of them it takes a while."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        queues: Callable[[], Sequence[str]],
+        settings: WatchSettings,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._ledger = ledger
+        self._queues = queues
+        self._settings = settings
+        self._monotonic = monotonic
+        self._due = monotonic()
+        self._late: tuple[Late, ...] = ()
+
+    def count(self, now: datetime) -> tuple[tuple[QueueSample, ...], tuple[Late, ...]]:
+        """Return the samples of a new count, if it is time for one, and what was late at the newest."""
+        began = self._monotonic()
+        if began < self._due:
+            return (), self._late
+        pauses = self._ledger.decisions.pauses(now=now)
+        counted = self._ledger.samples.count(pauses=pauses, queues=self._queues(), now=now)
+        took = self._monotonic() - began
+        self._due = began + max(self._settings.sample_seconds, _REST_TIMES * took)
+        self._late = counted.late
+        return counted.queues, counted.late
+
+
+def _overdue(app: str, late: Iterable[Late], settings: WatchSettings, now: datetime) -> Iterable[Condition]:
+    bounds = {
+        ServiceClass.INTERACTIVE: settings.interactive_age_seconds,
+        ServiceClass.STANDARD: settings.standard_age_seconds,
+        ServiceClass.BACKGROUND: settings.background_age_seconds,
+    }
+    for service_class, bound in bounds.items():
+        mine = [one for one in late if one.app == app and one.service_class is service_class]
+        oldest = min(mine, key=lambda one: one.oldest, default=None)
+        if oldest is None or now - oldest.oldest <= timedelta(seconds=bound):
+            continue
+        minutes = (now - oldest.oldest).total_seconds() / 60
+        yield Condition(
+            cause="backlog",
+            scope=f"class:{service_class}",
+            since=oldest.oldest + timedelta(seconds=bound),
+            evidence=(
+                f"{service_class} operations of app:{app} are late: the oldest, of {oldest.queue}, was asked for"
+                f" {minutes:.0f} min ago"
+            ),
+        )
+
+
+class _Workers:
+    """Which queues have work and no worker, and since when."""
+
+    def __init__(self, presence: Presence, settings: WatchSettings, monotonic: Callable[[], float]) -> None:
+        self._presence = presence
+        self._settings = settings
+        self._monotonic = monotonic
+        self._since: dict[str, float] = {}
+
+    def missing_for(self, late: Iterable[Late]) -> dict[str, timedelta]:
+        """Return the queues without workers for long enough, and for how long; none when Redis cannot say."""
+        queues = sorted({one.queue for one in late})
+        try:
+            living = self._presence.living(queues) if queues else {}
+        except NotReady:
+            return {}
+        now = self._monotonic()
+        self._since = {queue: self._since.get(queue, now) for queue in queues if not living[queue]}
+        missing = {queue: now - since for queue, since in self._since.items()}
+        bound = self._settings.no_worker_seconds
+        return {queue: timedelta(seconds=span) for queue, span in missing.items() if span >= bound}
+
+
+def _without_workers(
+    app: str, late: Sequence[Late], missing: Mapping[str, timedelta], now: datetime
+) -> Iterable[Condition]:
+    for queue, span in missing.items():
+        number = sum(one.number for one in late if one.queue == queue and one.app == app)
+        if number:
+            yield Condition(
+                cause="workers",
+                scope=f"queue:{queue}",
+                since=now - span,
+                evidence=f"no worker is alive for {queue}, and {number} of its operations are to be done",
+            )
+
+
+# ── spending ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Spending:
+    """Copies the gate's counters of who spent what into the ledger."""
+
+    def __init__(self, ledger: Ledger, gate: Gate) -> None:
+        self._ledger = ledger
+        self._gate = gate
+        self._kept: dict[str, dict[datetime, SpentPart]] = {}
+
+    def keep(self, readings: Iterable[AppReading]) -> None:
+        """Copy what has changed: the newest two parts of a window, and all of them at first."""
+        for reading in readings:
+            kept = self._kept.get(reading.app)
+            try:
+                parts = self._gate.spent_parts(reading.app, newest=_ALL_PARTS if kept is None else 2)
+            except GateUnavailable as error:
+                events.tell("part_failed", part="watch", why=error)
+                return
+            for part in parts:
+                if kept is None or kept.get(part.since) != part:
+                    self._keep(reading.app, part)
+            self._kept[reading.app] = {part.since: part for part in parts}
+
+    def _keep(self, app: str, part: SpentPart) -> None:
+        used = [
+            Used(
+                who=Who(queue=one.queue, partner=one.partner, capability=one.capability, waba=one.waba),
+                calls=one.calls,
+                refused=one.refused,
+            )
+            for one in part.spenders
+        ]
+        self._ledger.spending.put(app, part.since, used, lasting=part.lasting, generation=part.generation)
