@@ -3,7 +3,7 @@
 import bisect
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
@@ -46,7 +46,6 @@ class Call:
     good: bool
     refused: bool
     capability: str
-    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,6 @@ class Account:
     hours: float
     requests: tuple[Request, ...]
     calls: tuple[Call, ...]
-    probes: tuple[float, ...] = field(default=())
 
     @cached_property
     def lost(self) -> int:
@@ -154,4 +152,4 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 def seen_from(calls: Iterable[GraphCall], hour_of: Callable[[float], float]) -> tuple[Call, ...]:
     """Return Meta's calls by the drill's hours."""
-    return tuple(Call(hour_of(one.at), one.good, one.refused, one.capability, one.path) for one in calls)
+    return tuple(Call(hour_of(one.at), one.good, one.refused, one.capability) for one in calls)

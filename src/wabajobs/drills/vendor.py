@@ -25,8 +25,6 @@ class GraphCall:
     status: int
     code: int | None
     capability: str
-    waba: str | None
-    path: str
 
     @property
     def refused(self) -> bool:
@@ -95,8 +93,6 @@ class Vendor:
                     status=one["status"],
                     code=one["code"],
                     capability=one["capability"],
-                    waba=one["waba"],
-                    path=one["path"],
                 )
                 for one in answer["calls"]
             ]
