@@ -37,8 +37,8 @@ def settings(hour: float) -> dict[str, Any]:
             "retry_cap_seconds": max(1.0, 600 * scale),
         },
         "watch": {
-            "look_seconds": max(0.2, 10 * scale),
-            "sample_seconds": max(0.5, 60 * scale),
+            "look_seconds": hour / 8,
+            "sample_seconds": hour / 4,
             "quiet_seconds": 2 * hour,
             "exhausted_within_seconds": hour / 2,
             "slope_seconds": hour / 6,
