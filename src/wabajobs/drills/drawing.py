@@ -136,7 +136,7 @@ def png(shown: Shown, path: Path) -> Path:
         _numbers(axes, shown, LIGHT)
     for row, panel in zip(grid, PANELS, strict=True):
         row[0].set_ylabel(f"{panel.name}\n{panel.unit}".strip(), fontsize=11)
-        _legend(row[1], LIGHT)
+        _legend(row[0], LIGHT)
     figure.suptitle(
         "September 2024, replayed: the same requests, the same Meta, nobody there",
         fontsize=19, fontweight="bold", color=LIGHT.ink, x=0.075, ha="left", y=0.985,
@@ -164,8 +164,9 @@ def panel_png(panel: Panel, shown: Shown, theme: Theme, *, narrow: bool) -> byte
         title = f"{account.name}: {panel.says(account, shown)}"
         _panel(axes, panel, account, shown=shown, theme=theme, title=title)
     cells[0].set_ylabel(panel.unit, color=theme.ink)
-    _legend(cells[1], theme)
-    figure.tight_layout()
+    handles, labels = cells[0].get_legend_handles_labels()
+    figure.tight_layout(rect=(0, 0.07, 1, 1))
+    figure.legend(handles, labels, loc="lower center", ncols=2, fontsize=10, frameon=False, labelcolor=theme.ink)
     stream = io.BytesIO()
     figure.savefig(stream, dpi=110, facecolor=theme.paper)
     plots.close(figure)
@@ -221,7 +222,7 @@ def _ticks(shown: Shown) -> tuple[list[float], Sequence[str]]:
     # Two that stand close together would cover each other.
     kept: list[float] = []
     for at in sorted(marks):
-        if not kept or at - kept[-1] > calendar.hours / 16:
+        if not kept or at - kept[-1] > calendar.hours / 12:
             kept.append(at)
     return kept, [marks[at] for at in kept]
 

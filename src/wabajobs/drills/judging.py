@@ -73,6 +73,11 @@ def goodput_after(account: Account, moments: Iterable[float], *, after: float, s
     return min(account.goodput(at + after, at + after + span) for at in moments)
 
 
+def back_at(account: Account, moment: float) -> float:
+    """Return when the first call after a moment was answered well: from then on it can be known."""
+    return min((call.at for call in account.calls if call.good and call.at >= moment), default=moment)
+
+
 def slower_than_quiet(
     account: Account, quiet: Sequence[tuple[float, float]], spans: Iterable[tuple[float, float]]
 ) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from wabajobs.report import Report
 
-_CLOCK: Final = re.compile(r"\b(\d\d):(\d\d):(\d\d) UTC")
+_CLOCK: Final = re.compile(r"\b(?:(\d{4}-\d\d-\d\d) )?(\d\d):(\d\d):(\d\d) UTC")
 
 
 def retold(report: Report, date_of: Callable[[datetime], datetime], *, speed: float) -> Report:
@@ -42,14 +42,14 @@ def _in_story(value: Any, date_of: Callable[[datetime], datetime], speed: float,
         case list() | tuple():
             return [_in_story(one, date_of, speed, near=near) for one in value]
         case str():
-            return _CLOCK.sub(lambda found: f"{date_of(_moment(found, near)):%H:%M} UTC", value)
+            return _CLOCK.sub(lambda found: f"{date_of(_moment(found, near)):%-d %b %H:%M} UTC", value)
         case _:
             return value
 
 
 def _moment(found: re.Match[str], near: datetime) -> datetime:
     """Return the latest moment before `near` at which a clock showed this."""
-    hour, minute, second = map(int, found.groups())
+    hour, minute, second = map(int, found.groups()[1:])
     moment = near.astimezone(UTC).replace(hour=hour, minute=minute, second=second, microsecond=0)
     return moment if moment <= near else moment - timedelta(days=1)
 

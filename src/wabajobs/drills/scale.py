@@ -40,8 +40,10 @@ def settings(hour: float) -> dict[str, Any]:
             "look_seconds": hour / 8,
             "sample_seconds": hour / 4,
             "quiet_seconds": 2 * hour,
-            "exhausted_within_seconds": hour / 2,
-            "slope_seconds": hour / 6,
+            # Of a few hundred calls an hour, each is much: whether they fill the budget shows only near its end.
+            "exhausted_within_seconds": hour / 4,
+            "exhausted_from": 0.9,
+            "slope_seconds": hour / 2,
             "interactive_age_seconds": 2 * hour,
             "standard_age_seconds": 4 * hour,
             "background_age_seconds": 24 * hour,

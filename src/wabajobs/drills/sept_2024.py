@@ -55,12 +55,12 @@ class Story:
         """The time before the first episode, without its first minutes, in which everything is new."""
         return 0.25, self.calendar.hour_of(september.EPISODES[0].begins)
 
-    @property
-    def after(self) -> list[tuple[float, float]]:
-        """From the moment that capacity is back to the next episode."""
+    def after(self, account: Account) -> list[tuple[float, float]]:
+        """From the moment that capacity is back, and a call has shown it, to the next episode."""
         begins = [self.calendar.hour_of(one.begins) for one in september.EPISODES[1:]]
         eased = [self.calendar.hour_of(one.eased) for one in september.EPISODES]
-        return list(zip(eased, [*begins, self.calendar.hours], strict=True))
+        back = [judging.back_at(account, at) for at in eased]
+        return list(zip(back, [*begins, self.calendar.hours], strict=True))
 
 
 def play(options: Options) -> Played:
@@ -179,8 +179,8 @@ def judged(accounts: dict[str, Account], story: Story, *, wire: float, duplicate
         ours.goodput(end - 1, end) >= judging.GOODPUT,
         ".0%",
     )
-    quiet, after = judging.slower_than_quiet(ours, [story.quiet], story.after)
-    plain_quiet, plain_after = judging.slower_than_quiet(plain, [story.quiet], story.after)
+    quiet, after = judging.slower_than_quiet(ours, [story.quiet], story.after(ours))
+    plain_quiet, plain_after = judging.slower_than_quiet(plain, [story.quiet], story.after(plain))
     claims.check(
         "people's waiting (p95) once capacity is back: at most 1.2 times that of quiet days",
         f"{after / quiet:.2f}",

@@ -42,7 +42,7 @@ def calendar(length: str = "usual") -> Calendar:
     )
 
 
-_HOURS: Final = {"whole": (4, 60, 60, 5), "usual": (4, 7, 5, 5), "quick": (1.5, 1, 1, 2)}
+_HOURS: Final = {"whole": (4, 60, 60, 5), "usual": (4, 7, 5, 5), "quick": (1, 0.75, 0.75, 2)}
 """Hours before an episode, of its begin, before it is eased, and after its end."""
 
 
