@@ -8,6 +8,7 @@ from pathlib import Path
 from wabajobs.drills import drawing, september
 from wabajobs.drills.claims import Claims
 from wabajobs.drills.drawing import DARK, LIGHT, Panel, Shown
+from wabajobs.drills.markdown import as_html
 
 _STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 _HOW = (Path(__file__).parent / "how.html").read_text(encoding="utf-8")
@@ -89,7 +90,8 @@ def _episodes() -> Iterable[str]:
 
 def _report(report: str) -> Iterable[str]:
     yield "<h2>The incident report that wabajobs wrote by itself</h2>"
-    yield f"<pre>{escape(report)}</pre>"
+    yield "<p class=faint>In the time of the story; spans inside of sentences are those of the run.</p>"
+    yield f"<details open><summary>From its first line to its last</summary>{as_html(report)}</details>"
 
 
 def _how(shown: Shown, *, counted: bool) -> str:
