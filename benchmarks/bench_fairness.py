@@ -114,7 +114,7 @@ def _enqueue_flood(client: Client, house: House, number: int, wabas: int) -> Non
         client.enqueue_many(
             [Request(kind=KIND, partner="flood", waba=str(10_000_000 + (begun + i) % wabas)) for i in range(size)]
         )
-    house.controls.resume(_QUEUE, reason="the ledger is filled", actor="benchmark")
+    house.controls.resume(_QUEUE, reason="the ledger is filled", actor="benchmark", percent=100)
     house.work_bell.ring()
 
 

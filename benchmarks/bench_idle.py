@@ -87,12 +87,12 @@ def _cases(house: House) -> dict[str, tuple[Callable[[], object], Callable[[], o
     return {
         "paused capability": (
             lambda: controls.pause(capability, **WHY),
-            lambda: controls.resume(capability, **WHY),
+            lambda: controls.resume(capability, percent=100, **WHY),
             True,
         ),
         "paused partners": (
             lambda: [controls.pause(one, **WHY) for one in partners],
-            lambda: [controls.resume(one, **WHY) for one in partners],
+            lambda: [controls.resume(one, percent=100, **WHY) for one in partners],
             True,
         ),
         "open breaker": (

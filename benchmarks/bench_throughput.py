@@ -105,7 +105,7 @@ def ours(stage: support.Stage, number: int) -> dict[str, Any]:
         redis=psutil.Process(stage.redis_pid),
         **_postgresql(house.settings.database),
     )
-    house.controls.resume(queue, reason="the ledger is filled", actor="benchmark")
+    house.controls.resume(queue, reason="the ledger is filled", actor="benchmark", percent=100)
     house.work_bell.ring()
     stage.until(lambda: _open(house) == 0, what="all operations", within=300, every=0.1)
     cpu = used.seconds()

@@ -16,7 +16,7 @@ from wabajobs.ramp import Ramps
 from wabajobs.signals import Bell
 
 _HELD_BY_PAUSES = (Because.PAUSE, Because.SLOWED)
-_HELD_BY_THE_GATE = (Because.BUDGET, Because.BREAKER, *_HELD_BY_PAUSES)
+_HELD_BY_THE_GATE = (Because.BUDGET, Because.BREAKER, Because.HELD_OPEN, *_HELD_BY_PAUSES)
 
 
 _WHY_NOT: Final = {

@@ -2,9 +2,45 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Self
+from enum import StrEnum
+from typing import Any, Final, Self
 
 from wabajobs.errors import Ask
+
+
+class Origin(StrEnum):
+    """Whose word it is that something waits."""
+
+    PERSON = "person"
+    """Somebody has decided so: a pause, one that lets a part of it run, a breaker that he holds open."""
+    OURS = "ours"
+    """We hold back by ourselves, and Meta has refused nothing: budgets, pace, back-offs, parts that are away."""
+    META = "meta"
+    """Meta has refused or failed: a breaker is open, or a limit of Meta's on the thing itself was met."""
+
+    @classmethod
+    def of(cls, held_by: str) -> Self:
+        """Return whose word a hold `by` somebody is."""
+        return cls(_ORIGINS.get(held_by, "ours"))
+
+    @property
+    def words(self) -> str:
+        """For a person: `our own gate` and the like."""
+        return _WORDS[self]
+
+
+_ORIGINS: Final = {
+    "pause": "person",
+    "slowed": "person",
+    "held_open": "person",
+    "breaker": "meta",
+    "meta": "meta",
+}
+_WORDS: Final = {
+    Origin.PERSON: "a person's decision",
+    Origin.OURS: "our own holding back",
+    Origin.META: "Meta's refusal or failure",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +49,8 @@ class Hold:
 
     reason: str
     by: str
-    """Who or what decided: `pause`, `breaker`, `budget`, `gate`, `meta`, `retry`, `retry_budget`, `worker`."""
+    """Who or what decided: `pause`, `slowed`, `held_open`, `breaker`, `meta`, `budget`, `gate`, `retry`,
+    `retry_budget`, `worker`, `configuration`, `ledger`."""
     until: datetime | None = None
     """When it is worth trying again; None when only a person can say."""
     notice: str | None = None
@@ -21,15 +58,21 @@ class Hold:
     spends_attempt: bool = False
     """True only for a failed try; being held by a limit, a breaker or a pause spends none."""
 
+    @property
+    def origin(self) -> Origin:
+        """Whose word it is."""
+        return Origin.of(self.by)
+
     def __str__(self) -> str:
         until = f", until {self.until:%Y-%m-%d %H:%M:%S} UTC" if self.until else ""
         return f"held: {self.reason}{until}"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the public form: `reason`, `by`, `until`, `notice`."""
+        """Return the public form: `reason`, `by`, `origin`, `until`, `notice`."""
         return {
             "reason": self.reason,
             "by": self.by,
+            "origin": str(self.origin),
             "until": self.until.isoformat() if self.until else None,
             "notice": self.notice,
         }

@@ -1,20 +1,26 @@
 """What is going on, in one look: queues, pauses, budgets, breakers. A part that is away is named, not hidden."""
 
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from wabajobs.clock import Clock
-from wabajobs.decisions import Pause
+from wabajobs.decisions import Pause, Scope, ScopeType
 from wabajobs.errors import NotReady
-from wabajobs.gate import AppReading, Gate
+from wabajobs.forecast import Drain, Forecast
+from wabajobs.gate import AppReading, Because, Call, Gate, Wait
 from wabajobs.kinds import Catalogue
-from wabajobs.ledger import DISPATCHER, Backlog, Ledger, Route
+from wabajobs.ledger import DISPATCHER, Backlog, Incident, Ledger, Line, Part, Route
 from wabajobs.operation import Operation, State
+from wabajobs.outcome import Origin
 from wabajobs.settings import Settings
 from wabajobs.signals import Presence
+from wabajobs.top import Dimension, Spenders, Top
 
-_RECENTLY = timedelta(hours=1)
+_RECENTLY: Final = timedelta(hours=1)
+_TOP: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +42,33 @@ class QueueStatus:
     workers: int | None
     slots: int | None
     pause: Pause | None
+    held_by: Mapping[str, int] = field(default_factory=dict)
+    """How many of the held ones are held by what: `pause`, `breaker`, `budget` and so on (`Hold.by`)."""
+    waits_for: Mapping[str, int] = field(default_factory=dict)
+    """How many of those that wait the gate would refuse now, and by what; the others wait for their turn."""
+
+    @property
+    def kept_by(self) -> dict[Origin, int]:
+        """How many operations cannot go now, by whose word that is."""
+        counted: Counter[Origin] = Counter()
+        for by, number in [*self.held_by.items(), *self.waits_for.items()]:
+            counted[Origin.of(by)] += number
+        return dict(counted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What there was of operations when they were counted, which takes a while when there are very many."""
+
+    at: datetime
+    parts: tuple[Part, ...]
+    """What is not finished, under the pauses that there were."""
+    finished: tuple[tuple[str, State, int], ...]
+    """Kind, end, and how many of the last hour."""
+    spenders: tuple[Top, ...] = ()
+    """Who used each app's budget in the window that counts now, by partner."""
+    drains: tuple[tuple[str, Drain], ...] = ()
+    """How long what each app has to do takes, once it may go."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +76,7 @@ class Status:
     """Everything at one moment."""
 
     at: datetime
+    counted_at: datetime
     queues: tuple[QueueStatus, ...]
     pauses: tuple[Pause, ...]
     apps: tuple[AppReading, ...]
@@ -52,6 +86,12 @@ class Status:
     """Operations that need input, those that wait longest, and not all if there are many."""
     routes: tuple[Route, ...] = ()
     """By which app operations of another go."""
+    incidents: tuple[Incident, ...] = ()
+    """Those that nobody has closed yet."""
+    spenders: tuple[Top, ...] = ()
+    """Who used each app's budget in the window that counts now, by partner."""
+    drains: tuple[tuple[str, Drain], ...] = ()
+    """How long what each app has to do takes, once it may go."""
     callbacks: Backlog | None = None
     """What is still to be delivered to the Hub; None where it is not called."""
     troubles: tuple[str, ...] = ()
@@ -61,6 +101,7 @@ class Status:
         """Return the public form."""
         return {
             "at": self.at.isoformat(),
+            "counted_at": self.counted_at.isoformat(),
             "queues": [_queue_json(queue) for queue in self.queues],
             "pauses": [pause_json(pause) for pause in self.pauses],
             "apps": [_app_json(app) for app in self.apps],
@@ -75,49 +116,171 @@ class Status:
                 for one in self.asking
             ],
             "routes": [route.as_json() for route in self.routes],
+            "incidents": [
+                {
+                    "id": one.id,
+                    "app": one.app,
+                    "title": one.title,
+                    "state": one.state,
+                    "began_at": one.began_at.isoformat(),
+                    "episodes": len(one.episodes),
+                }
+                for one in self.incidents
+            ],
+            "spenders": [top.shortened(_TOP).as_json() for top in self.spenders],
+            "drains": [{"app": app, **drain.as_json()} for app, drain in self.drains],
             "callbacks": self.callbacks.as_json() if self.callbacks else None,
             "troubles": list(self.troubles),
         }
 
 
-def look(
-    *,
-    ledger: Ledger,
-    gate: Gate,
-    presence: Presence,
-    kinds: Catalogue,
-    settings: Settings,
-    clock: Clock,
-) -> Status:
-    """Look at everything. Raises `LedgerUnavailable`: without the ledger there is nothing to tell."""
-    now = clock.now()
-    troubles: list[str] = []
-    decisions = ledger.decisions.current(now=now)
-    slots = _slots(presence, kinds, troubles)
-    apps = _apps(gate, settings, troubles)
-    if any(reading.told and (reading.revision or 0) < decisions.revision for reading in apps):
-        troubles.append("the gate has not been told the newest decision yet; it will be within seconds")
-    troubles += _unfetched(presence, kinds)
-    queues = _queues(ledger, kinds, pauses=decisions.pauses, slots=slots, now=now)
-    if ledger.leaderships.holder(DISPATCHER, now=now) is None:
-        troubles.append("no dispatcher runs: nothing leaves the ledger (wabajobs dispatcher)")
-    for queue in queues:
-        if queue.workers == 0 and (queue.waiting or queue.running):
-            troubles.append(f"no worker is alive for {queue.queue}: nothing of it is released")
-    fleet = ledger.fleet.outlooks() if settings.planner.enabled else []
-    troubles += [f"app {one['app']}: {one['sentence']}" for one in fleet if not one["reachable"]]
-    callbacks = ledger.callbacks.backlog() if settings.callbacks.url else None
-    troubles += _undelivered(callbacks) if callbacks else []
-    return Status(
-        at=now,
-        callbacks=callbacks,
-        routes=tuple(ledger.routes.live(now=now)),
-        queues=queues,
-        pauses=decisions.pauses,
-        apps=tuple(apps),
-        fleet=tuple(fleet),
-        asking=tuple(ledger.operations.asking(kinds=[one.queue for one in queues if one.needs_input])),
-        troubles=tuple(troubles),
+@dataclass(frozen=True, kw_only=True)
+class Lookout:
+    """Looks at everything."""
+
+    ledger: Ledger
+    gate: Gate
+    presence: Presence
+    kinds: Catalogue
+    settings: Settings
+    clock: Clock
+    forecast: Forecast
+    spenders: Spenders
+
+    def count(self) -> Counts:
+        """Count the operations: with a million of them that takes some tenths of a second."""
+        now = self.clock.now()
+        parts = tuple(self.ledger.operations.census_under(self.ledger.decisions.pauses(now=now)))
+        return Counts(
+            at=now,
+            parts=parts,
+            finished=tuple(self.ledger.operations.count_finished(since=now - _RECENTLY)),
+            spenders=self._spenders(),
+            drains=tuple(self._drains(parts)),
+        )
+
+    def look(self, counts: Counts | None = None) -> Status:
+        """Look at everything; whoever looks again and again may count more rarely.
+
+        Raises `LedgerUnavailable`: without the ledger there is nothing to tell.
+        """
+        counts = counts or self.count()
+        now, ledger = self.clock.now(), self.ledger
+        troubles: list[str] = []
+        decisions = ledger.decisions.current(now=now)
+        slots = _slots(self.presence, self.kinds, troubles)
+        apps = _apps(self.gate, self.settings, troubles)
+        if any(reading.told and (reading.revision or 0) < decisions.revision for reading in apps):
+            troubles.append("the gate has not been told the newest decision yet; it will be within seconds")
+        troubles += _unfetched(self.presence, self.kinds)
+        queues = self._queues(counts, decisions.pauses, slots, now)
+        if ledger.leaderships.holder(DISPATCHER, now=now) is None:
+            troubles.append("no dispatcher runs: nothing leaves the ledger (wabajobs dispatcher)")
+        for queue in queues:
+            if queue.workers == 0 and (queue.waiting or queue.running):
+                troubles.append(f"no worker is alive for {queue.queue}: nothing of it is released")
+        fleet = ledger.fleet.outlooks() if self.settings.planner.enabled else []
+        troubles += [f"app {one['app']}: {one['sentence']}" for one in fleet if not one["reachable"]]
+        callbacks = ledger.callbacks.backlog() if self.settings.callbacks.url else None
+        troubles += _undelivered(callbacks) if callbacks else []
+        return Status(
+            at=now,
+            counted_at=counts.at,
+            callbacks=callbacks,
+            routes=tuple(ledger.routes.live(now=now)),
+            queues=queues,
+            pauses=decisions.pauses,
+            apps=tuple(apps),
+            fleet=tuple(fleet),
+            asking=tuple(ledger.operations.asking(kinds=[one.queue for one in queues if one.needs_input])),
+            incidents=tuple(ledger.incidents.find(open_only=True)),
+            spenders=counts.spenders,
+            drains=counts.drains,
+            troubles=tuple(troubles),
+        )
+
+    def _queues(
+        self,
+        counts: Counts,
+        pauses: tuple[Pause, ...],
+        slots: dict[str, tuple[int, int]] | None,
+        now: datetime,
+    ) -> tuple[QueueStatus, ...]:
+        states: dict[str, Counter[State]] = defaultdict(Counter)
+        held: dict[str, Counter[str]] = defaultdict(Counter)
+        oldest: dict[str, datetime] = {}
+        for part in counts.parts:
+            queue = part.line.kind
+            states[queue][part.state] += part.operations
+            if part.state is State.HELD:
+                held[queue][part.held_by or "nobody"] += part.operations
+            oldest[queue] = min(oldest.get(queue, part.oldest), part.oldest)
+        ended = {(kind, state): number for kind, state, number in counts.finished}
+        waits = self._waits(counts.parts)
+        return tuple(
+            QueueStatus(
+                queue=name,
+                waiting=states[name][State.WAITING],
+                held=states[name][State.HELD],
+                running=states[name][State.RUNNING],
+                needs_input=states[name][State.NEEDS_INPUT],
+                oldest_age=now - oldest[name] if name in oldest else None,
+                succeeded=ended.get((name, State.SUCCEEDED), 0),
+                failed=ended.get((name, State.FAILED), 0),
+                cancelled=ended.get((name, State.CANCELLED), 0),
+                expired=ended.get((name, State.EXPIRED), 0),
+                workers=slots[name][0] if slots else None,
+                slots=slots[name][1] if slots else None,
+                pause=next((pause for pause in pauses if pause.covers_queue(name)), None),
+                held_by=dict(held[name].most_common()),
+                waits_for=dict(waits[name].most_common()),
+            )
+            for name in self.kinds.names
+        )
+
+    def _waits(self, parts: Iterable[Part]) -> dict[str, Counter[str]]:
+        """Ask the gate about the next call of all that waits, in one round trip; partners are not told apart."""
+        waiting: Counter[Call] = Counter()
+        for part in parts:
+            if part.state is State.WAITING and part.line.app in self.settings.apps:
+                waiting[_next_call(part.line)] += part.operations
+        found: dict[str, Counter[str]] = defaultdict(Counter)
+        calls = list(waiting)
+        try:
+            answers = self.gate.forecast(calls) if calls else []
+        except NotReady:
+            answers = [_GATE_AWAY] * len(calls)
+        short = self.settings.dispatch.short_wait_seconds
+        for call, wait in zip(calls, answers, strict=True):
+            if wait is not None and (wait.delay is None or wait.delay.total_seconds() > short):
+                found[call.queue][str(wait.because)] += waiting[call]
+        return found
+
+    def _spenders(self) -> tuple[Top, ...]:
+        try:
+            apps = self.settings.apps
+            return tuple(self.spenders.top(Dimension.PARTNERS, app=app, usual=False) for app in apps)
+        except NotReady:
+            return ()  # who looks is told that the gate is away
+
+    def _drains(self, parts: Iterable[Part]) -> Iterable[tuple[str, Drain]]:
+        of_app: dict[str, list[Part]] = defaultdict(list)
+        for part in parts:
+            of_app[part.line.app].append(part)
+        for app, theirs in sorted(of_app.items()):
+            yield app, self.forecast.drain(Scope(ScopeType.APP, app), parts=theirs)
+
+
+_GATE_AWAY: Final = Wait(delay=None, because=Because.GATE, scope="gate", reason="the gate cannot be asked")
+
+
+def _next_call(line: Line) -> Call:
+    return Call(
+        app=line.app,
+        queue=line.kind,
+        partner="",
+        capability=line.capability,
+        service_class=line.service_class,
     )
 
 
@@ -165,42 +328,6 @@ def _apps(gate: Gate, settings: Settings, troubles: list[str]) -> list[AppReadin
     return readings
 
 
-def _queues(
-    ledger: Ledger,
-    kinds: Catalogue,
-    *,
-    pauses: tuple[Pause, ...],
-    slots: dict[str, tuple[int, int]] | None,
-    now: datetime,
-) -> tuple[QueueStatus, ...]:
-    open_: dict[str, dict[State, int]] = {}
-    oldest: dict[str, datetime] = {}
-    for kind, state, number, since in ledger.operations.count_open(pauses=pauses):
-        open_.setdefault(kind, {})[state] = number
-        oldest[kind] = min(oldest.get(kind, since), since)
-    finished: dict[tuple[str, State], int] = {
-        (kind, state): number for kind, state, number in ledger.operations.count_finished(since=now - _RECENTLY)
-    }
-    return tuple(
-        QueueStatus(
-            queue=name,
-            waiting=open_.get(name, {}).get(State.WAITING, 0),
-            held=open_.get(name, {}).get(State.HELD, 0),
-            running=open_.get(name, {}).get(State.RUNNING, 0),
-            needs_input=open_.get(name, {}).get(State.NEEDS_INPUT, 0),
-            oldest_age=now - oldest[name] if name in oldest else None,
-            succeeded=finished.get((name, State.SUCCEEDED), 0),
-            failed=finished.get((name, State.FAILED), 0),
-            cancelled=finished.get((name, State.CANCELLED), 0),
-            expired=finished.get((name, State.EXPIRED), 0),
-            workers=slots[name][0] if slots else None,
-            slots=slots[name][1] if slots else None,
-            pause=next((pause for pause in pauses if pause.covers_queue(name)), None),
-        )
-        for name in kinds.names
-    )
-
-
 def pause_json(pause: Pause) -> dict[str, Any]:
     """Return the public form of a pause."""
     return {
@@ -234,6 +361,9 @@ def _queue_json(queue: QueueStatus) -> dict[str, Any]:
         "workers": queue.workers,
         "slots": queue.slots,
         "paused": pause_json(queue.pause) if queue.pause else None,
+        "held_by": dict(queue.held_by),
+        "waits_for": dict(queue.waits_for),
+        "kept_by": {str(origin): number for origin, number in queue.kept_by.items()},
     }
 
 
@@ -250,6 +380,8 @@ def _app_json(app: AppReading) -> dict[str, Any]:
                 "used": window.used,
                 "others": window.others,
                 "window_seconds": window.window.total_seconds(),
+                "usable": {str(service_class): usable for service_class, usable in window.usable.items()},
+                "exhausted_in_seconds": _seconds(window.exhausted_in()),
             }
             for window in app.windows
         ],
@@ -257,10 +389,15 @@ def _app_json(app: AppReading) -> dict[str, Any]:
             {
                 "scope": breaker.scope,
                 "state": breaker.state,
-                "retry_in_seconds": breaker.retry_in.total_seconds() if breaker.retry_in else None,
+                "retry_in_seconds": _seconds(breaker.retry_in),
+                "held": breaker.held,
                 "trips": breaker.trips,
                 "evidence": breaker.evidence,
             }
             for breaker in app.breakers
         ],
     }
+
+
+def _seconds(span: timedelta | None) -> float | None:
+    return None if span is None else span.total_seconds()

@@ -72,11 +72,19 @@ def sentence(one: Story) -> str:
     return tell(one, one.detail or {}) if tell else f"{one.name}, by {one.actor}: {_facts(one.detail or {})}"
 
 
+_HELD: Final = {
+    "retry": "to be tried again",
+    RETRY_BUDGET: "waiting for room to be tried again",
+    "slowed": "held, as only a part of it may run",
+    "held_open": "held by a person at the breaker",
+    "meta": "held after Meta's refusal",
+    "configuration": "held by a worker that is not set up for it",
+}
+
+
 def _held(_one: Story, detail: dict[str, Any]) -> str:
     until = f"; it goes on about {_clock(detail['until'])}" if detail.get("until") else ""
-    by = {"retry": "to be tried again", RETRY_BUDGET: "waiting for room to be tried again"}.get(
-        str(detail.get("by")), f"held by the {detail.get('by')}"
-    )
+    by = _HELD.get(str(detail.get("by")), f"held by the {detail.get('by')}")
     notice = f" (customers are told: {detail['notice']})" if detail.get("notice") else ""
     return f"{by}: {detail.get('reason')}{until}{notice}"
 

@@ -21,6 +21,8 @@ from wabajobs.controls import Controls
 from wabajobs.dispatch import Dispatcher, Send
 from wabajobs.dry_run import DryRun
 from wabajobs.errors import ConfigurationError
+from wabajobs.explain import Explainer
+from wabajobs.forecast import Forecast
 from wabajobs.gate import Gate, RetryBudget
 from wabajobs.graph import Credentials, GraphClient
 from wabajobs.incidents import Incidents
@@ -40,6 +42,8 @@ from wabajobs.secret import Secret
 from wabajobs.settings import Settings
 from wabajobs.signals import Bell, Presence
 from wabajobs.signals.bell import DECISIONS, WORK
+from wabajobs.status import Lookout
+from wabajobs.top import Spenders
 from wabajobs.vault import Vault
 from wabajobs.watch import Watch
 
@@ -150,6 +154,49 @@ class House:
             vault=self.vault,
             settings=self.settings,
             clock=self.clock,
+        )
+
+    @cached_property
+    def forecast(self) -> Forecast:
+        """What says how long things take, and what a pause would touch."""
+        return Forecast(
+            ledger=self.ledger,
+            gate=self.gate,
+            presence=self.presence,
+            kinds=self.kinds,
+            settings=self.settings,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        """What says why an operation is not done."""
+        return Explainer(
+            ledger=self.ledger,
+            gate=self.gate,
+            presence=self.presence,
+            kinds=self.kinds,
+            settings=self.settings,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def spenders(self) -> Spenders:
+        """What says who used the budgets."""
+        return Spenders(ledger=self.ledger, gate=self.gate, settings=self.settings, clock=self.clock)
+
+    @cached_property
+    def lookout(self) -> Lookout:
+        """What looks at everything at once."""
+        return Lookout(
+            ledger=self.ledger,
+            gate=self.gate,
+            presence=self.presence,
+            kinds=self.kinds,
+            settings=self.settings,
+            clock=self.clock,
+            forecast=self.forecast,
+            spenders=self.spenders,
         )
 
     @cached_property

@@ -261,3 +261,13 @@ def test_a_slowed_scope_never_gets_more_than_its_share(door: Door, asked: list[t
 
     elapsed = (door.clock.now() - begun).total_seconds()
     assert got <= elapsed * 0.25 + 5, "one call may go ahead, of the largest cost there is"
+
+
+def test_a_slowed_call_waits_longer_than_for_a_spent_budget_and_says_so(door: Door) -> None:
+    door.tell(a_pause("queue:template_sync", percent=1), limits=(Limit(f"app:{APP}", 2, 10),))
+    door.pass_(queue="onboarding")
+    door.pass_()
+
+    assert door.hold(queue="onboarding").because is Because.BUDGET
+    assert door.hold().because is Because.SLOWED
+    assert [wait.because for wait in door.gate.forecast([a_call()]) if wait] == [Because.SLOWED]

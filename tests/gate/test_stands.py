@@ -29,7 +29,7 @@ def test_a_breaker_that_is_held_open_lets_nothing_through_until_a_person_lifts_i
     hold_breaker(door, Stand.OPEN)
 
     wait = door.hold()
-    assert (wait.because, wait.delay, wait.scope) == (Because.BREAKER, None, f"app:{APP}")
+    assert (wait.because, wait.delay, wait.scope) == (Because.HELD_OPEN, None, f"app:{APP}")
     assert "ann" in str(wait) and "Meta asked us to stop" in str(wait)
     door.later(hours=100)
     assert isinstance(door.ask(), Wait)

@@ -297,7 +297,7 @@ class Stage:
 
     def resume(self, scope: str) -> None:
         """Take the pause back."""
-        self.house.controls.resume(Scope.of(scope), reason="a test", actor="ops")
+        self.house.controls.resume(Scope.of(scope), reason="a test", actor="ops", percent=100)
 
     def spend(self) -> None:
         """Let the app's budget be spent; an hour later it is whole again."""

@@ -137,6 +137,7 @@ def test_the_public_form_has_what_others_rely_on_and_no_checkpoint() -> None:
     assert told["hold"] == {
         "reason": "the budget is spent",
         "by": "budget",
+        "origin": "ours",
         "until": until.isoformat(),
         "notice": "soon",
     }

@@ -12,12 +12,14 @@ from wabajobs.cli import (
     demo,
     drill,
     events,
+    explain,
     fleet,
     incidents,
     look,
     ops,
     partners,
     run,
+    top,
     vault,
 )
 from wabajobs.cli.say import report
@@ -37,7 +39,8 @@ def cli(*, debug: bool) -> None:
 
 
 NOUNS = (
-    run, demo, drill, database, ops, look, events, apps, fleet, brakes, budgets, incidents, partners, vault,
+    run, demo, drill, database, ops, look, explain, top, events, apps, fleet, brakes, budgets, incidents,
+    partners, vault,
 )  # fmt: skip
 
 for noun in NOUNS:

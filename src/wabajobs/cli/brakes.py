@@ -10,8 +10,10 @@ from wabajobs.cli.house import house, me
 from wabajobs.cli.say import Span, answer, as_json, facts, report
 from wabajobs.controls import Decided
 from wabajobs.decisions import AtEnd, PauseMode, Scope, ScopeType
-from wabajobs.errors import InvalidRequest
+from wabajobs.errors import InvalidRequest, WabajobsError
+from wabajobs.forecast import Preview
 from wabajobs.status import pause_json
+from wabajobs.wiring import House
 
 NOT_IN_FORCE = 3
 """Exit code of a decision that is recorded but not yet in force everywhere."""
@@ -20,6 +22,7 @@ _scope = click.argument("scope", metavar="SCOPE")
 _name = click.argument("name", metavar="[NAME]", required=False)
 actor = click.option("--actor", default=me, show_default="you", help="Who decides.")
 _queue = click.option("--queue", help="With SCOPE partner: only this queue of his.")
+_preview = click.option("--preview", is_flag=True, help="Decide nothing; say what it would touch.")
 
 
 @click.command()
@@ -48,6 +51,7 @@ _queue = click.option("--queue", help="With SCOPE partner: only this queue of hi
 @click.option("--incident", type=int, help="Number of the incident that it belongs to.")
 @click.option("--notice", help="What the Hub may tell its customers meanwhile.")
 @click.option("--yes", is_flag=True, help="Do not ask before operations are dropped.")
+@_preview
 @actor
 @as_json
 def pause(
@@ -63,6 +67,7 @@ def pause(
     incident: int | None,
     notice: str | None,
     yes: bool,
+    preview: bool,
     actor: str,
     as_json: bool,
 ) -> None:
@@ -78,6 +83,9 @@ def pause(
     wabajobs pause queue template_sync --percent 10 --reason "a tenth is enough for now"
     """
     what = _scope_of(scope, name, queue)
+    if preview:
+        _foretell(what, mode=PauseMode(mode), percent=percent, as_json=as_json)
+        return
     if mode == PauseMode.DROP and not yes:
         click.confirm(f"Operations of {what} will be cancelled, now and until this is lifted. Do it?", abort=True)
     with house() as open_house:
@@ -94,7 +102,10 @@ def pause(
             at_end=AtEnd(at_end),
             incident=incident,
         )
-    _tell(decided, as_json=as_json, sentence=f"{decided.pauses[0]}.")
+        # Afterwards: nobody counts a million operations before the brake is on.
+        touched = _touched(open_house, what, mode=PauseMode(mode), percent=percent)
+    sentence = f"{decided.pauses[0]}.{_in_words(touched)}"
+    _tell(decided, as_json=as_json, sentence=sentence, touched=touched)
 
 
 @click.command()
@@ -109,6 +120,7 @@ def pause(
     " Without it, more and more, and less again when Meta refuses.",
 )
 @click.option("--all", "everyone", is_flag=True, help="With SCOPE partner: all partners, one after the other.")
+@_preview
 @actor
 @as_json
 def resume(
@@ -119,6 +131,7 @@ def resume(
     reason: str,
     percent: int | None,
     everyone: bool,
+    preview: bool,
     actor: str,
     as_json: bool,
 ) -> None:
@@ -133,9 +146,14 @@ def resume(
         _tell(decided, as_json=as_json, sentence="The partners go on, one after the other.")
         return
     what = _scope_of(scope, name, queue)
+    if preview:
+        _foretell(what, mode=None, percent=percent, as_json=as_json)
+        return
     with house() as open_house:
+        touched = _touched(open_house, what, mode=None, percent=percent)
         decided = open_house.controls.resume(what, reason=reason, actor=actor, percent=percent)
-    _tell(decided, as_json=as_json, sentence=f"{what} goes on{_how(decided)}.")
+    sentence = f"{what} goes on{_how(decided)}.{_in_words(touched)}"
+    _tell(decided, as_json=as_json, sentence=sentence, touched=touched)
 
 
 def _how(decided: Decided) -> str:
@@ -166,12 +184,31 @@ def _known(queue: str, queues: tuple[str, ...]) -> None:
         raise click.BadParameter(f"there is no queue {queue!r}; there are: {', '.join(queues)}")
 
 
-def _tell(decided: Decided, *, as_json: bool, sentence: str) -> None:
+def _foretell(scope: Scope, *, mode: PauseMode | None, percent: int | None, as_json: bool) -> None:
+    with house() as open_house:
+        touched = open_house.forecast.preview(scope, mode=mode, percent=percent)
+    answer(touched.as_json(), as_json=as_json, plain=lambda: click.echo("\n".join(touched.sentences)))
+
+
+def _touched(open_house: House, scope: Scope, *, mode: PauseMode | None, percent: int | None) -> Preview | None:
+    """Return what a change touches; None where that cannot be told, which is no reason not to brake."""
+    try:
+        return open_house.forecast.preview(scope, mode=mode, percent=percent)
+    except WabajobsError:
+        return None
+
+
+def _in_words(touched: Preview | None) -> str:
+    return f"\nIt {touched}." if touched else ""
+
+
+def _tell(decided: Decided, *, as_json: bool, sentence: str, touched: Preview | None = None) -> None:
     told: dict[str, Any] = {
         "pauses": [pause_json(pause) for pause in decided.pauses],
         "going_on": [pause_json(pause) for pause in decided.going_on],
         "in_force": decided.in_force,
         "still_calling": decided.still_calling,
+        "touched": touched.as_json() if touched else None,
     }
     answer(told, as_json=as_json, plain=lambda: click.echo(sentence))
     if decided.still_calling and not as_json:

@@ -11,8 +11,8 @@ from rich.table import Table
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.cli.brakes import NOT_IN_FORCE, actor
 from wabajobs.cli.house import house
-from wabajobs.cli.look import budget_cells, budget_table
-from wabajobs.cli.say import Span, answer, as_json, out, report, short
+from wabajobs.cli.look import budget_cells, budget_table, outlook
+from wabajobs.cli.say import Span, answer, as_json, out, report
 from wabajobs.decisions import Limit, Stand
 from wabajobs.gate import AppReading, BreakerReading, Quota, Spender, WindowReading
 from wabajobs.settings import Settings
@@ -212,22 +212,9 @@ def _windows_table(reading: AppReading) -> Table:
         table.add_row(
             *budget_cells(window),
             *(str(window.usable.get(service_class, "")) for service_class in ServiceClass),
-            _forecast(window),
+            outlook(window),
         )
     return table
-
-
-def _forecast(window: WindowReading) -> str:
-    if window.shadow:
-        return f"on trial: would have refused {window.would_refuse}"
-    left = window.exhausted_in()
-    spent = f"exhausted in {short(left)}" if left else "exhausted"
-    sentence = "lasts" if left is None else spent
-    return (
-        sentence
-        if window.height >= 1
-        else f"{sentence}; {window.height:.0%} of the limit is trusted after a trip"
-    )
 
 
 def _spender_facts(spenders: list[Spender]) -> list[dict[str, Any]]:

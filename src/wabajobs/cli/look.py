@@ -1,106 +1,174 @@
-"""`status`: what is going on."""
+"""`status`: what is going on, once or as a screen that stays."""
 
 import time
+from collections.abc import Iterable
+from datetime import timedelta
 
 import click
-from rich.console import Group, JustifyMethod, RenderableType
+from rich.console import Console, ConsoleOptions, Group, JustifyMethod, RenderableType, RenderResult
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from wabajobs.cli.house import house
-from wabajobs.cli.say import answer, as_json, out, short
+from wabajobs.cli.say import answer, as_json, bar, out, short
+from wabajobs.errors import NotReady
 from wabajobs.gate import WindowReading
-from wabajobs.status import QueueStatus, Status, look
+from wabajobs.outcome import Origin
+from wabajobs.status import Lookout, QueueStatus, Status
 from wabajobs.story import how_to_give
-from wabajobs.wiring import House
 
 _REFRESH_SECONDS = 1.0
-_BAR = 24
+_COUNT_SHARE = 0.1
+"""Part of its time in which a screen that stays may count operations: with very many of them that takes long."""
+_NARROW = 110
+"""Columns of a terminal below which the less important is left out."""
+_STYLES = {Origin.PERSON: "yellow", Origin.OURS: "cyan", Origin.META: "bold red"}
+_WHOSE = {Origin.PERSON: "held by people", Origin.OURS: "by ourselves", Origin.META: "by Meta"}
+_TALKERS = 3
 
 
 @click.command()
 @click.option("--watch", is_flag=True, help="Keep looking, until Ctrl-C.")
 @as_json
 def status(*, watch: bool, as_json: bool) -> None:
-    """Show queues, pauses, budgets and breakers, and what is amiss."""
+    """Show queues, pauses, incidents, budgets and breakers, who uses them, and what is amiss."""
     with house() as open_house:
         if watch and not as_json:
-            _watch(open_house)
+            _watch(open_house.lookout)
             return
-        now = _look(open_house)
-    answer(now.as_json(), as_json=as_json, plain=lambda: out.print(render(now)))
+        now = open_house.lookout.look()
+    answer(now.as_json(), as_json=as_json, plain=lambda: out.print(Screen(now)))
 
 
-def _look(open_house: House) -> Status:
-    return look(
-        ledger=open_house.ledger,
-        gate=open_house.gate,
-        presence=open_house.presence,
-        kinds=open_house.kinds,
-        settings=open_house.settings,
-        clock=open_house.clock,
+def _watch(lookout: Lookout) -> None:
+    """Look every second; count as rarely as that has to be, and bear a ledger that is away."""
+    with Live(console=out, screen=out.is_terminal, auto_refresh=False, transient=True) as live:
+        counts, count_due, shown = None, 0.0, None
+        while True:
+            try:
+                began = time.monotonic()
+                if counts is None or began >= count_due:
+                    counts = lookout.count()
+                    count_due = time.monotonic() + (time.monotonic() - began) / _COUNT_SHARE
+                shown = lookout.look(counts)
+                live.update(Screen(shown, stays=True), refresh=True)
+            except NotReady as error:
+                told = Text(f"!  {error}; looking again", style="bold red")
+                live.update(Group(told, Screen(shown, stays=True)) if shown else told, refresh=True)
+            time.sleep(_REFRESH_SECONDS)
+
+
+class Screen:
+    """A status, drawn as wide as the terminal is; one that `stays` leaves out idle queues."""
+
+    def __init__(self, now: Status, *, stays: bool = False) -> None:
+        """Draw this status."""
+        self._now = now
+        self._stays = stays
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw it."""
+        now, narrow = self._now, options.max_width < _NARROW
+        yield from self._head()
+        yield self._queues(narrow=narrow)
+        yield from self._notes()
+        yield _budgets(now, narrow=narrow)
+        yield from _breakers(now)
+        yield from _outlook(now)
+        yield from (Text(f"!  {trouble}", style="bold red") for trouble in now.troubles)
+
+    def _head(self) -> Iterable[RenderableType]:
+        now = self._now
+        old = now.at - now.counted_at
+        counted = f"; operations were counted {short(old)} ago" if old > timedelta(seconds=2) else ""
+        yield Text(f"{now.at:%Y-%m-%d %H:%M:%S} UTC{counted}", style="dim")
+        for one in now.incidents:
+            episodes = f", {len(one.episodes)} episodes" if len(one.episodes) > 1 else ""
+            since = f"since {one.began_at:%m-%d %H:%M} UTC{episodes}"
+            yield Text(
+                f"‼  incident {one.id} is {one.state}: {one.title} ({since})",
+                style="bold red" if one.is_on else "yellow",
+            )
+
+    def _queues(self, *, narrow: bool) -> RenderableType:
+        shown = [one for one in self._now.queues if not self._stays or _is_awake(one)]
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("queue", no_wrap=True, overflow="fold")
+        table.add_column("waiting", justify="right")
+        table.add_column("held", justify="right")
+        table.add_column("running", justify="right")
+        table.add_column("oldest", justify="right")
+        for name in () if narrow else ("done/h", "failed/h", "workers", "slots"):
+            table.add_column(name, justify="right")
+        table.add_column("", overflow="fold")
+        for one in shown:
+            table.add_row(*_queue_row(one, narrow=narrow))
+        idle = len(self._now.queues) - len(shown)
+        return Group(table, Text(f"{idle} more queues are idle", style="dim")) if idle else table
+
+    def _notes(self) -> Iterable[RenderableType]:
+        now = self._now
+        yield from (Text(f"⏸  {pause}", style="yellow") for pause in now.pauses)
+        yield from (
+            Text(f"?  {one.kind} of {one.partner}: {how_to_give(one)}", style="cyan") for one in now.asking
+        )
+        yield from (Text(f"→  {route}", style="yellow") for route in now.routes)
+
+
+def _is_awake(queue: QueueStatus) -> bool:
+    return bool(
+        queue.waiting + queue.held + queue.running + queue.needs_input + queue.failed
+        or queue.pause
+        or not queue.slots
     )
 
 
-def _watch(open_house: House) -> None:
-    with Live(render(_look(open_house)), console=out, screen=out.is_terminal, auto_refresh=False) as live:
-        while True:
-            time.sleep(_REFRESH_SECONDS)
-            live.update(render(_look(open_house)), refresh=True)
-
-
-def render(now: Status) -> RenderableType:
-    """Draw a status for a terminal."""
-    parts: list[RenderableType] = [Text(f"{now.at:%Y-%m-%d %H:%M:%S} UTC", style="dim"), _queues(now)]
-    parts += [Text(f"⏸  {pause}", style="yellow") for pause in now.pauses]
-    parts += [Text(f"?  {one.kind} of {one.partner}: {how_to_give(one)}", style="cyan") for one in now.asking]
-    parts += [Text(f"→  {route}", style="yellow") for route in now.routes]
-    parts += [_budgets(now), *_breakers(now)]
-    parts += [Text(f"!  {trouble}", style="bold red") for trouble in now.troubles]
-    return Group(*parts)
-
-
-def _queues(now: Status) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("queue", no_wrap=True, overflow="fold")
-    for name in ("waiting", "held", "running", "oldest", "done/h", "failed/h", "workers", "slots"):
-        table.add_column(name, justify="right")
-    table.add_column("")
-    for queue in now.queues:
-        table.add_row(*_queue_row(queue))
-    return table
-
-
-def _queue_row(queue: QueueStatus) -> tuple[str, ...]:
+def _queue_row(queue: QueueStatus, *, narrow: bool) -> list[RenderableType]:
     unknown = "?"
-    return (
+    row: list[RenderableType] = [
         queue.queue,
         str(queue.waiting),
         str(queue.held),
         str(queue.running),
         short(queue.oldest_age),
-        str(queue.succeeded),
-        str(queue.failed),
-        unknown if queue.workers is None else str(queue.workers),
-        unknown if queue.slots is None else str(queue.slots),
-        _remarks(queue),
-    )
+    ]
+    if not narrow:
+        row += [
+            str(queue.succeeded),
+            str(queue.failed),
+            unknown if queue.workers is None else str(queue.workers),
+            unknown if queue.slots is None else str(queue.slots),
+        ]
+    return [*row, _remarks(queue)]
 
 
-def _remarks(queue: QueueStatus) -> str:
-    ended = {"cancelled": queue.cancelled, "expired": queue.expired}
-    told = ["paused"] if queue.pause else []
+def _remarks(queue: QueueStatus) -> Text:
+    """Say what keeps its operations, each in the colour of whose word that is; then how others ended."""
+    told = [Text("paused", style="yellow")] if queue.pause else []
+    for by, number in _kept(queue).items():
+        told.append(Text(f"{number} {by.replace('_', ' ')}", style=_STYLES[Origin.of(by)]))
     if queue.needs_input:
-        told.append(f"{queue.needs_input} need input")
-    return ", ".join(told + [f"{number} {word}/h" for word, number in ended.items() if number])
+        told.append(Text(f"{queue.needs_input} need input", style="cyan"))
+    ended = {"cancelled": queue.cancelled, "expired": queue.expired}
+    told += [Text(f"{number} {word}/h") for word, number in ended.items() if number]
+    return Text(", ").join(told)
 
 
-def _budgets(now: Status) -> Table:
-    table = budget_table("on the wire")
+def _kept(queue: QueueStatus) -> dict[str, int]:
+    kept = dict(queue.held_by)
+    for by, number in queue.waits_for.items():
+        kept[by] = kept.get(by, 0) + number
+    return kept
+
+
+def _budgets(now: Status, *, narrow: bool) -> Table:
+    more = () if narrow else ("on the wire",)
+    table = budget_table(*more, "at this rate", left="at this rate")
     for app in now.apps:
         for window in app.windows:
-            table.add_row(*budget_cells(window), str(app.in_flight))
+            wire = () if narrow else (str(app.in_flight),)
+            table.add_row(*budget_cells(window), *wire, outlook(window))
     return table
 
 
@@ -117,7 +185,7 @@ def budget_cells(window: WindowReading) -> tuple[RenderableType, ...]:
     """Fill the usual columns of a budget's row."""
     return (
         window.scope,
-        _bar(window.used, window.others, window.limit),
+        bar(window.used, window.others, window.limit),
         str(window.used),
         str(window.others),
         str(window.limit),
@@ -125,15 +193,16 @@ def budget_cells(window: WindowReading) -> tuple[RenderableType, ...]:
     )
 
 
-def _bar(used: int, others: int, limit: int) -> Text:
-    limit = max(1, limit)
-    ours = min(_BAR, round(_BAR * used / limit))
-    theirs = min(_BAR - ours, round(_BAR * others / limit))
-    return Text.assemble(
-        ("█" * ours, "green" if used + others < 0.9 * limit else "red"),
-        ("▒" * theirs, "yellow"),
-        ("·" * (_BAR - ours - theirs), "dim"),
-    )
+def outlook(window: WindowReading) -> str:
+    """Say when a budget will be spent if everything goes on as of late."""
+    if window.shadow:
+        return f"on trial: would have refused {window.would_refuse}"
+    left = window.exhausted_in()
+    spent = f"exhausted in {short(left)}" if left else "exhausted"
+    sentence = "lasts" if left is None else spent
+    if window.height >= 1:
+        return sentence
+    return f"{sentence}; {window.height:.0%} of the limit is trusted after a trip"
 
 
 def _breakers(now: Status) -> list[Text]:
@@ -157,6 +226,24 @@ def _breakers(now: Status) -> list[Text]:
                     )
                 )
     return lines
+
+
+def _outlook(now: Status) -> Iterable[Text]:
+    """Say by whom operations are kept, how long they take, and who used the budget."""
+    kept: dict[Origin, int] = {}
+    for queue in now.queues:
+        for origin, number in queue.kept_by.items():
+            kept[origin] = kept.get(origin, 0) + number
+    if any(kept.values()):
+        parts = [Text(f"{_WHOSE[one]} {kept[one]:,}", style=_STYLES[one]) for one in Origin if kept.get(one)]
+        yield Text("kept: ") + Text(", ").join(parts)
+    for app, drain in now.drains:
+        if drain.operations:
+            yield Text(f"app:{app}: {drain.operations:,} operations; {drain}")
+    for top in now.spenders:
+        largest = [f"{one.name} {one.share:.0%}" for one in top.talkers[:_TALKERS] if one.name]
+        if largest:
+            yield Text(f"app:{top.app}: used by {', '.join(largest)}; {top}", style="dim")
 
 
 COMMANDS = (status,)

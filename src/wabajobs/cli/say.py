@@ -3,12 +3,16 @@
 import json
 import sys
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final
 
 import click
 from rich.console import Console
+from rich.text import Text
 
+from wabajobs.clock import SystemClock
+
+_BAR: Final = 24
 _PIPE_WIDTH: Final = 160
 """Where nobody has told how wide he is, lines are not broken as if he had a terminal of 80."""
 
@@ -51,6 +55,18 @@ def facts(detail: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}: {value}" for name, value in detail.items() if value is not None)
 
 
+def bar(ours: float, others: float, limit: float, *, style: str = "", width: int = _BAR) -> Text:
+    """Draw how much of a limit is used: by us, and beside us; red when hardly anything is left."""
+    limit = max(1, limit)
+    first = min(width, round(width * ours / limit))
+    second = min(width - first, round(width * others / limit))
+    return Text.assemble(
+        ("█" * first, style or ("green" if ours + others < 0.9 * limit else "red")),
+        ("▒" * second, "yellow"),
+        ("·" * (width - first - second), "dim"),
+    )
+
+
 class Span(click.ParamType):  # type: ignore[type-arg]
     """A span of time: `90s`, `30m`, `2h`, `1d`."""
 
@@ -65,3 +81,23 @@ class Span(click.ParamType):  # type: ignore[type-arg]
         if unit not in self._units or not number.isdecimal() or int(number) == 0:
             self.fail(f"{value!r} is no span of time; write 90s, 30m, 2h or 1d", param, ctx)
         return timedelta(seconds=int(number) * self._units[unit])
+
+
+class Moment(click.ParamType):  # type: ignore[type-arg]
+    """A moment in UTC: `05:40` (the last one), `2026-11-23`, `2026-11-23T05:40`, with or without an offset."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Read it, or say how it is written."""
+        if isinstance(value, datetime):
+            return value
+        now = SystemClock().now()
+        try:
+            if len(value) <= len("05:40:00") and ":" in value:
+                moment = datetime.combine(now.date(), time.fromisoformat(value), UTC)
+                return moment if moment <= now else moment - timedelta(days=1)
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no moment; write 05:40, 2026-11-23 or 2026-11-23T05:40 (UTC)", param, ctx)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -89,6 +89,9 @@ class Because(StrEnum):
     SLOWED = "slowed"
     """A person lets only a part of it run."""
     BREAKER = "breaker"
+    """Of Meta: it has refused, or is not well."""
+    HELD_OPEN = "held_open"
+    """A person holds the breaker open."""
     BUDGET = "budget"
     GATE = "gate"
 

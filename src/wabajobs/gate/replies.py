@@ -48,7 +48,7 @@ def wait_of(reply: Sequence[Any], *, call: Call) -> Wait:
         reason = f"{sentence}; its next call is due in {_span(delay)}"
         return Wait(delay=delay, because=Because.SLOWED, scope=scope, reason=reason, notice=notice or None)
     if kind == "held":
-        return Wait(delay=delay, because=Because.BREAKER, scope=scope, reason=text(details[0]))
+        return Wait(delay=delay, because=Because.HELD_OPEN, scope=scope, reason=text(details[0]))
     if kind in ("open", "probing", "behind"):
         reason = _breaker_sentence(kind, scope, evidence_at(text(details[0]), details[1]), delay)
         return Wait(delay=delay, because=Because.BREAKER, scope=scope, reason=reason)

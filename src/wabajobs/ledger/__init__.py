@@ -10,6 +10,7 @@ from wabajobs.ledger.attempts import Ending
 from wabajobs.ledger.audit import Audit, Decision
 from wabajobs.ledger.callbacks import Backlog, Callbacks, Delivery, Missed
 from wabajobs.ledger.cancelling import Cancelling
+from wabajobs.ledger.census import Part, is_fine
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.dead import Dead
 from wabajobs.ledger.decisions import DISPATCHER, DecisionRecords, Leaderships
@@ -26,6 +27,7 @@ from wabajobs.ledger.news import Applied, Did, News
 from wabajobs.ledger.number_calls import NumberCalls
 from wabajobs.ledger.operations import Operations
 from wabajobs.ledger.outbox import Outbox
+from wabajobs.ledger.position import Neighbour, Position
 from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.retention import Ages, Retention
 from wabajobs.ledger.retrying import Retrying
@@ -124,12 +126,15 @@ __all__ = [
     "Media",
     "MediaRecords",
     "Missed",
+    "Neighbour",
     "NewOperation",
     "News",
     "Note",
     "NumberCalls",
     "Outbox",
+    "Part",
     "Planned",
+    "Position",
     "QueueSample",
     "Refusals",
     "Retention",
@@ -159,5 +164,6 @@ __all__ = [
     "Who",
     "Wish",
     "Wishes",
+    "is_fine",
     "why_expired",
 ]

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, case, func, literal, select, text, update
+from sqlalchemy import Connection, and_, bindparam, func, select, text, update
 
 from wabajobs.capability import Capability
 from wabajobs.decisions import Pause, Scope
@@ -27,9 +27,11 @@ from wabajobs.feed import EventKind
 from wabajobs.ledger import (
     attempts,
     cancelling,
+    census,
     expiring,
     homes,
     lines,
+    position,
     providing,
     reclaiming,
     retrying,
@@ -39,12 +41,14 @@ from wabajobs.ledger import (
 from wabajobs.ledger.accepting import Accepted, accept_all, foresee, refuse_conflicts
 from wabajobs.ledger.attempts import Ending, holding
 from wabajobs.ledger.cancelling import Cancelling
-from wabajobs.ledger.conditions import LEASES, OPEN, any_keeps, covered, in_state, locked, named
+from wabajobs.ledger.census import Part
+from wabajobs.ledger.conditions import LEASES, OPEN, covered, in_state, locked, named
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.dead import Dead, dead
 from wabajobs.ledger.history import Story, tell
 from wabajobs.ledger.lines import Line
 from wabajobs.ledger.outbox import Told, gist, tell_operations
+from wabajobs.ledger.position import Position
 from wabajobs.ledger.reclaiming import Reclaimed
 from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.retrying import Retrying
@@ -416,6 +420,57 @@ class Operations:
         with self._database.read() as connection:
             return {(kind, partner): number for kind, partner, number in connection.execute(_OUT)}
 
+    def census(self, *scopes: Scope) -> list[Part]:
+        """Count what is not finished and covered by all of these scopes, part by part."""
+        with self._database.read() as connection:
+            return census.count(connection, *scopes)
+
+    def census_under(self, pauses: Collection[Pause]) -> list[Part]:
+        """Count what is not finished, as it stands under these pauses."""
+        with self._database.read() as connection:
+            return census.under(connection, pauses)
+
+    def census_among(self, parts: Iterable[Part], scopes: Collection[Scope], *, within: Scope) -> list[Part]:
+        """Return what of the parts that are all of one scope's is covered by one of other scopes, too."""
+        with self._database.read() as connection:
+            return census.among(connection, parts, scopes, within=[within])
+
+    def crowds(self, lines: Iterable[Line]) -> dict[str, list[Part]]:
+        """Count what is not finished of those WABAs that may have very much in these lines."""
+        with self._database.read() as connection:
+            return census.of_wabas(connection, census.crowded(connection, lines))
+
+    def wabas(self, scope: Scope, *, kinds: Collection[str], at_most: int = 100_000) -> tuple[int, bool]:
+        """Return how many WABAs a scope's operations of these kinds are about, and whether there may be more.
+
+        At most so many operations are looked at.
+        """
+        with self._database.read() as connection:
+            return census.wabas(connection, scope, kinds=kinds, at_most=at_most)
+
+    def sample(self, kind: str, *, at_most: int = 20) -> list[Operation]:
+        """Return some operations of a kind that are not finished."""
+        with self._database.read() as connection:
+            return census.sample(connection, kind, at_most=at_most)
+
+    def newest_results(self, *, at_most: int = 500) -> list[tuple[str, Mapping[str, Any]]]:
+        """Return the kinds and results of the operations that succeeded last."""
+        with self._database.read() as connection:
+            return census.newest_results(connection, at_most=at_most)
+
+    def position(self, operation_id: str) -> Position:
+        """Return where an operation stands among the others. Raises `NotFound`."""
+        with self._database.read() as connection:
+            found = position.position(connection, operation_id)
+        if found is None:
+            raise NotFound(f"there is no operation {operation_id!r}; list them: wabajobs ops list")
+        return found
+
+    def ready_by_line(self, kinds: Collection[str]) -> dict[Line, int]:
+        """Return how many operations are ready in each line of these queues."""
+        with self._database.read() as connection:
+            return position.ready_by_line(connection, kinds)
+
     def begun(self, kinds: Collection[str], *, at_most: int) -> list[Operation]:
         """Return what is ready and has been under way before, the oldest first."""
         query = select_operations().where(OperationRow.kind.in_(sorted(kinds)), text(BEGUN))
@@ -447,18 +502,11 @@ class Operations:
 
     def count_open(self, *, pauses: Collection[Pause] = ()) -> list[tuple[str, State, int, datetime]]:
         """Return (kind, state, how many, created_at of the oldest) of what is not finished."""
-        state = OperationRow.state
-        kept = and_(state.in_(OPEN), any_keeps(pauses))
-        shown = case((kept, literal(str(State.HELD))), else_=state).label("shown")
-        query = (
-            select(OperationRow.kind, shown, func.count(), func.min(OperationRow.created_at))
-            .where(OperationRow.finished_at.is_(None))
-            .group_by(OperationRow.kind, "shown")
-        )
-        with self._database.read() as connection:
-            return [
-                (kind, State(state), number, oldest) for kind, state, number, oldest in connection.execute(query)
-            ]
+        found: dict[tuple[str, State], tuple[int, datetime]] = {}
+        for part in self.census_under(pauses):
+            number, oldest = found.get((part.line.kind, part.state), (0, part.oldest))
+            found[part.line.kind, part.state] = number + part.operations, min(oldest, part.oldest)
+        return [(kind, state, number, oldest) for (kind, state), (number, oldest) in found.items()]
 
     def count_finished(self, *, since: datetime) -> list[tuple[str, State, int]]:
         """Return (kind, state, how many) of what has finished since."""

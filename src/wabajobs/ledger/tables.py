@@ -165,8 +165,17 @@ class OperationRow(Base):
             "id",
             where="lane IS NOT NULL AND finished_at IS NULL",
         ),
-        # What is not finished, for the status; what is, for its last hour and for retention.
-        _index("ix_operations_open", "kind", "state", "created_at", where="finished_at IS NULL"),
+        # What is not finished, to be counted without a look at the operations.
+        _index(
+            "ix_operations_open",
+            "kind",
+            "state",
+            "hold_by",
+            "line",
+            "created_at",
+            where="finished_at IS NULL",
+        ),
+        # What is finished, for its last hour and for retention.
         _index("ix_operations_finished", "state", "finished_at", where="finished_at IS NOT NULL"),
         # An id begins with its moment: so these are lists by time, too.
         Index("ix_operations_partner", "partner", "id"),

@@ -116,7 +116,7 @@ local function refusal_of(rules, plan, found, id, now)
   for _, pause in ipairs(plan.slowed) do
     local wait = wait_of_slowed(pause, found, cost, now)
     if wait > longest then
-      longest, because, scope, first, second = wait, 'slow', pause[4], pause[2], pause[3]
+      longest, because, scope, first, second, third = wait, 'slow', pause[4], pause[2], pause[3], nil
     end
   end
   if longest > 0 then
