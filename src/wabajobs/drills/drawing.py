@@ -173,6 +173,11 @@ def panel_png(panel: Panel, shown: Shown, theme: Theme, *, narrow: bool) -> byte
     return stream.getvalue()
 
 
+def require() -> None:
+    """Raise `NotReady` where nothing can be drawn: better before the drill than after it."""
+    _pyplot()
+
+
 def spoken(span: timedelta) -> str:
     """Return a span as people say it: `48 h 55 min`."""
     minutes = round(span.total_seconds() / 60)

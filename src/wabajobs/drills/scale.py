@@ -32,7 +32,7 @@ def settings(hour: float) -> dict[str, Any]:
         },
         "dispatch": {
             "poll_seconds": 0.25,
-            "short_wait_seconds": 0.1,
+            "short_wait_seconds": 0.5,
             "retry_seconds": 0.1,
             "retry_cap_seconds": max(1.0, 600 * scale),
         },

@@ -64,7 +64,8 @@ class Story:
 
 
 def play(options: Options) -> Played:
-    """Play it."""
+    """Play it. Raises `NotReady` without matplotlib."""
+    drawing.require()
     calendar = september.calendar(options.length)
     usual, load = _PACE[options.length]
     hour, fleet = options.hour or usual, round(september.FLEET * load)

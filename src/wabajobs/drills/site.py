@@ -178,7 +178,7 @@ class Site:
             except NotReady:
                 pass
             if time.monotonic() > end:
-                raise NotReady(f"{what}: not ready within {within:g} s; see {self.folder / 'logs'}")
+                raise NotReady(f"{what}: not ready within {within:g} s; see the logs in the drill's folder")
             time.sleep(0.1)
 
     def lose_redis(self) -> None:

@@ -22,7 +22,8 @@ def play(options: Options) -> Played:
     hour, load = alone.pace(options, usual=2.0)
     load /= 2
     monday = 14.0 if options.quick else 64.0
-    hours, fleet = monday + (6 if options.quick else 10), round(alone.FLEET * load)
+    served = monday + (6 if options.quick else 14)
+    hours, fleet = served + 2, round(alone.FLEET * load)
     asked = arrivals.ordinary(hours=hours, fleet=fleet, seed=options.seed, load=load)
     script = [alone.phase("next to nothing passes", FRIDAY, monday, limits={"app_limit": 2})]
     with alone.playing(options, asked, hours=hours, hour=hour, load=load, fleet=fleet, phases=script) as scene:
@@ -51,8 +52,12 @@ def play(options: Options) -> Played:
     scene.claims.check(
         "syncs that wait: at most one for each WABA, new ones too", f"{rows} of {most}", rows <= most
     )
-    drained = account.backlog(0.5)[int(2 * (monday + 4))]
-    scene.claims.check("requests that still wait four hours after the recovery", f"{drained}", drained <= fleet)
+    drained = account.backlog(0.5)[int(2 * served)]
+    scene.claims.check(
+        f"requests that still wait {served - monday:.0f} hours after the recovery: no more than WABAs",
+        f"{drained} of {fleet}",
+        drained <= fleet,
+    )
     return Played(scene.claims, facts={**scene.facts(account), "friday": friday, "sunday": sunday})
 
 
