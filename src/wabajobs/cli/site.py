@@ -25,7 +25,7 @@ from wabajobs.machine import (
     is_listened_on,
     require_free,
 )
-from wabajobs.settings import RUNNING_FILE, VAULT_KEYS, SecretSource, Settings
+from wabajobs.settings import RUNNING_FILE, VAULT_KEYS, RampSettings, SecretSource, Settings
 from wabajobs.vault import new_key
 from wabajobs.wiring import House
 
@@ -215,6 +215,7 @@ class Site:
             "graph_url": facts["url"],
             "apps": apps,
             "gate": quick_gate(self._simulator.window),
+            "ramp": {"step_seconds": max(0.5, RampSettings().step_seconds * self._simulator.window / 3600)},
             "dispatch": {"retry_seconds": 1.0},
         }
         self._settings = Settings.model_validate(
