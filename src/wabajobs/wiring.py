@@ -22,6 +22,7 @@ from wabajobs.dispatch import Dispatcher, Send
 from wabajobs.dry_run import DryRun
 from wabajobs.errors import ConfigurationError
 from wabajobs.explain import Explainer
+from wabajobs.exposed import Editor, Looker
 from wabajobs.forecast import Forecast
 from wabajobs.gate import Gate, RetryBudget
 from wabajobs.graph import Credentials, GraphClient
@@ -241,6 +242,23 @@ class House:
         )
 
     @cached_property
+    def looker(self) -> Looker:
+        """What looks at everything for the feeds."""
+        return Looker(
+            ledger=self.ledger,
+            gate=self.gate,
+            presence=self.presence,
+            kinds=self.kinds,
+            settings=self.settings,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def editor(self) -> Editor:
+        """What tells the public of it."""
+        return Editor(self.settings.status_page, self.kinds, now=self.clock.now())
+
+    @cached_property
     def relay(self) -> Relay:
         """What calls the Hub for each event."""
         settings = self.settings.callbacks
@@ -255,7 +273,7 @@ class House:
     @cached_property
     def incidents(self) -> Incidents:
         """What people do with incidents."""
-        return Incidents(ledger=self.ledger, clock=self.clock, apps=tuple(self.settings.apps))
+        return Incidents(ledger=self.ledger, clock=self.clock, settings=self.settings)
 
     @cached_property
     def watch(self) -> Watch:

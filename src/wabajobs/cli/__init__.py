@@ -10,9 +10,12 @@ from wabajobs.cli import (
     budgets,
     database,
     demo,
+    drill,
     events,
     explain,
+    feeds,
     fleet,
+    incidents,
     look,
     ops,
     partners,
@@ -36,7 +39,12 @@ def cli(*, debug: bool) -> None:
     del debug  # read in `main`, which must know it even when parsing fails
 
 
-for noun in (run, demo, database, ops, look, explain, top, events, apps, fleet, brakes, budgets, partners, vault):
+NOUNS = (
+    *(run, demo, drill, database, ops, look, explain, top, events, feeds, apps, fleet),
+    *(brakes, budgets, incidents, partners, vault),
+)
+
+for noun in NOUNS:
     for command in noun.COMMANDS:
         cli.add_command(command)
 

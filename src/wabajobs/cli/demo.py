@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.request import Request as HttpRequest
@@ -28,6 +27,7 @@ from rich.text import Text
 from wabajobs.cli.say import out
 from wabajobs.cli.site import SimulatorOptions, Site
 from wabajobs.client import Client
+from wabajobs.drills.claims import Claims
 from wabajobs.errors import PortTaken, WabajobsError
 from wabajobs.gate import AppReading
 from wabajobs.intake import Request
@@ -47,32 +47,6 @@ _TICK: Final = 0.25
 
 class DemoFailed(WabajobsError):
     """The demo could not be carried through."""
-
-
-@dataclass
-class Claims:
-    """What was claimed, and whether it held."""
-
-    checked: list[tuple[str, str, bool]] = field(default_factory=list)
-
-    def check(self, claim: str, seen: str, held: bool) -> None:
-        """Note a claim, what was seen, and whether that bears it out."""
-        self.checked.append((claim, seen, held))
-
-    @property
-    def all_held(self) -> bool:
-        """Whether the demo may end well."""
-        return bool(self.checked) and all(held for _, _, held in self.checked)
-
-    def table(self) -> Table:
-        """Draw them."""
-        table = Table(title="What was claimed, and what the witness saw", title_justify="left", box=None)
-        table.add_column("")
-        table.add_column("claim")
-        table.add_column("seen", justify="right")
-        for claim, seen, held in self.checked:
-            table.add_row("[green]✔[/]" if held else "[bold red]✘[/]", claim, seen)
-        return table
 
 
 class Witness:

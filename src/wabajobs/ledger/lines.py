@@ -64,6 +64,12 @@ class Line:
         rank, app, capability, partner = name.split(":", 3)
         return cls(kind, name, _CLASSES[int(rank)], app, Capability(capability), partner)
 
+    @classmethod
+    def at(cls, kind: str, rank: int, app: str, capability: str, partner: str) -> Self:
+        """Return the line of such operations."""
+        name = f"{rank}:{app}:{capability}:{partner}"
+        return cls(kind, name, _CLASSES[rank], app, Capability(capability), partner)
+
 
 def with_work(connection: Connection, kind: str) -> list[Line]:
     """Return the lines of a queue in which something is ready; costs one look into the index for each."""

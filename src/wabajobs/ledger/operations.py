@@ -421,10 +421,13 @@ class Operations:
         with self._database.read() as connection:
             return {(kind, partner): number for kind, partner, number in connection.execute(_OUT)}
 
-    def census(self, *scopes: Scope) -> list[Part]:
-        """Count what is not finished and covered by all of these scopes, part by part."""
+    def census(self, *scopes: Scope, kinds: Collection[str] | None = None) -> list[Part]:
+        """Count what is not finished and covered by all of these scopes, part by part.
+
+        `kinds` are those that there can be of it, if the caller knows: a number's operations are of few.
+        """
         with self._database.read() as connection:
-            return census.count(connection, *scopes)
+            return census.count(connection, *scopes, kinds=kinds)
 
     def census_under(self, pauses: Collection[Pause]) -> list[Part]:
         """Count what is not finished, as it stands under these pauses."""
