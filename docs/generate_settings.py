@@ -27,8 +27,8 @@ Settings come from one TOML file. `WABAJOBS_CONFIG` names it. The environment ou
 - An unknown name is an error. It is told in one sentence, with the name in it.
 - A token or secret is never written into the file. The file says where to read it.
 - All programs of one site must read the same file. A program reads it once, when it starts.
-- Without any `WABAJOBS_` variable (but `WABAJOBS_VAULT_KEYS`), `.wabajobs/running.toml` of the current
-  folder is read. A running `wabajobs up` has left it there for the second terminal.
+- Without any `WABAJOBS_` variable (but `WABAJOBS_VAULT_KEYS` and `WABAJOBS_LOG`), `.wabajobs/running.toml` of the
+  current folder is read. A running `wabajobs up` has left it there for the second terminal.
 
 ```toml
 database_url = "postgresql://wabajobs@db.internal/wabajobs"
@@ -109,7 +109,7 @@ def _table_of(
 
 def environment_fields() -> tuple[str, ...]:
     """Return the fields that a variable `WABAJOBS_…` can set; found by trying."""
-    tried = {name: _example(name) for name in Settings.model_fields if name.endswith(("_url", "_version"))}
+    tried = {name: _example(name) for name in Settings.model_fields if name.endswith(("_url", "_version", "log"))}
     return tuple(
         name
         for name, value in tried.items()
@@ -118,7 +118,7 @@ def environment_fields() -> tuple[str, ...]:
 
 
 def _example(name: str) -> str:
-    return "v1.0" if name.endswith("_version") else "http://example.invalid"
+    return {"graph_version": "v1.0", "log": "json"}.get(name, "http://example.invalid")
 
 
 def _meaning(model: type[BaseModel], name: str, meanings: dict[tuple[str, str], str]) -> str:

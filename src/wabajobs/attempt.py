@@ -27,6 +27,15 @@ def perform(operation_id: str, fence: int, *, bench: Bench) -> Outcome:
     operation, since = _begun((operation_id, fence), bench)
     if not isinstance(operation, Operation):
         return operation
+    events.about(
+        operation=operation.id,
+        kind=operation.kind,
+        partner=operation.partner,
+        waba=operation.waba,
+        app=operation.app,
+        capability=operation.capability,
+        attempt=fence,
+    )
     with bench.leases.hold(operation_id, fence, since=since) as may_go_on:
         try:
             outcome = _record(operation, _outcome(operation, bench, may_go_on), bench, may_go_on)

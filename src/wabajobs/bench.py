@@ -1,6 +1,6 @@
 """What the attempts of one worker process work with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -19,6 +19,7 @@ from wabajobs.operation import Operation
 from wabajobs.outcome import End, Unbegun
 from wabajobs.permits import Client, Gate
 from wabajobs.settings import Settings
+from wabajobs.sightings import Told
 from wabajobs.together import Together
 from wabajobs.vault import Vault
 
@@ -48,7 +49,7 @@ class Bench:
     enqueue: Enqueue
     retry_budget: RetryBudget | None = None
     """Is told of retries that went well."""
-    tell: Callable[..., object] = lambda *_, **__: None
+    tell: Callable[[Iterable[Told]], object] = lambda _: None
     """Is told what was seen of Meta and the breakers, and never waits."""
 
     @cached_property

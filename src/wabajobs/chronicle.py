@@ -7,7 +7,7 @@ flood the ledger is told of the first few of a minute: that they were many, the 
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from wabajobs import events
@@ -47,9 +47,16 @@ class Chronicle:
         self._minute = 0
         self._dropped = 0
 
-    def tell(self, sight: Sight, **facts: Any) -> None:
-        """Take something to be written down, with facts of a `Happening`. Never raises, never waits."""
-        happening = Happening(at=self._clock.now(), name=sight, **facts)
+    def tell(self, seen: Iterable[tuple[Sight, Mapping[str, Any]]]) -> None:
+        """Take what was seen at this moment to be written down: each with facts of a `Happening`.
+
+        Never raises, never waits.
+        """
+        now = self._clock.now()
+        for sight, facts in seen:
+            self._take(sight, Happening(at=now, name=sight, **facts))
+
+    def _take(self, sight: Sight, happening: Happening) -> None:
         with self._changed:
             if not self._is_wanted(sight, happening.scope):
                 self._dropped += 1

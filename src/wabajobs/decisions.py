@@ -1,5 +1,6 @@
 """What people decide: pauses, limits, and how a breaker must stand. SQL keeps it; Redis has a copy."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -177,6 +178,11 @@ class Pause:
 
     def __str__(self) -> str:
         return f"{self.scope} {_does(self)} {_by_whom(self)}"
+
+
+def longest(pauses: Iterable[Pause]) -> Pause | None:
+    """Return the pause that lasts longest, one without an end before all others."""
+    return max(pauses, key=lambda one: (one.ends_at is None, one.ends_at or one.created_at), default=None)
 
 
 def _does(pause: Pause) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
+from wabajobs import events
 from wabajobs.bench import Bench
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.errors import (
@@ -101,6 +102,7 @@ class Desk:
             if step.name in self._done:
                 continue
             self._step, self._changes = step, 0
+            events.about(capability=step.capability)
             try:
                 self._done[step.name] = self._do(step)
             except _GoBack as back:
@@ -226,6 +228,7 @@ class Desk:
             raise ValueError(f"operation {self.operation.id} is about WABA {self.operation.waba}, not {waba}")
         self.operation = replace(self.operation, waba=waba)
         self._found = waba
+        events.about(waba=waba)
 
     def enqueue(self, kind: str, *, key: str, service_class: ServiceClass | None = None) -> str:
         """Accept another operation for the same WABA, once for each key, and return its id."""

@@ -4,6 +4,8 @@ Throttling is weather, an event; an error is something that a developer must fix
 """
 
 import logging
+from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any, Final
 
 log: Final = logging.getLogger("wabajobs")
@@ -29,6 +31,7 @@ CATALOGUE: Final = {
     "not_consuming": "messages of this worker's queue lay unfetched; it connects to the broker anew",
     "freshness_changed": "the budget no longer keeps the fleet as fresh as wished, or does so again",
     "callback_given_up": "an event could not be delivered to the Hub, and is tried no more",
+    "feeds_served": "the status page's documents and the metrics are served",
     "part_failed": "a part of this process failed and is tried again",
     "happenings_dropped": "more was seen than the ledger could be told; the rest is not kept",
     "incident_began": "an incident has begun, or one has come back",
@@ -59,5 +62,25 @@ def tell(event: str, **facts: Any) -> None:
     level = _LEVELS.get(event, logging.INFO)
     if not log.isEnabledFor(level):
         return
-    told = " ".join(f"{name}={value}" for name, value in facts.items() if value is not None)
-    log.log(level, "%s: %s %s", event, meaning, told, exc_info=level >= logging.ERROR)
+    facts = {name: value for name, value in facts.items() if value is not None}
+    told = " ".join(f"{name}={value}" for name, value in facts.items())
+    known = {"event": event, "meaning": meaning, "facts": facts}
+    log.log(level, "%s: %s %s", event, meaning, told, exc_info=level >= logging.ERROR, extra=known)
+
+
+_subject: ContextVar[Mapping[str, Any]] = ContextVar("subject", default={})  # noqa: B039 (never changed in place)
+
+
+def about(**facts: Any) -> None:
+    """Say what the lines of this thread are about from here on, those of libraries too; adds to what was said."""
+    _subject.set({**_subject.get(), **{name: value for name, value in facts.items() if value is not None}})
+
+
+def about_nothing() -> None:
+    """Say that what the lines of this thread were about is over."""
+    _subject.set({})
+
+
+def subject() -> Mapping[str, Any]:
+    """Return what the lines of this thread are about: `operation`, `kind`, `partner` and so on."""
+    return _subject.get()

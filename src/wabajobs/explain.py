@@ -16,6 +16,7 @@ from wabajobs.decisions import AtEnd, Override, Pause
 from wabajobs.errors import ConfigurationError, InvalidRequest, NotReady
 from wabajobs.freshness import spoken
 from wabajobs.gate import AppReading, Because, BreakerReading, Call, Gate, Wait, WindowReading
+from wabajobs.kept import is_pace
 from wabajobs.kinds import Catalogue
 from wabajobs.ledger import DISPATCHER, RETRY_BUDGET, Ledger, Line, Position, Story
 from wabajobs.operation import Operation, State
@@ -25,17 +26,20 @@ from wabajobs.settings import Settings
 from wabajobs.signals import Presence
 
 _LATELY: Final = timedelta(minutes=10)
+_SHORTEST: Final = timedelta(seconds=20)
+"""Over less, a rate says nothing."""
 _FEWEST_ENDED: Final = 5
 _LEAST_SPREAD: Final = 0.25
-_BY_PERSONS: Final = ("pause", "slowed", "held_open", "needs_input", "cancel")
+_PASSES: Final = ("turn", "budget")
+"""What the rate of late has passed as well: so it tells when the turn of this one comes."""
 _THEN: Final = {
-    "retry": "then it is tried again, if the retry budget has room",
+    "retry": "it is tried again, if the retry budget has room",
     RETRY_BUDGET: "it is tried again as soon as there is room",
-    "meta": "then its next call is asked for again",
-    "gate": "then it asks the gate again",
+    "meta": "its next call is asked for again",
+    "gate": "it asks the gate again",
     "worker": "another worker takes it",
-    "configuration": "then it is tried by a worker again: one that is set up rightly",
-    "ledger": "then it goes on from its checkpoint",
+    "configuration": "a worker tries it again, if one is set up rightly by then",
+    "ledger": "it goes on from its checkpoint",
 }
 
 
@@ -162,7 +166,7 @@ class Explainer:
             return _needs_input(operation, step, now)
         look = _Look(self, operation, position, story, pauses, now)
         why, *behind = look.obstacles()
-        queueing = look.queueing if why.by == "turn" or why.until else None
+        queueing = look.queueing(why)
         return Explanation(
             operation=operation,
             at=now,
@@ -213,7 +217,6 @@ class _Look:
     pauses: Sequence[Pause]
     now: datetime
     troubles: list[str] = field(default_factory=list)
-    _queueing: Queueing | None = None
 
     def obstacles(self) -> list[Obstacle]:
         """Return what keeps it, the first of it first; at least its turn does."""
@@ -298,7 +301,7 @@ class _Look:
             reason=hold.reason,
             since=since,
             until=hold.until,
-            then=_THEN.get(hold.by, "then it asks again"),
+            then=_THEN.get(hold.by, "it asks again"),
         )
 
     # ── programs ────────────────────────────────────────────────────────────────────────────────────────
@@ -365,10 +368,10 @@ class _Look:
                 by="gate",
                 origin=Origin.OURS,
                 reason=f"no calls are made: {error}",
-                then="it goes on by itself then",
+                then="it goes on by itself as soon as the gate answers",
             )
             return
-        if wait is not None and wait.because is not Because.PAUSE:
+        if wait is not None and wait.because is not Because.PAUSE and not is_pace(wait, self.house.settings):
             yield self._refusal(wait, reading, decided.overrides)
         for breaker in reading.breakers:
             if breaker.state != "closed" and self._concerns(breaker.scope):
@@ -393,7 +396,7 @@ class _Look:
             reason=str(wait),
             scope=wait.scope,
             until=until,
-            then=_THEN.get(str(wait.because), "then its next call is let through"),
+            then=_THEN.get(str(wait.because), "its next call is let through"),
         )
 
     def _broken(self, breaker: BreakerReading, overrides: Sequence[Override]) -> Obstacle:
@@ -405,17 +408,17 @@ class _Look:
                 reason=breaker.held,
                 scope=breaker.scope,
                 until=held.ends_at if held else None,
-                then="then the breaker goes its own way again",
+                then="the breaker goes its own way again",
             )
         probe = self.now + breaker.retry_in if breaker.retry_in is not None else None
         if breaker.state == "open":
-            then = "then one call probes; when it succeeds, the others follow, slowly at first"
+            then = "one call probes; when it succeeds, the others follow, slowly at first"
         else:
             then = "one call is probing it now; when it succeeds, the others follow, slowly at first"
         return Obstacle(
             by="breaker",
             origin=Origin.META,
-            reason=f"Meta said no ({breaker.evidence}): the breaker of {breaker.scope} is {breaker.state}",
+            reason=_refused(breaker),
             scope=breaker.scope,
             until=probe,
             then=then,
@@ -441,7 +444,7 @@ class _Look:
             reason=reason,
             scope=window.scope,
             until=self.now + wait.delay if wait and mine and wait.delay is not None else None,
-            then="then its next call fits; Meta has refused nothing",
+            then="its next call fits; Meta has refused nothing",
             detail={
                 "limit": window.limit,
                 "usable": usable,
@@ -477,32 +480,30 @@ class _Look:
             then="partners take turns, whatever the length of their queues",
         )
 
-    @property
-    def queueing(self) -> Queueing | None:
-        """How many go before it, and when its turn may come; None while it is not in a line."""
+    def queueing(self, why: Obstacle) -> Queueing | None:
+        """Return how many go before it, and when its turn may come; None while it is not in a line."""
         if not self.position.is_ready:
             return None
-        if self._queueing is None:
-            self._queueing = self._queue()
-        return self._queueing
-
-    def _queue(self) -> Queueing:
-        mine = self.position.line
-        before = self.position.before_in_line
+        mine, before = self.position.line, self.position.before_in_line
         ahead = served_before(mine, before, self.house.ledger.operations.ready_by_line([mine.kind]))
-        ended = self._ended_lately()
-        rate = ended / _LATELY.total_seconds() if ended >= _FEWEST_ENDED else None
-        earliest, latest = (None, None) if rate is None else band(ahead, rate=rate, seen=ended)
+        # While it has waited its queue was busy; before that it may have had nothing to do.
+        lately = min(_LATELY, max(_SHORTEST, self.now - self.operation.created_at))
+        ended = self._ended_since(self.now - lately)
+        rate = ended / lately.total_seconds() if ended >= _FEWEST_ENDED else None
+        earliest, latest = None, None
+        if rate is not None and why.by in _PASSES:
+            begin = max(self.now, why.until or self.now)
+            earliest, latest = (begin + span for span in band(ahead, rate=rate, seen=ended))
         return Queueing(
             before=before,
             ahead=ahead,
             per_minute=None if rate is None else rate * 60,
-            earliest=None if earliest is None else self.now + earliest,
-            latest=None if latest is None else self.now + latest,
+            earliest=earliest,
+            latest=latest,
         )
 
-    def _ended_lately(self) -> int:
-        ended = self.house.ledger.operations.count_finished(since=self.now - _LATELY)
+    def _ended_since(self, since: datetime) -> int:
+        ended = self.house.ledger.operations.count_finished(since=since)
         return sum(number for kind, _, number in ended if kind == self.position.line.kind)
 
 
@@ -533,6 +534,10 @@ def band(ahead: int, *, rate: float, seen: int) -> tuple[timedelta, timedelta]:
     return timedelta(seconds=likely * max(0.0, 1 - spread)), timedelta(seconds=likely * (1 + spread))
 
 
+def _refused(breaker: BreakerReading) -> str:
+    return f"Meta refused or failed ({breaker.evidence}): the breaker of {breaker.scope} is {breaker.state}"
+
+
 def _room(window: WindowReading, service_class: ServiceClass) -> int:
     return window.usable.get(service_class, window.limit) - window.others - window.used
 
@@ -542,7 +547,7 @@ def _after(pause: Pause) -> str:
         return "it is being lifted step by step"
     if pause.ends_at is None:
         return f"it has no end: wabajobs resume {pause.scope}"
-    return "then it goes on in steps" if pause.at_end is AtEnd.RAMP else "then it goes on at once"
+    return "it goes on in steps" if pause.at_end is AtEnd.RAMP else "it goes on at once"
 
 
 def _next(
@@ -550,7 +555,7 @@ def _next(
 ) -> str:
     told = [why.then]
     if why.until is not None:
-        told.insert(0, f"that is about {_clock(why.until)}, in {spoken(max(timedelta(0), why.until - now))}")
+        told = [f"about {_clock(why.until)}, in {spoken(max(timedelta(0), why.until - now))}: {why.then}"]
     if behind:
         told.append(f"behind that: {', '.join(dict.fromkeys(one.by for one in behind))}")
     if queueing and queueing.earliest and queueing.latest:

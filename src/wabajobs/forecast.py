@@ -157,12 +157,17 @@ class Drain:
     """The budget that takes longest: `app:1`, `waba:1:2`, `partner:acme`."""
     percent: int | None = None
     """Share of each budget that they may use; None: all that their class may."""
+    broken: tuple[str, ...] = ()
+    """Breakers that stand in its way: until Meta is well, nothing of it goes."""
     doubts: tuple[str, ...] = ()
     """Why it may take longer, a sentence each."""
 
     def __str__(self) -> str:
         if not self.operations:
             return "nothing waits"
+        return self._how_long() + (f", once the breaker of {self.broken[0]} is closed" if self.broken else "")
+
+    def _how_long(self) -> str:
         budget = "the present budget" if self.percent is None else f"{self.percent} % of the present budget"
         if self.at_best is None:
             return f"at {budget} they do not drain"
@@ -181,6 +186,7 @@ class Drain:
             "at_present_seconds": _seconds(self.at_present),
             "bound_by": self.bound_by,
             "percent": self.percent,
+            "broken": list(self.broken),
             "doubts": list(self.doubts),
             "sentence": str(self),
         }
@@ -337,7 +343,7 @@ class Forecast:
         pauses = [
             one for one in self.ledger.decisions.pauses(now=now) if one.scope != scope and one.begins_nothing
         ]
-        parts = operations.census(scope)
+        parts = operations.census(scope, kinds=self._kinds_of(scope))
         others = operations.census_among(parts, [one.scope for one in pauses], within=scope)
         overlaps = ((one, operations.census_among(parts, [one.scope], within=scope)) for one in pauses)
         number, more = operations.wabas(scope, kinds={part.line.kind for part in parts})
@@ -376,6 +382,7 @@ class Forecast:
         at_best: timedelta | None = None
         at_present: timedelta | None = None
         bound_by = None
+        broken: list[str] = []
         try:
             spans = []
             for app in sorted({part.line.app for part in backlog}):
@@ -383,6 +390,7 @@ class Forecast:
                 reading, loads = self._loads(app, scope, of_app, costs)
                 spans += [_span(load, reading, self.settings.gate, percent) for load in loads]
                 doubts += _doubts(reading)
+                broken += _broken(reading, of_app)
             doubts += self._workers_missing(backlog)
             at_best, at_present = (
                 _longest(one.at_best for one in spans),
@@ -399,8 +407,15 @@ class Forecast:
             at_present=at_present and ramped(at_present, ramp),
             bound_by=bound_by,
             percent=percent,
+            broken=tuple(broken),
             doubts=tuple(doubts),
         )
+
+    def _kinds_of(self, scope: Scope) -> list[str] | None:
+        """Return the kinds whose operations can be in a scope, where that spares the ledger much to read."""
+        if scope.type is not ScopeType.NUMBER:
+            return None
+        return [name for name in self.kinds.names if "number" in self.kinds[name].payload.model_fields]
 
     # ── demand ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -563,6 +578,12 @@ def _doubts(reading: AppReading) -> Iterable[str]:
     for window in reading.windows:
         if window.height < 1:
             yield f"{window.height:.0%} of the limit of {window.scope} is trusted after a trip"
+
+
+def _broken(reading: AppReading, parts: Iterable[Part]) -> Iterable[str]:
+    """Return the breakers that are not closed, of the app and of those parts of the API that are needed."""
+    own = {f"app:{reading.app}", *(f"app:{reading.app}/{part.line.capability}" for part in parts)}
+    return [one.scope for one in reading.breakers if one.state != "closed" and one.scope in own]
 
 
 def _by_class(parts: Iterable[Part], costs: Mapping[str, _Cost]) -> dict[ServiceClass, float]:

@@ -10,7 +10,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from wabajobs.capability import Capability, ServiceClass
-from wabajobs.decisions import Pause
+from wabajobs.decisions import Pause, longest
 from wabajobs.outcome import Hold, NeedsInput
 
 
@@ -128,8 +128,7 @@ class Operation:
         """Return the pause that keeps this operation from running, the longest if there are several."""
         if self.state not in (State.WAITING, State.HELD):
             return None
-        keeping = (one for one in pauses if one.keeps(begun=self.has_begun) and self.is_covered_by(one))
-        return max(keeping, key=lambda one: (one.ends_at is None, one.ends_at or one.created_at), default=None)
+        return longest(one for one in pauses if one.keeps(begun=self.has_begun) and self.is_covered_by(one))
 
     def under(self, pauses: Iterable[Pause]) -> Self:
         """Return the operation as it stands under these pauses: a waiting one that is covered is held.

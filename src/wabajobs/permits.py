@@ -1,7 +1,7 @@
 """The one way out of the house: a Graph that asks the gate before each call and tells it afterwards."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
@@ -26,7 +26,7 @@ from wabajobs.gate import Call, Change, Outcome, Permit, Quota, Report, Wait
 from wabajobs.graph import Exchange, GraphRequest, cost, shown_activity
 from wabajobs.operation import Operation
 from wabajobs.secret import Secret
-from wabajobs.sightings import seen
+from wabajobs.sightings import Told, seen
 
 
 class Gate(Protocol):
@@ -69,7 +69,7 @@ class PermittedGraph:
         not_changed: Callable[[], object] = lambda: None,
         charge: Callable[[Call], object] = lambda _: None,
         give_back: Callable[[Call], object] = lambda _: None,
-        tell: Callable[..., object] = lambda *_, **__: None,
+        tell: Callable[[Iterable[Told]], object] = lambda _: None,
         token: Secret | None = None,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -242,8 +242,7 @@ class PermittedGraph:
         except GateUnavailable as away:
             # The call is over, whatever became of it. The gate takes an unsettled permit for lost.
             events.tell("settle_failed", operation=self._operation.id, why=away)
-        for sight, facts in seen(permit, report, changes, request=request, error=error):
-            self._tell(sight, **facts)
+        self._tell(seen(permit, report, changes, request=request, error=error))
         for change in changes:
             events.tell(
                 "breaker_changed",

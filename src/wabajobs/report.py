@@ -8,8 +8,10 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict
 
 from wabajobs.ledger import Episode, Happening, Impact, Incident, Ledger, Sample, Seen, Sight, SpentThen, Stops
+from wabajobs.ledger.incidents import PRODUCT
+from wabajobs.report_text import markdown
 from wabajobs.settings import Settings
-from wabajobs.telling import clean, moment, span, table
+from wabajobs.telling import clean, moment, span
 
 _MOST_SEEN: Final = 50_000
 """Happenings that a report reads."""
@@ -186,7 +188,7 @@ class Report(_Doc):
 
     def markdown(self) -> str:
         """Return it as people read it."""
-        return "\n".join([*_head(self), *_episodes(self), *_felt(self), *_numbers(self), *_timeline(self)]) + "\n"
+        return markdown(self)
 
 
 def report(ledger: Ledger, incident: int, *, settings: Settings, now: datetime) -> Report:
@@ -246,7 +248,9 @@ class _Writer:
     # ── episodes ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _end(self, episode: Episode) -> datetime:
-        return episode.ended_at or self._now
+        """Return until when something of it may have been there: until the look that saw nothing any more."""
+        look = timedelta(seconds=self._settings.watch.look_seconds)
+        return self._now if episode.ended_at is None else episode.ended_at + look
 
     def _episode(self, number: int, episode: Episode) -> EpisodeReport:
         end = self._end(episode)
@@ -406,6 +410,8 @@ class _Writer:
 
     def _of_people(self) -> Iterable[Entry]:
         for note in self._incident.notes:
+            if note.name == "opened" and note.actor == PRODUCT:
+                continue  # the first episode says so
             text = note.text if note.name == "note" else f"the incident is {note.name}: {note.text}"
             text = note.text if note.name == "alarmed" else text
             yield Entry(at=note.at, what="diary", who=note.actor, text=clean(text))
@@ -449,16 +455,18 @@ def _cause(seen: Seen) -> Cause:
 
 
 def _folded(seen: Sequence[Happening]) -> list[Entry]:
-    """Tell what was seen; what came again and again, without anything else of its scope between, in one line."""
+    """Tell what was seen; what came again and again, until its breaker closed, in one line."""
     runs: list[list[Happening]] = []
-    open_: dict[tuple[str | None, str | None], list[Happening]] = {}
+    open_: dict[tuple[str | None, str | None], dict[object, list[Happening]]] = {}
     for one in seen:
-        place = (one.app, one.scope)
-        run = open_.get(place)
-        if run is None or _gist(run[0]) != _gist(one):
-            run = open_[place] = []
-            runs.append(run)
-        run.append(one)
+        of_scope = open_.setdefault((one.app, one.scope), {})
+        gist = _gist(one)
+        if gist not in of_scope:
+            of_scope[gist] = []
+            runs.append(of_scope[gist])
+        of_scope[gist].append(one)
+        if one.name == Sight.BREAKER_CLOSED:
+            of_scope.clear()
     return [entry for run in runs for entry in _told(run)]
 
 
@@ -531,110 +539,3 @@ def _usage(samples: Iterable[Sample], app: str) -> Iterable[Entry]:
 def _peak(one: Peak) -> Entry:
     text = f"most of {one.queue} lie unfinished: {one.unfinished}, the oldest for {span(one.oldest_seconds)}"
     return Entry(at=one.at, what="backlog", who="wabajobs", text=text)
-
-
-# ── as people read it ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _head(it: Report) -> list[str]:
-    app = f"app {it.app}" if it.app else "all apps"
-    closed = f"closed at {moment(it.closed_at)} by {it.closed_by}: {it.close_reason}" if it.closed_at else ""
-    state = closed or {"on": "an episode is on", "quiet": "quiet, and not closed yet"}.get(it.state, it.state)
-    return [
-        f"# Incident {it.incident}: {it.title}",
-        "",
-        f"All times are UTC. Written at {moment(it.generated_at)}.",
-        "",
-        f"- About: {app}",
-        f"- From {moment(it.began_at)} to {moment(it.ended_at)}: {span(it.span_seconds)}",
-        f"- Impaired: {span(it.seconds)}, in {_many(len(it.episodes), 'episode')}",
-        f"- Opened by: {it.opened_by}",
-        f"- State: {state}",
-        *(f"- Note: {gap}" for gap in it.gaps),
-        "",
-    ]
-
-
-def _episodes(it: Report) -> list[str]:
-    heads = ("episode", "from", "to", "lasted", "quiet before", "usage at most", "calls", "refused", "kinds")
-    rows = [
-        (
-            one.number,
-            moment(one.began_at),
-            moment(one.ended_at) if one.ended_at else "still on",
-            span(one.seconds),
-            span(one.quiet_before_seconds) if one.quiet_before_seconds is not None else None,
-            f"{one.highest_percent:.0f} %" if one.highest_percent is not None else None,
-            one.calls,
-            one.refused,
-            len(one.kinds),
-        )
-        for one in it.episodes
-    ]
-    causes = [
-        (one.number, cause.evidence, span(cause.seconds), cause.times, moment(cause.seen_at))
-        for one in it.episodes
-        for cause in one.causes
-    ]
-    residue = [
-        (one.episode, one.scope, span(one.seconds_after), moment(one.until), ", ".join(one.kinds))
-        for one in it.residue
-    ]
-    stayed = ("episode", "what", "longer than the rest by", "until", "kinds")
-    return [
-        "## Episodes",
-        "",
-        *(table(heads, rows) or ["The product has seen none.", ""]),
-        *table(("episode", "what was wrong", "for", "times", "seen last"), causes),
-        *(["### What stayed broken longest", "", *table(stayed, residue)] if residue else []),
-    ]
-
-
-def _felt(it: Report) -> list[str]:
-    felt = it.felt
-    kinds = [
-        (one.kind, one.delayed, one.stopped, one.failed, one.expired, moment(one.last_stopped_at))
-        for one in it.kinds
-    ]
-    return [
-        "## What partners felt",
-        "",
-        f"{_many(felt.partners, 'partner')}: {_many(felt.delayed, 'operation')} waited, {felt.failed} failed,"
-        f" {felt.expired} expired, {felt.duplicated} were done twice. {felt.stopped} had begun, were stopped on"
-        " their way and went on from there.",
-        "",
-        f"That none was done twice rests on this: {felt.rests_on}.",
-        "",
-        *table(("kind", "waited", "stopped", "failed", "expired", "stopped last"), kinds),
-        *table(("partner", "operations that waited"), felt.largest.items()),
-    ]
-
-
-def _numbers(it: Report) -> list[str]:
-    share = f" ({100 * it.refused / it.calls:.2f} %)" if it.calls else ""
-    codes = [(one.code, one.subcode, one.calls, moment(one.first_at), moment(one.last_at)) for one in it.codes]
-    peaks = [
-        (one.queue, one.unfinished, one.held, span(one.oldest_seconds), moment(one.at))
-        for one in it.backlog[:_LARGEST]
-    ]
-    return [
-        "## Calls and queues",
-        "",
-        f"{_many(it.calls, 'call')} during the episodes (counted in twelfths of the window); Meta refused"
-        f" {it.refused}{share}.",
-        "",
-        *table(("code", "subcode", "refusals", "first", "last"), codes),
-        *table(("queue", "most unfinished", "of them held", "oldest", "at"), peaks),
-    ]
-
-
-def _timeline(it: Report) -> list[str]:
-    return [
-        "## Time line",
-        "",
-        *table(("at", "who", "what"), [(moment(e.at), e.who, e.text) for e in it.timeline]),
-    ]
-
-
-def _many(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

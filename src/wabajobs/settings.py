@@ -30,14 +30,15 @@ from wabajobs.secret import VAULT_NAME, Secret, read_secret_file
 
 META: Final = "https://graph.facebook.com"
 RUNNING_FILE: Final = Path(".wabajobs") / "running.toml"
-"""Written by `wabajobs up`; read when no variable says otherwise, so that a second terminal finds it. The vault's
-keys say nothing of which site it is."""
+"""Written by `wabajobs up`; read when no variable says otherwise, so that a second terminal finds it."""
 
 HEAVIEST: Final = 1000.0
 """The largest weight of a partner."""
 
 VAULT_KEYS: Final = "WABAJOBS_VAULT_KEYS"
 """The environment variable that holds the vault's keys unless the settings say otherwise."""
+_SAY_NOT_WHERE: Final = frozenset({VAULT_KEYS, "WABAJOBS_LOG"})
+"""Variables that say nothing of which site it is."""
 
 Share = Annotated[float, Field(gt=0, le=1)]
 MayHoldPassword = Annotated[str, Field(repr=False)]
@@ -309,6 +310,19 @@ class MediaSettings(_Table):
     """A handle older than this is renewed before it is used. Meta does not tell how long one lives."""
 
 
+class FlowerSettings(_Table):
+    """`[flower]`: what Flower is told of that is no message: what is held, and why."""
+
+    look_seconds: PositiveFloat = 2
+    """How often the leading dispatcher looks what is held. What is new and what is over is told at once."""
+    repeat_seconds: Annotated[float, Field(gt=0, le=15)] = 10
+    """How often all of it is told again, for a Flower that has just been started."""
+    reasons: Annotated[int, Field(ge=1, le=1000)] = 200
+    """Reasons that are told, each with its queue and its number; those with most operations first."""
+    operations: Annotated[int, Field(ge=0, le=500)] = 50
+    """Single operations of a queue that are told as held, those that came first."""
+
+
 class CallbackSettings(_Table):
     """`[callbacks]`: where the Hub is called for each event, signed; without an address it reads them itself."""
 
@@ -371,6 +385,31 @@ class PlannerSettings(_Table):
     """How often the fleet is counted, for the forecast."""
 
 
+class StatusPageSettings(_Table):
+    """`[status_page]`: what `wabajobs feeds` shows to the public."""
+
+    name: str = "WhatsApp Business management"
+    """Title of the page."""
+    url: Annotated[str, AfterValidator(_address)] = "http://127.0.0.1:5556"
+    """Where the public reads it; incidents are linked below it."""
+    components: dict[str, tuple[str, ...]] = {
+        "Number Setup": ("number_registration", "number_migration", "hosting_change"),
+        "Onboarding": ("onboarding",),
+        "Templates": ("template_*",),
+        "Flows": ("flow_publish",),
+        "Profiles": ("profile_*",),
+        "Channels": ("channel_update",),
+    }
+    """The components, and the kinds that each stands for. `template_create/uploads` names those operations of the
+    kind that need uploads; they then belong to no component that names the kind as a whole."""
+    busy_share: Share = 0.9
+    """Part of an app's limit from which on its components are shown as degraded."""
+    update_seconds: PositiveFloat = 14_400
+    """How soon the public is told more of an incident. `next_update_due` says when that is."""
+    look_seconds: PositiveFloat = 2
+    """Time between two looks at breakers and pauses. Operations are counted less often where that takes long."""
+
+
 class WatchSettings(_Table):
     """`[watch]`: what the leading dispatcher keeps an eye on, and whom it wakes."""
 
@@ -422,6 +461,8 @@ class Settings(_Table):
     broker_url: MayHoldPassword = ""
     graph_url: str = META
     graph_version: Annotated[str, StringConstraints(pattern=r"^v[0-9]+\.[0-9]+$")] = "v24.0"
+    log: Literal["text", "json"] = "text"
+    """How programs log to standard error: lines for people, or one JSON object a line."""
     kinds: tuple[str, ...] = ()
     """Modules with kinds of your own, each with a `KIND` in it."""
     apps: dict[MetaId, AppSettings] = {}
@@ -436,20 +477,22 @@ class Settings(_Table):
     planner: PlannerSettings = PlannerSettings()
     onboarding: OnboardingSettings = OnboardingSettings()
     callbacks: CallbackSettings = CallbackSettings()
+    flower: FlowerSettings = FlowerSettings()
     vault: VaultSettings = VaultSettings()
     media: MediaSettings = MediaSettings()
     watch: WatchSettings = WatchSettings()
+    status_page: StatusPageSettings = StatusPageSettings()
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, *, running: Path | None = RUNNING_FILE) -> Self:
         """Read the file that `WABAJOBS_CONFIG` names, then the environment above it.
 
-        Without any `WABAJOBS_` variable but the vault's keys, `running` is read: what a `wabajobs up` of this
-        folder has left. Raises `ConfigurationError` with the field and what is wrong with it.
+        Without any `WABAJOBS_` variable that says where anything is, `running` is read: what a `wabajobs up` of
+        this folder has left. Raises `ConfigurationError` with the field and what is wrong with it.
         """
         environ = os.environ if environ is None else environ
         table = _read_toml(_config_path(environ, running))
-        for field in ("database_url", "redis_url", "broker_url", "graph_url", "graph_version"):
+        for field in ("database_url", "redis_url", "broker_url", "graph_url", "graph_version", "log"):
             if value := environ.get(f"WABAJOBS_{field.upper()}"):
                 table[field] = value
         try:
@@ -484,7 +527,7 @@ def _config_path(environ: Mapping[str, str], running: Path | None) -> Path | Non
     if path := environ.get("WABAJOBS_CONFIG"):
         return Path(path)
     told_otherwise = any(
-        name.startswith("WABAJOBS_") and name != VAULT_KEYS and value for name, value in environ.items()
+        name.startswith("WABAJOBS_") and name not in _SAY_NOT_WHERE and value for name, value in environ.items()
     )
     return running if running and not told_otherwise and running.exists() else None
 

@@ -9,6 +9,9 @@ from wabajobs.gate import Change, Outcome, Permit, Report
 from wabajobs.graph import GraphRequest
 from wabajobs.ledger import Sight
 
+Told = tuple[Sight, dict[str, Any]]
+"""What was seen, and facts of a `Happening`."""
+
 _LIMITS: Final = (Outcome.APP_LIMIT, Outcome.WABA_LIMIT, Outcome.NUMBER_LIMIT, Outcome.CAPABILITY_LIMIT)
 _LONGEST: Final = 300
 """Of Meta's message, in characters."""
@@ -23,7 +26,7 @@ def seen(
     *,
     request: GraphRequest | None = None,
     error: GraphError | None = None,
-) -> Iterator[tuple[Sight, dict[str, Any]]]:
+) -> Iterator[Told]:
     """Return what is worth to be written down of a call that was settled: mostly nothing."""
     if report.outcome is Outcome.UNUSED:
         return

@@ -1,18 +1,19 @@
 """What is going on, in one look: queues, pauses, budgets, breakers. A part that is away is named, not hidden."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from wabajobs import kept
 from wabajobs.clock import Clock
 from wabajobs.decisions import Pause, Scope, ScopeType
 from wabajobs.errors import NotReady
 from wabajobs.forecast import Drain, Forecast
-from wabajobs.gate import AppReading, Because, Call, Gate, Wait
+from wabajobs.gate import AppReading, Gate
 from wabajobs.kinds import Catalogue
-from wabajobs.ledger import DISPATCHER, Backlog, Incident, Ledger, Line, Part, Route
+from wabajobs.ledger import DISPATCHER, Alarm, Backlog, Incident, Ledger, Part, Route
 from wabajobs.operation import Operation, State
 from wabajobs.outcome import Origin
 from wabajobs.settings import Settings
@@ -50,10 +51,7 @@ class QueueStatus:
     @property
     def kept_by(self) -> dict[Origin, int]:
         """How many operations cannot go now, by whose word that is."""
-        counted: Counter[Origin] = Counter()
-        for by, number in [*self.held_by.items(), *self.waits_for.items()]:
-            counted[Origin.of(by)] += number
-        return dict(counted)
+        return kept.by_origin([self.held_by, self.waits_for])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +181,7 @@ class Lookout:
         troubles += [f"app {one['app']}: {one['sentence']}" for one in fleet if not one["reachable"]]
         callbacks = ledger.callbacks.backlog() if self.settings.callbacks.url else None
         troubles += _undelivered(callbacks) if callbacks else []
+        troubles += _unheard(ledger.incidents.mute_alarms())
         return Status(
             at=now,
             counted_at=counts.at,
@@ -207,16 +206,14 @@ class Lookout:
         now: datetime,
     ) -> tuple[QueueStatus, ...]:
         states: dict[str, Counter[State]] = defaultdict(Counter)
-        held: dict[str, Counter[str]] = defaultdict(Counter)
         oldest: dict[str, datetime] = {}
         for part in counts.parts:
             queue = part.line.kind
             states[queue][part.state] += part.operations
-            if part.state is State.HELD:
-                held[queue][part.held_by or "nobody"] += part.operations
             oldest[queue] = min(oldest.get(queue, part.oldest), part.oldest)
         ended = {(kind, state): number for kind, state, number in counts.finished}
-        waits = self._waits(counts.parts)
+        held = kept.by_queue(kept.held(counts.parts))
+        waits = kept.by_queue(kept.refused(counts.parts, gate=self.gate, settings=self.settings))
         return tuple(
             QueueStatus(
                 queue=name,
@@ -238,24 +235,6 @@ class Lookout:
             for name in self.kinds.names
         )
 
-    def _waits(self, parts: Iterable[Part]) -> dict[str, Counter[str]]:
-        """Ask the gate about the next call of all that waits, in one round trip; partners are not told apart."""
-        waiting: Counter[Call] = Counter()
-        for part in parts:
-            if part.state is State.WAITING and part.line.app in self.settings.apps:
-                waiting[_next_call(part.line)] += part.operations
-        found: dict[str, Counter[str]] = defaultdict(Counter)
-        calls = list(waiting)
-        try:
-            answers = self.gate.forecast(calls) if calls else []
-        except NotReady:
-            answers = [_GATE_AWAY] * len(calls)
-        short = self.settings.dispatch.short_wait_seconds
-        for call, wait in zip(calls, answers, strict=True):
-            if wait is not None and (wait.delay is None or wait.delay.total_seconds() > short):
-                found[call.queue][str(wait.because)] += waiting[call]
-        return found
-
     def _spenders(self) -> tuple[Top, ...]:
         try:
             apps = self.settings.apps
@@ -269,19 +248,6 @@ class Lookout:
             of_app[part.line.app].append(part)
         for app, theirs in sorted(of_app.items()):
             yield app, self.forecast.drain(Scope(ScopeType.APP, app), parts=theirs)
-
-
-_GATE_AWAY: Final = Wait(delay=None, because=Because.GATE, scope="gate", reason="the gate cannot be asked")
-
-
-def _next_call(line: Line) -> Call:
-    return Call(
-        app=line.app,
-        queue=line.kind,
-        partner="",
-        capability=line.capability,
-        service_class=line.service_class,
-    )
 
 
 def _slots(presence: Presence, kinds: Catalogue, troubles: list[str]) -> dict[str, tuple[int, int]] | None:
@@ -315,6 +281,13 @@ def _undelivered(backlog: Backlog) -> list[str]:
     elif backlog.last_error:
         troubles.append(f"callbacks to the Hub fail ({backlog.last_error}); they are tried again")
     return troubles
+
+
+def _unheard(alarms: Sequence[Alarm]) -> list[str]:
+    if not alarms:
+        return []
+    then = "it is tried again" if alarms[0].due_at else "it is tried no more"
+    return [f"the alarm of an incident could not be given by its {alarms[0].channel} ({alarms[0].error}); {then}"]
 
 
 def _apps(gate: Gate, settings: Settings, troubles: list[str]) -> list[AppReading]:

@@ -26,6 +26,7 @@ from wabajobs.signals import Presence
 _REST_TIMES: Final = 200
 """A count of the ledger that took long is followed by so many times of rest."""
 _ALL_PARTS: Final = 12
+_UNSETTLED_PARTS: Final = 3
 _POINTS: Final = 30
 """Of a slope."""
 _TRIPS: Final = 1000
@@ -71,7 +72,7 @@ class Watch:
         self._learning: dict[str, bool] = {}
         self._workers = _Workers(presence, settings.watch, monotonic)
         self._counter = _Counter(ledger, queues, settings.watch, monotonic)
-        self._spending = _Spending(ledger, gate)
+        self._spending = _Spending(ledger, gate, part_seconds=settings.gate.window_seconds / _ALL_PARTS)
         self._monotonic = monotonic
         self._sample_due = monotonic()
         look = timedelta(seconds=settings.watch.look_seconds)
@@ -100,7 +101,7 @@ class Watch:
         if self._monotonic() >= self._sample_due:
             self._sample_due = self._monotonic() + self._settings.watch.sample_seconds
             self._ledger.samples.put(self._budgets.samples(readings, now), queues)
-            self._spending.keep(readings)
+            self._spending.keep(readings, now)
         forsaken = self._workers.missing_for(late)
         for reading in readings:
             conditions = [
@@ -393,24 +394,34 @@ def _without_workers(
 class _Spending:
     """Copies the gate's counters of who spent what into the ledger."""
 
-    def __init__(self, ledger: Ledger, gate: Gate) -> None:
+    def __init__(self, ledger: Ledger, gate: Gate, *, part_seconds: float) -> None:
         self._ledger = ledger
         self._gate = gate
+        self._part_seconds = part_seconds
         self._kept: dict[str, dict[datetime, SpentPart]] = {}
+        self._kept_at: dict[str, datetime] = {}
 
-    def keep(self, readings: Iterable[AppReading]) -> None:
-        """Copy what has changed: the newest two parts of a window, and all of them at first."""
+    def keep(self, readings: Iterable[AppReading], now: datetime) -> None:
+        """Copy the parts of a window that may have changed since the last time, and all of them at first."""
         for reading in readings:
-            kept = self._kept.get(reading.app)
+            kept = self._kept.get(reading.app, {})
             try:
-                parts = self._gate.spent_parts(reading.app, newest=_ALL_PARTS if kept is None else 2)
+                parts = self._gate.spent_parts(reading.app, newest=self._newest(reading.app, now))
             except GateUnavailable as error:
                 events.tell("part_failed", part="watch", why=error)
                 return
             for part in parts:
-                if kept is None or kept.get(part.since) != part:
+                if kept.get(part.since) != part:
                     self._keep(reading.app, part)
             self._kept[reading.app] = {part.since: part for part in parts}
+            self._kept_at[reading.app] = now
+
+    def _newest(self, app: str, now: datetime) -> int:
+        if app not in self._kept_at:
+            return _ALL_PARTS
+        passed = (now - self._kept_at[app]).total_seconds()
+        # A call is settled up to some parts after it was admitted, and counted where it was admitted.
+        return min(_ALL_PARTS, int(passed / self._part_seconds) + _UNSETTLED_PARTS)
 
     def _keep(self, app: str, part: SpentPart) -> None:
         used = [

@@ -22,9 +22,11 @@ from wabajobs.dispatch import Dispatcher, Send
 from wabajobs.dry_run import DryRun
 from wabajobs.errors import ConfigurationError
 from wabajobs.explain import Explainer
+from wabajobs.exposed import Editor, Looker
 from wabajobs.forecast import Forecast
 from wabajobs.gate import Gate, RetryBudget
 from wabajobs.graph import Credentials, GraphClient
+from wabajobs.holdups import Holdups
 from wabajobs.incidents import Incidents
 from wabajobs.intake import Request, checked
 from wabajobs.interventions import Interventions
@@ -40,7 +42,7 @@ from wabajobs.retries import Retries
 from wabajobs.routing import Router
 from wabajobs.secret import Secret
 from wabajobs.settings import Settings
-from wabajobs.signals import Bell, Presence
+from wabajobs.signals import Bell, Presence, Told
 from wabajobs.signals.bell import DECISIONS, WORK
 from wabajobs.status import Lookout
 from wabajobs.top import Spenders
@@ -104,6 +106,23 @@ class House:
             self._redis(self.settings.gate.redis_timeout_seconds),
             alive_for=timedelta(seconds=self.settings.dispatch.worker_alive_seconds),
         )
+
+    @cached_property
+    def holdups(self) -> Holdups:
+        """What looks what is held, and why."""
+        return Holdups(
+            ledger=self.ledger,
+            gate=self.gate,
+            presence=self.presence,
+            kinds=self.kinds,
+            clock=self.clock,
+            settings=self.settings.dispatch,
+        )
+
+    @cached_property
+    def told(self) -> Told:
+        """What Flower has been told of as held."""
+        return Told(self._redis(self.settings.gate.redis_timeout_seconds))
 
     @cached_property
     def work_bell(self) -> Bell:
@@ -221,6 +240,23 @@ class House:
             settings=self.settings,
             router=self.router,
         )
+
+    @cached_property
+    def looker(self) -> Looker:
+        """What looks at everything for the feeds."""
+        return Looker(
+            ledger=self.ledger,
+            gate=self.gate,
+            presence=self.presence,
+            kinds=self.kinds,
+            settings=self.settings,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def editor(self) -> Editor:
+        """What tells the public of it."""
+        return Editor(self.settings.status_page, self.kinds, now=self.clock.now())
 
     @cached_property
     def relay(self) -> Relay:

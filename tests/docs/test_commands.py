@@ -112,7 +112,7 @@ def test_every_target_of_make_exists(page: Page) -> None:
     [
         ("wabajobs pause queue template_sync --reason x --slowly", "pause has no option --slowly"),
         ("wabajobs ops list|escalate", "there is no command 'list|escalate'"),
-        ("wabajobs incident open", "there is no command 'incident'"),
+        ("wabajobs incident reopen", "there is no command 'reopen'"),
         ("wabajobs flower --basic-auth=a:b", None),
         ("FOO=1 .venv/bin/wabajobs ops show ID --json | head", None),
     ],

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from tests.ledger.conftest import WABA, Book, a_pause, a_request, hold
+from tests.ledger.test_query_plans import listened_to
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.decisions import Pause, PauseMode, Scope
 from wabajobs.ledger import Part
@@ -132,3 +133,17 @@ def test_a_waba_with_very_much_is_found_in_its_line(book: Book) -> None:
     crowds = operations.crowds(part.line for part in operations.census())
 
     assert sum(part.operations for part in crowds["666"]) == 30
+
+
+def test_it_is_counted_from_an_index_alone(book: Book) -> None:
+    book.accept(*(a_request(waba=str(number)) for number in range(1000, 1200)))
+    database = book.ledger.database
+
+    with listened_to() as told:
+        book.ledger.operations.census()
+
+    [(statement, asked)] = told
+    explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
+    with database.read() as connection:
+        plan = " ".join(str(row[-1]) for row in connection.exec_driver_sql(f"{explain} {statement}", asked))
+    assert "COVERING INDEX ix_operations_open" in plan or "Index Only Scan using ix_operations_open" in plan

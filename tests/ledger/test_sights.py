@@ -245,3 +245,16 @@ def test_capabilities_fit(book: Book) -> None:
     spend(book, Used(who=who, calls=1))
 
     assert book.ledger.spending.by("capability") == [Spent(name=longest, calls=1, refused=0)]
+
+
+def test_what_one_waba_keeps_back_does_not_make_others_of_its_line_look_late(book: Book) -> None:
+    book.accept(a_request(waba="1"))
+    book.pass_time(3600)
+    book.accept(a_request(waba="2"), a_request(waba="3"))
+    pauses = [a_pause("waba:1"), a_pause("queue:flow_publish")]
+
+    counted = book.ledger.samples.count(pauses=pauses, queues=["template_sync"], now=book.clock.now())
+
+    [late] = counted.late
+    assert (late.number, late.oldest) == (2, book.clock.now())
+    assert counted.queues[0].unfinished == 3

@@ -13,6 +13,7 @@ from tests.support.fleet import Fleet
 from tests.support.waiting import until
 from tests.support.witness import answer
 from wabajobs import cli
+from wabajobs.ledger import Condition, Rules
 from wabajobs.simulator.faults import FaultRule
 
 FleetOn = Callable[..., Fleet]
@@ -325,3 +326,52 @@ def test_the_same_idempotency_key_gives_the_same_operation(alone: Fleet, typed: 
 
     assert once.stdout == again.stdout
     assert "idempotency key 'k-1' of partner 'acme' belongs to operation" in _sentence(other)
+
+
+def test_incidents_are_opened_noted_told_and_closed_by_hand(alone: Fleet, typed: Typed) -> None:
+    app = alone.simulator.app.id
+    assert "no incident is open" in typed(alone, "incident", "list").stdout
+    opened = json.loads(
+        typed(alone, "incident", "open", "--reason", "customers call", "--app", app, "--json").stdout
+    )
+    number = str(opened["id"])
+    assert (opened["state"], opened["app"], opened["title"]) == ("quiet", app, "customers call")
+
+    assert "is open; note it there" in _sentence(
+        typed(alone, "incident", "open", "--reason", "x y", "--app", app)
+    )
+    assert "is not configured" in _sentence(typed(alone, "incident", "open", "--reason", "x y", "--app", "99999"))
+    assert "say why" in _sentence(typed(alone, "incident", "close", number, "--reason", ""))
+    assert "no incident 4711" in _sentence(typed(alone, "incident", "note", "4711", "where"))
+    assert "no note" in _sentence(typed(alone, "incident", "note", number, " "))
+    assert typed(alone, "incident", "note", number, "called Meta", "--actor", "anna").returncode == 0
+    listed = typed(alone, "incident", "list").stdout
+    assert "customers call" in listed
+
+    told = typed(alone, "incident", "report", number).stdout
+    assert told.startswith(f"# Incident {number}: customers call\n")
+    assert "| anna | called Meta |" in told
+    written = typed(alone, "incident", "pack", number, "--json", "--out", "pack.json")
+    assert written.stdout == "pack.json is written\n"
+    assert json.loads((alone.folder / "pack.json").read_text())["app"] == app
+    nowhere = typed(alone, "incident", "report", number, "--out", "no/folder/r.md")
+    assert "no/folder/r.md cannot be written: No such file" in _sentence(nowhere)
+
+    assert typed(alone, "incident", "close", number, "--reason", "all is well").returncode == 0
+    assert "is closed already" in _sentence(typed(alone, "incident", "close", number, "--reason", "again"))
+    assert json.loads(typed(alone, "incident", "list", "--json").stdout) == []
+    [closed] = json.loads(typed(alone, "incident", "list", "--all", "--json").stdout)
+    assert (closed["state"], closed["close_reason"]) == ("closed", "all is well")
+
+
+def test_an_alarm_that_nobody_hears_is_a_trouble_of_the_status(on_sqlite: FleetOn, typed: Typed) -> None:
+    fleet = on_sqlite(watch={"alarm_command": ["/nowhere/at/all"]})
+    house, now = fleet.house, fleet.house.clock.now()
+    seen = Condition(cause="breaker", scope=f"app:{fleet.simulator.app.id}", since=now, evidence="it has opened")
+    rules = Rules(quiet=timedelta(minutes=1), rejoin=timedelta(days=1))
+    house.ledger.incidents.see(fleet.simulator.app.id, [seen], rules=rules, now=now, channels=["command"])
+    house.alarms.turn()
+
+    status = json.loads(typed(fleet, "status", "--json").stdout)
+
+    assert any("could not be given by its command (it cannot be run" in one for one in status["troubles"])

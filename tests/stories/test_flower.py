@@ -148,7 +148,10 @@ def test_flower_shows_what_nobody_wants_any_more_as_revoked(on_sqlite: FleetOn) 
 
 
 def test_what_happened_just_before_a_worker_stopped_arrives_completely_and_in_order(on_sqlite: FleetOn) -> None:
-    fleet = on_sqlite(knobs={"wabas": 16, "templates": 100, "latency": 0.25}, **SHORT_PAGES)
+    only_the_worker_tells = {"flower": {"operations": 0}}
+    fleet = on_sqlite(
+        knobs={"wabas": 16, "templates": 100, "latency": 0.25}, **SHORT_PAGES, **only_the_worker_tells
+    )
     url = open_flower(fleet)
     fleet.start("dispatcher", "worker")
     fleet.ready()

@@ -91,8 +91,11 @@ def test_no_secret_comes_out_anywhere(on_sqlite: FleetOn, own_redis: RunningRedi
 def test_what_an_operation_brings_is_given_and_keeps_comes_out_nowhere(
     on_sqlite: FleetOn, own_redis: RunningRedis
 ) -> None:
-    """PINs, codes and tokens of operations that succeed, fail in every way, wait, expire and are cancelled."""
-    fleet = on_sqlite(knobs={"wabas": 1, "require_proof": True}, kinds=("tests.support.secretive",))
+    """PINs, codes and tokens of operations that succeed, fail in every way, wait, expire and are cancelled.
+
+    The programs log as JSON here, and as text in the story above: neither shows anything.
+    """
+    fleet = on_sqlite(knobs={"wabas": 1, "require_proof": True}, kinds=("tests.support.secretive",), log="json")
     planted = [_plant(fleet, number) for number in range(9)]
     echoes = [
         {"code": 190, "status": 401, "message": "Malformed access token {token}"},

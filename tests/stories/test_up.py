@@ -52,6 +52,8 @@ def up(tmp_path: Path) -> Iterator[Up]:
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str, folder: Path = tmp_path) -> subprocess.Popen[str]:
+        if "--feeds-port" not in arguments:
+            arguments = ("--feeds-port", str(free_port()), *arguments)
         with (folder / "up.log").open("w") as log:
             process = subprocess.Popen(
                 [sys.executable, "-u", "-m", "wabajobs", "up", "--simulator", *arguments],
@@ -83,9 +85,11 @@ def _is_up(folder: Path, process: subprocess.Popen[str]) -> str:
 
 
 def test_up_gets_up_works_and_leaves_nothing_behind(up: Up, tmp_path: Path) -> None:
-    port = free_port()
-    process = up("--flower-port", str(port))
+    port, feeds = free_port(), free_port()
+    process = up("--flower-port", str(port), "--feeds-port", str(feeds))
     said = _is_up(tmp_path, process)
+    shown = requests.get(f"http://127.0.0.1:{feeds}/api/v2/status.json", timeout=10).json()
+    measured = requests.get(f"http://127.0.0.1:{feeds}/metrics", timeout=10).text
     children = psutil.Process(process.pid).children(recursive=True)
 
     waba = said.partition("--waba ")[2].split()[0]
@@ -97,12 +101,15 @@ def test_up_gets_up_works_and_leaves_nothing_behind(up: Up, tmp_path: Path) -> N
 
     assert [one["state"] for one in answer(waited)] == ["succeeded"]
     assert status["troubles"] == []
+    assert f"http://127.0.0.1:{feeds}/metrics" in said
+    assert shown["status"]["indicator"] in ("none", "minor")  # minor: the gate is finding out
+    assert "wabajobs_dispatcher_leads 1.0" in measured
     assert {queue["workers"] for queue in status["queues"]} == {1}
     assert code == 0
     said = (tmp_path / "up.log").read_text()
     assert "Everything has stopped" in said
     assert "Traceback" not in said
-    assert len(children) >= 4 + len(WORKERS)  # Redis, the simulator, the dispatcher, Flower, the workers
+    assert len(children) >= 5 + len(WORKERS)  # Redis, the simulator, the dispatcher, Flower, feeds, the workers
     assert [child for child in children if child.is_running()] == []
     left = [one.info for one in psutil.process_iter(["pid", "cmdline"]) if str(tmp_path) in str(one.info)]
     assert left == []
@@ -113,7 +120,8 @@ def test_a_second_up_in_the_same_folder_is_refused(up: Up, tmp_path: Path) -> No
     process = up("--flower-port", str(free_port()))
     _is_up(tmp_path, process)
 
-    second = _wabajobs(tmp_path, "up", "--simulator", "--flower-port", str(free_port()))
+    ports = ("--flower-port", str(free_port()), "--feeds-port", str(free_port()))
+    second = _wabajobs(tmp_path, "up", "--simulator", *ports)
 
     assert second.returncode == 1
     (said,) = second.stderr.splitlines()

@@ -50,7 +50,7 @@ _KEY = new_key()
 _LONGEST_ATTEMPT = 60
 """Seconds after which a process that does not end has hung."""
 _ROUNDS = 100
-_ALONE: Mapping[str, Any] = {"retry_budget": None, "tell": lambda *_, **__: None}
+_ALONE: Mapping[str, Any] = {"retry_budget": None, "tell": lambda _: None}
 """An attempt at which nothing goes on beside the test."""
 
 

@@ -64,7 +64,7 @@ def test_what_is_told_is_written_in_its_order(book: Book) -> None:
     chronicle = chronicle_of(book)
 
     for nth in range(100):
-        chronicle.tell(Sight.BREAKER_OPENED, scope=f"app:{nth}")
+        chronicle.tell([(Sight.BREAKER_OPENED, {"scope": f"app:{nth}"})])
 
     assert chronicle.flush(30)
     assert scopes(book) == [f"app:{nth}" for nth in range(100)]
@@ -75,7 +75,7 @@ def test_who_tells_does_not_wait_for_a_ledger_that_is_slow(book: Book) -> None:
     book.gate.clear()
     chronicle = chronicle_of(book)
 
-    chronicle.tell(Sight.REFUSED, scope="app:1")
+    chronicle.tell([(Sight.REFUSED, {"scope": "app:1"})])
     assert not chronicle.flush(0.01)
 
     book.gate.set()
@@ -88,7 +88,7 @@ def test_while_the_ledger_is_away_it_is_told_later(book: Book, monkeypatch: pyte
     book.away = 3
     chronicle = chronicle_of(book)
 
-    chronicle.tell(Sight.REFUSED, scope="app:1")
+    chronicle.tell([(Sight.REFUSED, {"scope": "app:1"})])
 
     assert chronicle.flush(30)
     assert (scopes(book), book.asked) == (["app:1"], 4)
@@ -99,7 +99,7 @@ def test_what_waits_is_bounded_and_the_newest_stays(book: Book) -> None:
     chronicle = chronicle_of(book)
 
     for nth in range(2500):
-        chronicle.tell(Sight.BREAKER_OPENED, scope=f"app:{nth}")
+        chronicle.tell([(Sight.BREAKER_OPENED, {"scope": f"app:{nth}"})])
     book.gate.set()
 
     assert chronicle.flush(30)
@@ -115,15 +115,15 @@ def test_of_a_flood_the_first_of_a_minute_are_told_and_every_breaker_of_an_app(
     hands = Hands()
     chronicle = chronicle_of(book, hands)
     for nth in range(500):
-        chronicle.tell(Sight.REFUSED, scope=f"refused {nth}")
+        chronicle.tell([(Sight.REFUSED, {"scope": f"refused {nth}"})])
         if nth == 400:
-            chronicle.tell(Sight.BREAKER_OPENED, scope="app:1")
+            chronicle.tell([(Sight.BREAKER_OPENED, {"scope": "app:1"})])
     assert chronicle.flush(30)
     assert len(book.written) == 121
     assert scopes(book)[-1] == "app:1"
 
     hands.at = 61.0
-    chronicle.tell(Sight.REFUSED, scope="the next minute")
+    chronicle.tell([(Sight.REFUSED, {"scope": "the next minute"})])
 
     assert chronicle.flush(30)
     assert scopes(book)[-1] == "the next minute"
@@ -134,10 +134,10 @@ def test_of_a_flood_the_first_of_a_minute_are_told_and_every_breaker_of_an_app(
 def test_what_cannot_be_written_does_not_stop_the_rest(book: Book) -> None:
     book.broken = True
     chronicle = chronicle_of(book)
-    chronicle.tell(Sight.REFUSED, scope="app:1")
+    chronicle.tell([(Sight.REFUSED, {"scope": "app:1"})])
     assert chronicle.flush(30)
 
-    chronicle.tell(Sight.REFUSED, scope="app:2")
+    chronicle.tell([(Sight.REFUSED, {"scope": "app:2"})])
 
     assert chronicle.flush(30)
     assert scopes(book) == ["app:2"]
@@ -149,7 +149,7 @@ def test_its_thread_goes_when_there_is_nothing_to_do_and_another_comes(
     monkeypatch.setattr("wabajobs.chronicle._IDLE_SECONDS", 0.01)
     chronicle = chronicle_of(book)
     for _ in range(3):
-        chronicle.tell(Sight.REFUSED, scope="app:1")
+        chronicle.tell([(Sight.REFUSED, {"scope": "app:1"})])
         assert chronicle.flush(30)
         until(lambda: not any(one.name == "chronicle" for one in threading.enumerate()))
     assert len(book.written) == 3

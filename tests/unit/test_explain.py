@@ -71,7 +71,7 @@ def test_the_pause_that_lasts_longest_wins_and_the_others_are_told(stage: Stage)
     assert (found.why.by, found.why.origin, found.why.scope) == ("pause", Origin.PERSON, "queue:template_sync")
     assert "paused by anna" in found.summary
     assert found.why.until == stage.clock.now() + timedelta(hours=2)
-    assert "then it goes on in steps" in found.next
+    assert "UTC, in 2 h: it goes on in steps" in found.next
     assert [one.reason.split(" ")[0] for one in found.behind] == ["partner:acme"]
     decide(Scope.of("all"), **told)
     assert "it has no end: wabajobs resume all" in explain(stage, one).next

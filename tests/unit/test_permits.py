@@ -61,7 +61,7 @@ class Way:
             sleep=self.slept.append,
             charge=self.charge or (lambda call: self.account.append(f"{call.quota} {call.number}")),
             give_back=lambda _: self.account.append("back"),
-            tell=lambda sight, **facts: self.told.append((sight, facts)),
+            tell=self.told.extend,
         )
 
 

@@ -2,6 +2,7 @@
 
 import logging
 
+from wabajobs import logs
 from wabajobs.broker.app import make_app
 from wabajobs.kinds import catalogue
 from wabajobs.settings import Settings
@@ -10,5 +11,7 @@ from wabajobs.settings import Settings
 # workers and tasks it has from events. That is no news, least of all once for each worker and method.
 logging.getLogger("flower.inspector").setLevel(logging.ERROR)
 
-_settings = Settings.load()
-app = make_app(_settings, queues=catalogue(_settings.kinds).names)
+settings = Settings.load()
+if settings.log == "json":
+    logs.to_stderr("json", program="flower")  # where somebody logs already, Tornado does not
+app = make_app(settings, queues=catalogue(settings.kinds).names)

@@ -2,11 +2,12 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from celery import Celery, signals
 
+from wabajobs import events, logs
 from wabajobs.broker.app import make_app
 from wabajobs.broker.consuming import Consuming
 from wabajobs.broker.task import register
@@ -44,6 +45,7 @@ def worker_app(*queues: str, settings: Settings | None = None) -> Celery:
         """Leave out the chatter between workers: nothing of ours goes that way."""
         if sender.app is app:
             sender.options.update(without_mingle=True, without_gossip=True)
+            sender.quiet |= settings.log == "json"  # a banner is no JSON
             _or_exit(lambda: house.ledger.database.wait_for_schema(time.sleep))
 
     @signals.worker_shutting_down.connect(weak=False)
@@ -63,7 +65,34 @@ def worker_app(*queues: str, settings: Settings | None = None) -> Celery:
         if loglevel >= logging.INFO:
             logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
 
+    if settings.log == "json":
+        _log_json(logs.JsonLines(program="worker", worker=bench.worker))
     return app
+
+
+@signals.task_prerun.connect(weak=False)
+def _begin(task_id: str, task: Any, kwargs: Mapping[str, Any], **_: Any) -> None:
+    """Let each line of the attempt say whose it is, those of Celery and of libraries too."""
+    known = {name: kwargs.get(name) or None for name in ("partner", "waba", "app")}
+    events.about(operation=task_id, kind=task.name, attempt=kwargs.get("fence"), **known)
+
+
+@signals.task_postrun.connect(weak=False)
+def _end(**_: Any) -> None:
+    """Forget it: the thread takes another one next."""
+    events.about_nothing()
+
+
+def _log_json(lines: logging.Formatter) -> None:
+    """Let Celery's handlers write JSON, wherever they write to."""
+
+    def write(logger: logging.Logger, **_: Any) -> None:
+        for handler in logger.handlers:
+            handler.setFormatter(lines)
+
+    logs.warnings_to_stderr(lines)
+    signals.after_setup_logger.connect(write, weak=False)
+    signals.after_setup_task_logger.connect(write, weak=False)
 
 
 def own_kinds() -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from wabajobs.cli import (
     drill,
     events,
     explain,
+    feeds,
     fleet,
     incidents,
     look,
@@ -39,9 +40,9 @@ def cli(*, debug: bool) -> None:
 
 
 NOUNS = (
-    run, demo, drill, database, ops, look, explain, top, events, apps, fleet, brakes, budgets, incidents,
-    partners, vault,
-)  # fmt: skip
+    *(run, demo, drill, database, ops, look, explain, top, events, feeds, apps, fleet),
+    *(brakes, budgets, incidents, partners, vault),
+)
 
 for noun in NOUNS:
     for command in noun.COMMANDS:

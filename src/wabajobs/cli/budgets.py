@@ -8,13 +8,15 @@ from typing import Any
 import click
 from rich.table import Table
 
+from wabajobs import kept
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.cli.brakes import NOT_IN_FORCE, actor
 from wabajobs.cli.house import house
-from wabajobs.cli.look import budget_cells, budget_table, outlook
+from wabajobs.cli.look import budget_cells, budget_table, kept_line, outlook
 from wabajobs.cli.say import Span, answer, as_json, out, report
 from wabajobs.decisions import Limit, Stand
 from wabajobs.gate import AppReading, BreakerReading, Quota, Spender, WindowReading
+from wabajobs.outcome import Origin
 from wabajobs.settings import Settings
 from wabajobs.wiring import House
 
@@ -157,12 +159,14 @@ def budget(*, as_json: bool) -> None:
     """Show how full each budget is, with whose calls, and when it will be spent at this rate."""
     with house() as open_house:
         readings = [(reading, open_house.gate.spenders(reading.app)) for reading in _readings(open_house)]
+        kept_by = _kept(open_house)
     facts = [
         {
             "app": reading.app,
             "learning": reading.learning,
             "on_the_wire": reading.in_flight,
             "budgets": [_window_facts(window) for window in reading.windows],
+            "kept_by": {str(origin): number for origin, number in kept_by[reading.app].items()},
             "spenders": _spender_facts(spenders),
         }
         for reading, spenders in readings
@@ -171,9 +175,23 @@ def budget(*, as_json: bool) -> None:
     def plain() -> None:
         for reading, spenders in readings:
             out.print(_windows_table(reading))
+            if told := kept_line(kept_by[reading.app]):
+                out.print(told)
             out.print(_spenders_table(reading, spenders))
 
     answer(facts, as_json=as_json, plain=plain)
+
+
+def _kept(open_house: House) -> dict[str, dict[Origin, int]]:
+    """Count whose word keeps how many operations of each app."""
+    pauses = open_house.ledger.decisions.pauses(now=open_house.clock.now())
+    parts = open_house.ledger.operations.census_under(pauses)
+    refused = kept.refused(parts, gate=open_house.gate, settings=open_house.settings)
+    found = [*kept.held(parts).items(), *refused.items()]
+    return {
+        app: kept.by_origin(counted for (its, _), counted in found if its == app)
+        for app in open_house.settings.apps
+    }
 
 
 def _readings(open_house: House) -> list[AppReading]:
@@ -201,6 +219,10 @@ def _window_facts(window: WindowReading) -> dict[str, Any]:
         "ceiling": window.height,
         "per_window_at_this_rate": window.pace,
         "exhausted_in_seconds": None if left is None else left.total_seconds(),
+        "exhausted_in_seconds_by_class": {
+            str(one): None if (its := window.exhausted_in(one)) is None else its.total_seconds()
+            for one in ServiceClass
+        },
         "shadow": window.shadow,
         "would_refuse": window.would_refuse,
     }

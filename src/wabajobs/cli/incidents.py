@@ -105,7 +105,7 @@ def _write(value: Any, text: str, *, file: Path | None, as_json: bool) -> None:
     try:
         file.write_text(told, encoding="utf-8")
     except OSError as error:
-        raise click.FileError(str(file), error.strerror or "it cannot be written") from None
+        raise click.ClickException(f"{file} cannot be written: {error.strerror}") from None
     click.echo(f"{file} is written")
 
 

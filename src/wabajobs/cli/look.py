@@ -1,7 +1,7 @@
 """`status`: what is going on, once or as a screen that stays."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 import click
@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from wabajobs.cli.house import house
-from wabajobs.cli.say import answer, as_json, bar, out, short
+from wabajobs.cli.say import BAR, answer, as_json, bar, out, short
 from wabajobs.errors import NotReady
 from wabajobs.gate import WindowReading
+from wabajobs.kept import by_origin
 from wabajobs.outcome import Origin
 from wabajobs.status import Lookout, QueueStatus, Status
 from wabajobs.story import how_to_give
@@ -23,8 +24,9 @@ _COUNT_SHARE = 0.1
 """Part of its time in which a screen that stays may count operations: with very many of them that takes long."""
 _NARROW = 110
 """Columns of a terminal below which the less important is left out."""
+_NARROW_BAR = 12
 _STYLES = {Origin.PERSON: "yellow", Origin.OURS: "cyan", Origin.META: "bold red"}
-_WHOSE = {Origin.PERSON: "held by people", Origin.OURS: "by ourselves", Origin.META: "by Meta"}
+_WHOSE = {Origin.PERSON: "by people", Origin.OURS: "by our own gate and rules", Origin.META: "by Meta"}
 _TALKERS = 3
 
 
@@ -168,7 +170,7 @@ def _budgets(now: Status, *, narrow: bool) -> Table:
     for app in now.apps:
         for window in app.windows:
             wire = () if narrow else (str(app.in_flight),)
-            table.add_row(*budget_cells(window), *wire, outlook(window))
+            table.add_row(*budget_cells(window, narrow=narrow), *wire, outlook(window))
     return table
 
 
@@ -181,11 +183,12 @@ def budget_table(*more: str, left: str = "") -> Table:
     return table
 
 
-def budget_cells(window: WindowReading) -> tuple[RenderableType, ...]:
+def budget_cells(window: WindowReading, *, narrow: bool = False) -> tuple[RenderableType, ...]:
     """Fill the usual columns of a budget's row."""
+    width = _NARROW_BAR if narrow else BAR
     return (
         window.scope,
-        bar(window.used, window.others, window.limit),
+        bar(window.used, window.others, window.limit, width=width),
         str(window.used),
         str(window.others),
         str(window.limit),
@@ -230,13 +233,8 @@ def _breakers(now: Status) -> list[Text]:
 
 def _outlook(now: Status) -> Iterable[Text]:
     """Say by whom operations are kept, how long they take, and who used the budget."""
-    kept: dict[Origin, int] = {}
-    for queue in now.queues:
-        for origin, number in queue.kept_by.items():
-            kept[origin] = kept.get(origin, 0) + number
-    if any(kept.values()):
-        parts = [Text(f"{_WHOSE[one]} {kept[one]:,}", style=_STYLES[one]) for one in Origin if kept.get(one)]
-        yield Text("kept: ") + Text(", ").join(parts)
+    if told := kept_line(by_origin(one for queue in now.queues for one in (queue.held_by, queue.waits_for))):
+        yield told
     for app, drain in now.drains:
         if drain.operations:
             yield Text(f"app:{app}: {drain.operations:,} operations; {drain}")
@@ -244,6 +242,12 @@ def _outlook(now: Status) -> Iterable[Text]:
         largest = [f"{one.name} {one.share:.0%}" for one in top.talkers[:_TALKERS] if one.name]
         if largest:
             yield Text(f"app:{top.app}: used by {', '.join(largest)}; {top}", style="dim")
+
+
+def kept_line(kept: Mapping[Origin, int]) -> Text | None:
+    """Say whose word keeps how many operations; nothing when none is kept."""
+    parts = [Text(f"{_WHOSE[one]} {kept[one]:,}", style=_STYLES[one]) for one in Origin if kept.get(one)]
+    return Text("held ") + Text(", ").join(parts) if parts else None
 
 
 COMMANDS = (status,)

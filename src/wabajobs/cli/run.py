@@ -1,6 +1,5 @@
 """The programs: `up`, `dispatcher`, `flower`, `simulator`."""
 
-import logging
 import os
 import signal
 import sys
@@ -12,28 +11,36 @@ from typing import NoReturn
 
 import click
 
-from wabajobs import dispatch
-from wabajobs.broker import Sender, make_app
+from wabajobs import dispatch, logs
+from wabajobs.broker import Sender, Standing, make_app
 from wabajobs.cli.house import house
 from wabajobs.cli.site import SimulatorOptions, Site
 from wabajobs.machine import Event, Happened, Supervisor
 from wabajobs.settings import RUNNING_FILE, Settings
 
-_FLOWERS_COLUMNS = "name,uuid,state,kwargs,result,received,started,runtime,worker"
-"""Flower's own choice leaves out `kwargs`, which is where partner and WABA stand."""
+_FLOWERS_COLUMNS = "name,state,result,uuid,kwargs,received,started,runtime,worker"
+"""Flower's own choice leaves out `result` (why something is held) and `kwargs`, with partner and WABA."""
 _PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 
 @click.command()
 def dispatcher() -> None:
     """Run a dispatcher: it decides what leaves the ledger, and when. Any number may run; one leads."""
-    log_to_stderr()
+    logs.to_stderr(Settings.load().log, program="dispatcher")
     stopping = threading.Event()
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda *_: stopping.set())
     with house(wait=stopping.wait) as open_house:
         settings = open_house.settings
-        one = open_house.dispatcher(Sender(make_app(settings, queues=open_house.kinds.names)))
+        app = make_app(settings, queues=open_house.kinds.names)
+        one = open_house.dispatcher(Sender(app))
+        standing = Standing(
+            app,
+            holdups=open_house.holdups,
+            ledger=open_house.ledger,
+            told=open_house.told,
+            settings=settings.flower,
+        )
 
         def while_leading() -> None:
             open_house.ramps.keep_up()
@@ -42,6 +49,7 @@ def dispatcher() -> None:
             open_house.router.keep_up()
             open_house.watch.keep_up()
             open_house.alarms.keep_up()
+            standing.keep_up()
 
         dispatch.run(
             one,
@@ -54,12 +62,6 @@ def dispatcher() -> None:
         )
 
 
-def log_to_stderr() -> None:
-    """Log events to standard error, one line each, in UTC."""
-    logging.Formatter.converter = time.gmtime
-    logging.basicConfig(level=logging.INFO, format="%(asctime)sZ %(levelname)s %(name)s %(message)s")
-
-
 @click.command(context_settings=_PASS_ON)
 @click.option("--port", default=5555, show_default=True)
 @click.option("--address", default="127.0.0.1", show_default=True)
@@ -68,7 +70,7 @@ def flower(context: click.Context, *, port: int, address: str) -> None:
     """Run Flower, the engineers' view. Further options are Flower's own (--basic-auth, --url-prefix …)."""
     Settings.load()  # a fault in the settings is told here, in a sentence
     ours = (f"--port={port}", f"--address={address}", f"--tasks-columns={_FLOWERS_COLUMNS}")
-    _become("celery", "-A", "wabajobs.broker.monitor", "flower", *ours, *context.args)
+    _become("celery", "-A", "wabajobs.page.monitor", "flower", *ours, *context.args)
 
 
 def _become(module: str, *arguments: str) -> NoReturn:
@@ -86,19 +88,29 @@ def simulator(arguments: tuple[str, ...]) -> None:
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), default=RUNNING_FILE.parent)
 @click.option("--flower-port", default=5555, show_default=True, help="Where Flower listens.")
+@click.option("--feeds-port", default=5556, show_default=True, help="Where status page and metrics are served.")
 @click.option("--simulator", "simulated", is_flag=True, help="Run against a simulated Graph API.")
 @click.option("--wabas", default=200, show_default=True, help="WABAs of the simulator.")
 @click.option("--app-limit", default=300, show_default=True, help="Its calls per window.")
 @click.option("--window", default=60.0, show_default=True, help="Its window, in seconds.")
-def up(*, data: Path, flower_port: int, simulated: bool, wabas: int, app_limit: int, window: float) -> None:
+def up(
+    *,
+    data: Path,
+    flower_port: int,
+    feeds_port: int,
+    simulated: bool,
+    wabas: int,
+    app_limit: int,
+    window: float,
+) -> None:
     """Run everything on this machine, until Ctrl-C.
 
     Its own Redis server and SQLite ledger (unless WABAJOBS_REDIS_URL and WABAJOBS_DATABASE_URL name others),
-    the dispatcher, the workers and Flower, with their data and logs in one folder.
+    the dispatcher, the workers, Flower, the status page and the metrics, with their data and logs in one folder.
     """
     options = SimulatorOptions(wabas=wabas, app_limit=app_limit, window=window) if simulated else None
     site = Site(data, settings=Settings.load(running=None), simulator=options)
-    with site.prepared(flower_port=flower_port) as services:
+    with site.prepared(flower_port=flower_port, feeds_port=feeds_port) as services:
         supervisor = Supervisor(data, services, on_event=_tell)
         supervisor.start()
         click.echo(site.welcome())

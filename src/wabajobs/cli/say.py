@@ -12,7 +12,8 @@ from rich.text import Text
 
 from wabajobs.clock import SystemClock
 
-_BAR: Final = 24
+BAR: Final = 24
+"""Width of a gauge."""
 _PIPE_WIDTH: Final = 160
 """Where nobody has told how wide he is, lines are not broken as if he had a terminal of 80."""
 
@@ -55,7 +56,7 @@ def facts(detail: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}: {value}" for name, value in detail.items() if value is not None)
 
 
-def bar(ours: float, others: float, limit: float, *, style: str = "", width: int = _BAR) -> Text:
+def bar(ours: float, others: float, limit: float, *, style: str = "", width: int = BAR) -> Text:
     """Draw how much of a limit is used: by us, and beside us; red when hardly anything is left."""
     limit = max(1, limit)
     first = min(width, round(width * ours / limit))

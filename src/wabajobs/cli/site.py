@@ -70,13 +70,16 @@ class Site:
         self._settings = settings
         self._simulator = simulator
         self._flower_port: int | None = None
+        self._feeds_port: int | None = None
 
     @contextmanager
-    def prepared(self, *, flower_port: int | None) -> Iterator[list[Service]]:
+    def prepared(self, *, flower_port: int | None, feeds_port: int | None = None) -> Iterator[list[Service]]:
         """Make folder, tables and settings, and yield the services to run. Raises `NotReady`."""
         if flower_port is not None:
             require_free(flower_port, "Flower", option="--flower-port")
-        self._flower_port = flower_port
+        if feeds_port is not None:
+            require_free(feeds_port, "the feeds", option="--feeds-port")
+        self._flower_port, self._feeds_port = flower_port, feeds_port
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         FolderLock.take(self.folder / "lock").release()  # who runs here already must not be disturbed
         own_redis = None if self._settings.redis_url else RedisServer(find_server(), folder=self.folder / "redis")
@@ -96,7 +99,10 @@ class Site:
         """Return what a person wants to know once everything runs."""
         lines = ["", "wabajobs is up."]
         if self._flower_port is not None:
-            lines.append(f"  Flower      http://127.0.0.1:{self._flower_port}")
+            lines.append(f"  Flower      http://127.0.0.1:{self._flower_port}, the control room at /wabajobs")
+        if self._feeds_port is not None:
+            lines.append(f"  Status page http://127.0.0.1:{self._feeds_port}/api/v2/summary.json")
+            lines.append(f"  Metrics     http://127.0.0.1:{self._feeds_port}/metrics")
         if self._simulator is not None:
             lines.append(f"  Graph API   {self.settings().graph_url} (simulated)")
             lines.append(f"  some WABAs  {', '.join(self.wabas[:4])}")
@@ -138,6 +144,9 @@ class Site:
             changes["redis_url"] = own_redis.redis_url
             if not self._settings.broker_url:
                 changes["broker_url"] = own_redis.broker_url
+        if self._feeds_port is not None and "url" not in self._settings.status_page.model_fields_set:
+            own = {"url": f"http://127.0.0.1:{self._feeds_port}"}
+            changes["status_page"] = self._settings.status_page.model_copy(update=own)
         if self._settings.vault.keys == SecretSource(env=VAULT_KEYS) and not os.environ.get(VAULT_KEYS):
             changes["vault"] = self._settings.vault.model_copy(update={"keys": self._own_key()})
         self._settings = self._settings.model_copy(update=changes)
@@ -244,6 +253,12 @@ class Site:
             port = self._flower_port
             services.append(
                 Service(name="flower", argv=argv, env=env, ready=lambda: is_listened_on(port), stop_order=_THEN)
+            )
+        if self._feeds_port is not None:
+            argv = [*_WABAJOBS, "feeds", "--port", str(self._feeds_port)]
+            feeds = self._feeds_port
+            services.append(
+                Service(name="feeds", argv=argv, env=env, ready=lambda: is_listened_on(feeds), stop_order=_THEN)
             )
         return services
 

@@ -73,6 +73,11 @@ class Step:
         if self.happens_once and self.reads_back is None:
             raise ValueError(f"step {self.name!r} happens once: say how it reads back whether it has")
 
+    @property
+    def is_always_there(self) -> bool:
+        """Whether every operation of the kind has the step."""
+        return self.when is _always
+
 
 def _is_secret(annotation: object) -> bool:
     return annotation is SecretStr or any(map(_is_secret, get_args(annotation)))

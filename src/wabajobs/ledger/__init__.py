@@ -6,6 +6,7 @@ from datetime import datetime
 
 from wabajobs.ledger.accepting import Accepted
 from wabajobs.ledger.accounts import Account, AccountNews, Accounts, Heard, Standing, Taken
+from wabajobs.ledger.announcements import Announcement, Announcements, Severity, Stage
 from wabajobs.ledger.attempts import Ending
 from wabajobs.ledger.audit import Audit, Decision
 from wabajobs.ledger.callbacks import Backlog, Callbacks, Delivery, Missed
@@ -64,6 +65,7 @@ class Ledger:
         self.homes = Homes(database)
         self.routes = Routes(database)
         self.callbacks = Callbacks(database)
+        self.announcements = Announcements(database)
         self.happenings = Happenings(database)
         self.samples = Samples(database)
         self.spending = Spending(database)
@@ -90,6 +92,8 @@ __all__ = [
     "Accounts",
     "Ages",
     "Alarm",
+    "Announcement",
+    "Announcements",
     "Applied",
     "Audit",
     "Backlog",
@@ -148,11 +152,13 @@ __all__ = [
     "Seen",
     "Selection",
     "Setting",
+    "Severity",
     "Share",
     "Sight",
     "Spending",
     "Spent",
     "SpentThen",
+    "Stage",
     "Stale",
     "Standing",
     "Stops",

@@ -66,12 +66,13 @@ def is_fine(scope: Scope) -> bool:
     return scope.type not in _TOLD_BY_LINE
 
 
-def count(connection: Connection, *scopes: Scope) -> list[Part]:
-    """Count what is not finished and covered by all of these scopes."""
+def count(connection: Connection, *scopes: Scope, kinds: Collection[str] | None = None) -> list[Part]:
+    """Count what is not finished and covered by all of these scopes; `kinds` are those that can be in them."""
     fine = [scope for scope in scopes if is_fine(scope)]
     coarse = [scope for scope in scopes if not is_fine(scope)]
     queues = [OperationRow.kind == scope.name for scope in coarse if scope.type is ScopeType.QUEUE]
-    counted = _FEW.where(*map(_named, fine)) if fine else _ALL.where(*queues)
+    some = [] if kinds is None else [OperationRow.kind.in_(sorted(kinds))]
+    counted = _among(fine).where(*map(_named, fine), *queues, *some)
     parts = [_part(row) for row in connection.execute(counted)]
     return [part for part in parts if all(map(part.is_covered_by, coarse))]
 
@@ -84,7 +85,7 @@ def among(
     fine = {scope for scope in scopes if is_fine(scope)}
     found = [part for part in parts if any(map(part.is_covered_by, coarse))]
     if fine:
-        reading = _FEW.where(*map(_named, within), or_(*map(_named, fine)))
+        reading = _among(fine).where(*map(_named, within), or_(*map(_named, fine)))
         besides = [_part(row) for row in connection.execute(reading)]
         found += [part for part in besides if not any(map(part.is_covered_by, coarse))]
     return found
@@ -106,6 +107,20 @@ def _going_on(connection: Connection, pauses: Collection[Pause]) -> list[Part]:
     covering = or_(*(covered(pause.scope) for pause in pauses))
     begun = _ALL.where(OperationRow.checkpoint.is_not(None), covering, ~any_keeps(pauses))
     return [_part(row) for row in connection.execute(begun)]
+
+
+def not_covered(connection: Connection, scopes: Collection[Scope]) -> list[Part]:
+    """Count what is not finished and none of these scopes covers."""
+    fine = [scope for scope in scopes if is_fine(scope)]
+    coarse = [scope for scope in scopes if not is_fine(scope)]
+    parts = [one for one in count(connection) if not any(map(one.is_covered_by, coarse))]
+    touched = {one.line for one in among(connection, (), fine)}
+    counted = []
+    for line in touched & {one.line for one in parts}:  # to take off is not enough: the oldest may be among those
+        of_it = (OperationRow.kind == line.kind, OperationRow.line == line.name)
+        rows = connection.execute(_ALL.where(*of_it, ~or_(*(covered(scope) for scope in fine))))
+        counted += [_part(row) for row in rows]
+    return [one for one in parts if one.line not in touched] + counted
 
 
 def less(parts: Iterable[Part], others: Iterable[Part]) -> list[Part]:
@@ -166,6 +181,12 @@ def newest_results(connection: Connection, *, at_most: int) -> list[tuple[str, M
     return [(row.kind, row.result) for row in rows if row.result]
 
 
+def _among(fine: Collection[Scope]) -> Any:
+    """Count in the index of all that is open, unless that of the WABAs leads to the few that are asked for."""
+    by_waba = bool(fine) and all(scope.type is ScopeType.WABA for scope in fine)
+    return _FEW if by_waba else _ALL
+
+
 def _named(scope: Scope) -> ColumnElement[bool]:
     """Return `covered`, in words that let the database use the index of WABAs."""
     return OperationRow.waba == scope.name if scope.type is ScopeType.WABA else covered(scope)
@@ -174,10 +195,20 @@ def _named(scope: Scope) -> ColumnElement[bool]:
 def _part(row: Any) -> Part:
     state = State(row.state)
     held_by = row.hold_by if state is State.HELD else None
-    return Part(Line.named(row.kind, row.line), state, held_by, row.operations, row.oldest)
+    line = Line.at(row.kind, row.class_rank, row.app, row.capability, row.partner)
+    return Part(line, state, held_by, row.operations, row.oldest)
 
 
-_TOGETHER: Final = (OperationRow.kind, OperationRow.state, OperationRow.hold_by, OperationRow.line)
+_TOGETHER: Final = (
+    OperationRow.kind,
+    OperationRow.state,
+    OperationRow.hold_by,
+    OperationRow.class_rank,
+    OperationRow.app,
+    OperationRow.capability,
+    OperationRow.partner,
+)
+"""What parts differ in. The column `line` says the same, but SQLite reads computed ones from the row itself."""
 _COUNTED: Final = (func.count().label("operations"), func.min(OperationRow.created_at).label("oldest"))
 _AMONG_ALL: Final = OperationRow.finished_at.is_(None)
 # Said otherwise, so that the database does not read the index of all that is open for the few of a WABA.

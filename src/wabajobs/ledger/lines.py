@@ -54,10 +54,21 @@ class Line:
     partner: str
 
     @classmethod
+    def of(cls, operation: Operation) -> Self:
+        """Return the line that an operation queues in."""
+        return cls.named(operation.kind, line_name(operation))
+
+    @classmethod
     def named(cls, kind: str, name: str) -> Self:
         """Return the line that the column `line` names."""
         rank, app, capability, partner = name.split(":", 3)
         return cls(kind, name, _CLASSES[int(rank)], app, Capability(capability), partner)
+
+    @classmethod
+    def at(cls, kind: str, rank: int, app: str, capability: str, partner: str) -> Self:
+        """Return the line of such operations."""
+        name = f"{rank}:{app}:{capability}:{partner}"
+        return cls(kind, name, _CLASSES[rank], app, Capability(capability), partner)
 
 
 def with_work(connection: Connection, kind: str) -> list[Line]:

@@ -34,6 +34,7 @@ from wabajobs.ledger import (
     position,
     providing,
     reclaiming,
+    resting,
     retrying,
     selection,
     waking,
@@ -420,10 +421,13 @@ class Operations:
         with self._database.read() as connection:
             return {(kind, partner): number for kind, partner, number in connection.execute(_OUT)}
 
-    def census(self, *scopes: Scope) -> list[Part]:
-        """Count what is not finished and covered by all of these scopes, part by part."""
+    def census(self, *scopes: Scope, kinds: Collection[str] | None = None) -> list[Part]:
+        """Count what is not finished and covered by all of these scopes, part by part.
+
+        `kinds` are those that there can be of it, if the caller knows: a number's operations are of few.
+        """
         with self._database.read() as connection:
-            return census.count(connection, *scopes)
+            return census.count(connection, *scopes, kinds=kinds)
 
     def census_under(self, pauses: Collection[Pause]) -> list[Part]:
         """Count what is not finished, as it stands under these pauses."""
@@ -507,6 +511,16 @@ class Operations:
             number, oldest = found.get((part.line.kind, part.state), (0, part.oldest))
             found[part.line.kind, part.state] = number + part.operations, min(oldest, part.oldest)
         return [(kind, state, number, oldest) for (kind, state), (number, oldest) in found.items()]
+
+    def oldest(self, part: Part, *, at_most: int) -> list[Operation]:
+        """Return the operations of a part that came first."""
+        with self._database.read() as connection:
+            return resting.oldest(connection, part, at_most=at_most)
+
+    def resting(self, ids: Collection[str]) -> list[Operation]:
+        """Return those of these operations that no worker has now, finished or not."""
+        with self._database.read() as connection:
+            return resting.among(connection, ids)
 
     def count_finished(self, *, since: datetime) -> list[tuple[str, State, int]]:
         """Return (kind, state, how many) of what has finished since."""

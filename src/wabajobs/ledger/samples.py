@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, false, func, or_, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from wabajobs.capability import ServiceClass
 from wabajobs.decisions import Pause
-from wabajobs.ledger.conditions import OPEN, any_keeps, covered
+from wabajobs.ledger import census
+from wabajobs.ledger.census import Part
 from wabajobs.ledger.database import Database
-from wabajobs.ledger.tables import BacklogRow, OperationRow, SampleRow
+from wabajobs.ledger.tables import BacklogRow, SampleRow
 from wabajobs.operation import State
 
-_CLASSES: Final = tuple(ServiceClass)
 _OURS: Final = ("budget", "breaker", "gate", "retry", "retry_budget")
 """Who holds an operation that would otherwise run. What a pause or Meta's word on one thing holds is not late."""
 
@@ -135,45 +135,35 @@ class Samples:
             return [QueueSample(**row) for row in connection.execute(query).mappings()]
 
     def count(self, *, pauses: Collection[Pause], queues: Collection[str], now: datetime) -> Counted:
-        """Count what is not finished, by queue, and what of it is late. It reads every such row."""
-        state = OperationRow.state
-        on_purpose = or_(false(), *(covered(pause.scope) for pause in pauses))
-        late = and_(~on_purpose, or_(state.in_([State.WAITING, State.RUNNING]), OperationRow.hold_by.in_(_OURS)))
-        columns = (OperationRow.kind, OperationRow.app, OperationRow.class_rank, state)
-        query = (
-            select(
-                *columns,
-                and_(any_keeps(pauses), state.in_(OPEN)).label("paused"),
-                late.label("late"),
-                func.count().label("number"),
-                func.min(OperationRow.created_at).label("oldest"),
-            )
-            .where(OperationRow.finished_at.is_(None))
-            .group_by(*columns, "paused", "late")
-        )
+        """Count what is not finished, by queue, and what of it is late."""
         with self._database.read() as connection:
-            rows = connection.execute(query).all()
+            parts = census.under(connection, pauses)
+            not_on_purpose = (
+                census.not_covered(connection, [pause.scope for pause in pauses]) if pauses else parts
+            )
         return Counted(
-            queues=tuple(_queue(queue, [row for row in rows if row.kind == queue], now) for queue in queues),
+            queues=tuple(
+                _queue(queue, [one for one in parts if one.line.kind == queue], now) for queue in queues
+            ),
             late=tuple(
                 Late(
-                    app=row.app,
-                    queue=row.kind,
-                    service_class=_CLASSES[row.class_rank],
-                    number=row.number,
-                    oldest=row.oldest,
+                    app=one.line.app,
+                    queue=one.line.kind,
+                    service_class=one.line.service_class,
+                    number=one.operations,
+                    oldest=one.oldest,
                 )
-                for row in rows
-                if row.late
+                for one in not_on_purpose
+                if one.state in (State.WAITING, State.RUNNING) or one.held_by in _OURS
             ),
         )
 
 
-def _queue(queue: str, rows: Sequence[Any], now: datetime) -> QueueSample:
+def _queue(queue: str, parts: Sequence[Part], now: datetime) -> QueueSample:
     def number(state: State) -> int:
-        return sum(row.number for row in rows if _shown(row) is state)
+        return sum(one.operations for one in parts if one.state is state)
 
-    oldest = min((row.oldest for row in rows), default=now)
+    oldest = min((one.oldest for one in parts), default=now)
     return QueueSample(
         at=now,
         queue=queue,
@@ -183,7 +173,3 @@ def _queue(queue: str, rows: Sequence[Any], now: datetime) -> QueueSample:
         needs_input=number(State.NEEDS_INPUT),
         oldest_seconds=max(timedelta(0), now - oldest).total_seconds(),
     )
-
-
-def _shown(row: Any) -> State:
-    return State.HELD if row.paused else State(row.state)

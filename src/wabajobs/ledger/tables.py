@@ -165,14 +165,19 @@ class OperationRow(Base):
             "id",
             where="lane IS NOT NULL AND finished_at IS NULL",
         ),
-        # What is not finished, to be counted without a look at the operations.
+        # What is not finished, to be counted without a look at the operations. With SQLite that takes all columns
+        # that are asked for, and none that is computed.
         _index(
             "ix_operations_open",
             "kind",
             "state",
             "hold_by",
-            "line",
+            "class_rank",
+            "app",
+            "capability",
+            "partner",
             "created_at",
+            "finished_at",
             where="finished_at IS NULL",
         ),
         # What is finished, for its last hour and for retention.
@@ -388,6 +393,24 @@ class AuditRow(Base):
     incident: Mapped[int | None]
 
     __table_args__ = (Index("ix_audit_at", "at"),)
+
+
+class AnnouncementRow(Base):
+    """What the public was told of an incident, released by a person."""
+
+    __tablename__ = "announcements"
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    incident: Mapped[int]
+    at: Mapped[datetime]
+    stage: Mapped[str] = mapped_column(String(16))
+    title: Mapped[str] = mapped_column(String(200))
+    body: Mapped[str] = mapped_column(Text)
+    impact: Mapped[str] = mapped_column(String(16))
+    components: Mapped[list[Any]]
+    actor: Mapped[str] = mapped_column(String(120))
+
+    __table_args__ = (Index("ix_announcements_incident", "incident", "id"),)
 
 
 class OverrideRow(Lifted, Base):

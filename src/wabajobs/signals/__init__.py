@@ -5,5 +5,6 @@ Nothing here is the truth. A lost ring costs a poll interval; a lost presence is
 
 from wabajobs.signals.bell import Bell, Ringer
 from wabajobs.signals.presence import Presence, Worker
+from wabajobs.signals.told import Told
 
-__all__ = ["Bell", "Presence", "Ringer", "Worker"]
+__all__ = ["Bell", "Presence", "Ringer", "Told", "Worker"]

@@ -12,7 +12,8 @@ _OPEN = sa.text("finished_at IS NULL")
 
 
 def upgrade() -> None:
-    _replace("kind", "state", "hold_by", "line", "created_at")
+    of_line = ("class_rank", "app", "capability", "partner")
+    _replace("kind", "state", "hold_by", *of_line, "created_at", "finished_at")
 
 
 def downgrade() -> None:
