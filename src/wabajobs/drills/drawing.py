@@ -131,6 +131,7 @@ def png(shown: Shown, path: Path) -> Path:
     for row, panel in zip(grid, PANELS, strict=True):
         for axes, account in zip(row, (shown.plain, shown.product), strict=True):
             _panel(axes, panel, account, shown=shown, theme=LIGHT)
+    grid[0][0].set_ylim(top=1.2 * grid[0][0].get_ylim()[1])  # room for the episodes' numbers
     for axes, account in zip(grid[0], (shown.plain, shown.product), strict=True):
         _headline(axes, account)
         _numbers(axes, shown, LIGHT)
