@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from tests.gate.conftest import APP, PLAIN, Door, a_call, gate_on
-from wabajobs.capability import Capability
+from wabajobs.capability import Capability, ServiceClass
 from wabajobs.gate import Because, Change, Outcome, Permit, Report, Wait
 from wabajobs.settings import GateSettings
 
@@ -86,7 +86,7 @@ def test_a_probe_that_does_not_succeed_opens_for_twice_as_long(door: Door, outco
     opened = []
     for _ in range(4):
         wait_out(door)
-        (change,) = door.call(outcome)
+        [change] = [one for one in door.call(outcome) if one.scope == f"app:{APP}"]
         assert change.until is not None
         opened.append(change.until.total_seconds())
 
@@ -316,3 +316,55 @@ def test_a_wait_of_a_breaker_is_honest(door: Door) -> None:
     door.clock.advance(timedelta(microseconds=1))
 
     assert isinstance(door.ask(), Permit)
+
+
+# ── a part of the app, with the code for all of it ──────────────────────────────────────────────────────────
+
+
+def test_what_is_limited_with_the_apps_code_in_one_part_only_does_not_keep_the_rest_shut(door: Door) -> None:
+    """Meta answers uploads with code 4, and everything else well; photos are for people, syncs are not."""
+    photo = {"capability": UPLOADS, "service_class": ServiceClass.INTERACTIVE}
+    sync = {"capability": Capability.TEMPLATE_READS, "service_class": ServiceClass.BACKGROUND}
+    refusal = Report(outcome=Outcome.APP_LIMIT, code=4)
+    went_well, refused, tries = 0, 0, 0
+    for _ in range(1200):
+        for call in (photo, sync):
+            answer = door.ask(**call)
+            if isinstance(answer, Permit):
+                tries += 1
+                limited = answer.call.capability is UPLOADS
+                door.gate.settle(answer, refusal if limited else Report(outcome=Outcome.OK))
+                went_well, refused = went_well + (not limited), refused + limited
+        door.later(1)
+
+    states = {one.scope: one.state for one in door.gate.read(APP).breakers}
+    assert states[f"app:{APP}"] == "closed"
+    assert states[f"app:{APP}/uploads"] != "closed"
+    assert went_well >= 40, f"syncs go on, in the budget of 100 per ten minutes ({went_well} of {tries})"
+    assert refused <= 1 + 1200 / 30, "one probe per interval"
+
+
+def test_a_refused_probe_of_the_whole_app_shuts_the_part_that_it_was_made_in(door: Door) -> None:
+    door.gate.settle(door.pass_(capability=UPLOADS), Report(outcome=Outcome.APP_LIMIT, code=4))
+    wait_out(door)
+    probe = door.pass_(capability=UPLOADS)
+    changes = door.gate.settle(probe, Report(outcome=Outcome.APP_LIMIT, code=4))
+    assert {change.scope for change in changes} == {f"app:{APP}", f"app:{APP}/uploads"}
+
+    wait_out(door)
+    other = door.pass_(capability=Capability.TEMPLATE_READS)
+    assert other.probes == (f"app:{APP}",)
+    door.gate.settle(other, Report(outcome=Outcome.OK))
+    assert isinstance(door.ask(capability=Capability.TEMPLATE_READS), Permit)
+
+
+def test_a_refused_probe_of_one_part_leaves_the_app_as_it_is(door: Door) -> None:
+    door.gate.settle(door.pass_(capability=UPLOADS), Report(outcome=Outcome.CAPABILITY_LIMIT, code=613))
+    door.later(40)
+    probe = door.pass_(capability=UPLOADS)
+    assert probe.probes == (f"app:{APP}/uploads",)
+
+    [change] = door.gate.settle(probe, Report(outcome=Outcome.APP_LIMIT, code=4))
+
+    assert change.scope == f"app:{APP}/uploads"
+    door.pass_(capability=Capability.TEMPLATE_READS)

@@ -303,9 +303,9 @@ def test_pruning_counts_before_it_deletes(alone: Fleet, typed: Typed) -> None:
     (operation,) = alone.sync(alone.simulator.world.waba_ids[0])
     typed(alone, "ops", "cancel", operation.id, "--reason", "they have left")
 
-    names = ("secrets", "operations", "pages", "files", "keys", "changes", "outbox")
-    kept = {"dry_run": False, **dict.fromkeys(names, 0)}
-    assert answer(typed(alone, "db", "prune", "--json")) == kept
+    kept = answer(typed(alone, "db", "prune", "--json"))
+    assert {"secrets", "operations", "pages", "files", "keys", "changes", "outbox", "incidents"} <= kept.keys()
+    assert not any(kept.values())
     until(
         lambda: alone.house.clock.now() > operation.created_at + timedelta(seconds=1.1), what="a second is over"
     )

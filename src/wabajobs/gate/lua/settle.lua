@@ -6,6 +6,7 @@
 -- Answers {now, then for each breaker that changed: its scope, 'open' or 'closed', microseconds, evidence}
 
 local PROBES, SEQ, BUCKETS = 1, 2, 3
+local HANDED_ON = 5 -- in the time after which to ask again: for who was first in line to be taken for gone, and more
 
 -- A call that is settled, with all that belongs to it.
 local function settled_call(rules, plan, found, args, now)
@@ -123,13 +124,31 @@ local function move_breaker(told, nth, breaker, limited_here)
   end
 end
 
+local function probed(told, nth)
+  return floor(told.ticket[PROBES] / 2 ^ (nth - 1)) % 2 == 1
+end
+
+-- Meta may limit the app in one part of its API only, and say so with the code for all of it. So a refused probe of the
+-- app shuts its capability, too, and for longer: the next probe is another's, if there is one, and shows whether the
+-- rest is well. And a refused probe of the capability alone, while the app is well, says nothing of the app.
 local function move_breakers(told)
   local limited, last = limited_breaker(told.outcome, told.plan), #told.plan.breakers
-  local probes = told.ticket[PROBES]
+  local also = 0
+  if limited == 1 and told.outcome == 'app_limit' then
+    if probed(told, 1) then
+      also = last
+    elseif probed(told, last) then
+      limited = last
+    end
+  end
   for nth = 1, last do
-    local is_probe = floor(probes / 2 ^ (nth - 1)) % 2 == 1
-    if is_probe or limited == nth or nth == last then
-      move_breaker(told, nth, breaker_at(told.plan.keys[1 + nth], told.found[1 + nth]), limited == nth)
+    local limited_here = limited == nth or also == nth
+    if probed(told, nth) or limited_here or nth == last then
+      local breaker = breaker_at(told.plan.keys[1 + nth], told.found[1 + nth])
+      move_breaker(told, nth, breaker, limited_here)
+      if also > 0 and nth == 1 and breaker.til > 0 then
+        told.regain = max(told.regain, breaker.til + HANDED_ON * told.rules.retry - told.now)
+      end
     end
   end
 end
