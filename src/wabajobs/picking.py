@@ -185,14 +185,24 @@ class Picker:
         asked = [
             (line, one, _next_call(one)) for line, theirs in fresh.items() for one in theirs if one.id not in kept
         ]
-        calls = list({call: None for _, _, call in asked})
-        answers = dict(zip(calls, self.gate.forecast(calls) if calls else (), strict=True))
-        refused = ((line, operation, answers[call]) for line, operation, call in asked)
+        answers = self._foretold([call for _, _, call in asked])
+        refused = ((line, operation, answer) for (line, operation, _), answer in zip(asked, answers, strict=True))
         long = [(line, operation, wait) for line, operation, wait in refused if wait and self._is_long(wait)]
         return paused + long
 
+    def _foretold(self, calls: Sequence[Call]) -> list[Wait | None]:
+        """Return what the gate says of each. Calls that are alike are asked for twice: one of them may probe."""
+        once = list(dict.fromkeys(calls))
+        again = [call for call, number in Counter(calls).items() if number > 1]
+        answers = iter(self.gate.forecast([*once, *again]) if once else ())
+        first, others = dict(zip(once, answers, strict=False)), dict(zip(again, answers, strict=False))
+        return [first.pop(call) if call in first else others[call] for call in calls]
+
     def _is_long(self, wait: Wait) -> bool:
-        # A short wait is slept out in the worker, which is quicker than to come back for it.
+        # A short wait is slept out in the worker, which is quicker than to come back for it. Not so at a breaker:
+        # what is released before its probe has come back would only fill the slots.
+        if wait.because is Because.BREAKER:
+            return True
         return wait.delay is None or wait.delay.total_seconds() > self.settings.short_wait_seconds
 
     def _refuse(self, line: Line, operation: Operation, wait: Wait, round_: Round, going: set[Line]) -> None:

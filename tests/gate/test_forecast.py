@@ -34,9 +34,19 @@ def test_a_forecast_takes_no_probe(door: Door) -> None:
     door.call(Outcome.APP_LIMIT, code=4)
     door.later(door.settings.breaker_cap_seconds * 2)
 
-    assert door.gate.forecast(_KINDS) == [None] * 3
+    assert [door.gate.forecast([call]) for call in _KINDS] == [[None]] * 3
     assert door.pass_().probes
     assert all(isinstance(wait, Wait) for wait in door.gate.forecast(_KINDS))
+
+
+def test_a_probe_is_foretold_to_one_of_those_that_ask_together(door: Door) -> None:
+    door.call(Outcome.APP_LIMIT, code=4)
+    door.later(door.settings.breaker_cap_seconds * 2)
+    first, *others = door.gate.forecast([_KINDS[0], _KINDS[0], *_KINDS])
+
+    assert first is None
+    assert {wait.because for wait in others if wait} == {Because.BREAKER}
+    assert all("one call is probing it now" in str(wait) for wait in others)
 
 
 def test_a_forecast_of_a_gate_that_is_learning_waits_for_the_one_that_finds_out(door_with) -> None:

@@ -164,6 +164,24 @@ def test_what_runs_at_a_percentage_takes_that_share_of_the_slots(yard: Yard) -> 
     assert second == []
 
 
+def test_of_those_that_would_probe_a_breaker_one_goes_and_the_others_wait_for_what_comes_of_it(
+    yard: Yard,
+) -> None:
+    taken: set[str] = set()
+
+    def probing(call: Call) -> Wait | None:
+        if call.app in taken:
+            return a_wait(1, because=Because.BREAKER)
+        return taken.add(call.app)
+
+    yard.gate.shut = probing
+    yard.accept(3)
+    yard.accept(3, partner="bolt")
+
+    assert len(yard.release()) == 1
+    assert yard.dispatcher.release_due().look_again == timedelta(seconds=1)
+
+
 def test_what_the_gate_slows_waits_in_its_line(yard: Yard) -> None:
     wait = a_wait(30, because=Because.SLOWED, scope="partner:bolt")
     yard.gate.shut = refusing(lambda call: call.partner == "bolt", wait)
@@ -242,12 +260,12 @@ def test_what_is_set_at_run_time_outranks_the_configuration_until_it_is_taken_ba
 # ── the gate ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_gate_is_asked_once_for_all_and_once_for_what_is_alike(yard: Yard) -> None:
+def test_the_gate_is_asked_once_for_all_and_twice_for_what_is_alike(yard: Yard) -> None:
     for number in range(4):
         yard.accept(2, waba=f"{30_000 + number}", partner=f"p{number}")
 
     assert len(yard.release()) == 8
-    assert [len(asked) for asked in yard.gate.forecasts] == [4]
+    assert [len(asked) for asked in yard.gate.forecasts] == [8]
 
 
 def test_a_budget_of_a_partner_refuses_his_lines_only(yard: Yard) -> None:

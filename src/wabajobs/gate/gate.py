@@ -124,7 +124,8 @@ class Gate:
     def forecast(self, calls: Sequence[Call]) -> list[Wait | None]:
         """Say what `admit` would answer to each call by itself now: a wait, or None. Nothing is charged.
 
-        One round trip for all. Raises `GateUnavailable`.
+        Only the probe of a breaker is foretold to one call, and to the others that it is taken: so the same call
+        may be asked for twice. One round trip for all. Raises `GateUnavailable`.
         """
         answers: list[Wait | None] = [None] * len(calls)
         of_app: dict[str, list[int]] = {}

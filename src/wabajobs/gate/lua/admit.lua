@@ -196,7 +196,22 @@ register('admit', function(keys, args)
   return grant(rules, plan, found, args[4], args[5], now)
 end)
 
--- What `admit` would answer to each of many calls by itself, without taking anything.
+-- The probe of a breaker is for one call only: what else is asked in the same breath would find it taken.
+local function probe_taken(plan, rules, taken)
+  local refused
+  for nth = 1, #plan.breakers do
+    local breaker, key = stood[nth], plan.keys[1 + nth]
+    if breaker.due then
+      if taken[key] then
+        refused = refusal('probing', rules.retry, plan.breakers[nth], breaker.evidence, breaker.at)
+      end
+      taken[key] = true
+    end
+  end
+  return refused
+end
+
+-- What `admit` would answer to each of many calls by itself, but for probes, without taking anything.
 -- keys: told
 -- args: digest of the rules, the time or '', the shape of each call
 -- Answers 1 for each that would be granted, or its refusal.
@@ -205,10 +220,10 @@ register('forecast', function(keys, args)
   if not rules then
     return without_rules(args[1])
   end
-  local answers = {}
+  local answers, taken = {}, {}
   for nth = 3, #args do
     local plan, found = plan_for(rules, keys[1], args[nth], 0)
-    answers[nth - 2] = refusal_of(rules, plan, found, '-', now) or 1
+    answers[nth - 2] = refusal_of(rules, plan, found, '-', now) or probe_taken(plan, rules, taken) or 1
   end
   return answers
 end)
