@@ -25,6 +25,15 @@ def test_a_request_joins_the_pending_operation(book: Book) -> None:
     assert book.story(first) == ["accepted", "joined"]
 
 
+def test_days_of_requests_that_join_do_not_fill_its_story(book: Book) -> None:
+    first = book.accept_one(a_sync())
+    for _ in range(49):
+        accept(book)
+
+    assert book.get(first).callers == 50
+    assert book.story(first) == ["accepted", *["joined"] * 20]
+
+
 def test_other_wabas_are_not_joined(book: Book) -> None:
     first = book.accept_one(a_sync("10001"))
 

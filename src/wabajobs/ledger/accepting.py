@@ -27,6 +27,9 @@ from wabajobs.ledger.tables import OperationRow, RequestRow, StagedPageRow
 from wabajobs.operation import Operation, State
 
 _LANE_TRIES: Final = 5
+_JOINS_TOLD: Final = 20
+"""Requests that join one operation and are a line of its story; the others are counted in `callers` only, so that
+days of a pause, with a request each minute, do not fill the ledger."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,8 @@ def _join(connection: Connection, request: NewOperation, now: datetime) -> Opera
             .where(RequestRow.partner == request.partner, RequestRow.key == request.key)
             .values(operation_id=row["id"])
         )
-    tell(connection, now, f"partner:{request.partner}", "joined", [(row["id"], None, None)])
+    if row["callers"] <= _JOINS_TOLD:
+        tell(connection, now, f"partner:{request.partner}", "joined", [(row["id"], None, None)])
     return as_operation(
         connection.execute(select_operations().where(OperationRow.id == row["id"])).mappings().one()
     )
