@@ -29,8 +29,8 @@ demo: install ## See it work: limits, a pause, Meta's limit hit on purpose, the 
 up: install ## Run everything here against a simulated Graph API, until Ctrl-C
 	@$(BIN)/wabajobs up --simulator
 
-test: install ## Run all tests, two files at a time: most of them wait for something
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+test: install ## Run all tests, three files at a time: most of them wait for something
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 lint: install ## Check style and imports
 	$(BIN)/ruff check .

@@ -50,7 +50,7 @@ def test_when_a_host_is_lost_the_other_goes_on(two_hosts: TwoHosts) -> None:
     second.boot()
     first.ready(workers=4)
     operations = first.sync(*wabas)
-    until(lambda: first.calls() >= 80, what="syncs are under way")
+    until(lambda: first.calls() >= 30, what="syncs are under way")
 
     lost, other = _leader(first, second)
     lost_pids = lost.pids

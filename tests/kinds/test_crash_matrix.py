@@ -159,7 +159,7 @@ def test_who_finds_the_way_shut_waits_and_goes_on_where_it_was(
         held = stage.get(operation)
         assert held.state is State.HELD, held.as_json()
         assert held.hold is not None
-        assert held.hold.by in ("pause", "breaker", "budget")
+        assert held.hold.by in ("pause", "held_open", "budget")
         assert len(stage.calls(operation)) == number - 1
         opened[0]()
         return stage.work(operation, case.give)

@@ -242,7 +242,7 @@ def test_a_photo_waits_while_uploads_are_down_and_the_rest_goes_on(stage: Stage)
     stage.attempt(photo)
     held = stage.get(photo)
     assert held.hold is not None
-    assert (held.state, held.hold.by, str(held.capability)) == (State.HELD, "breaker", "uploads")
+    assert (held.state, held.hold.by, str(held.capability)) == (State.HELD, "held_open", "uploads")
 
     update = an_update(stage, about="Open all day")
 

@@ -194,4 +194,4 @@ def test_what_has_workers_is_held_and_survives_dispatcher_and_redis(on_sqlite: F
     start_worker(fleet)
     fleet.finished(syncs)
     until(lambda: not held(url), what="nothing is held any more")
-    assert {shows(url, one) for one in syncs} == {"SUCCESS"}
+    until(lambda: {shows(url, one) for one in syncs} == {"SUCCESS"}, what="Flower has heard of their end")
