@@ -28,10 +28,10 @@ from sqlalchemy import func, select
 from benchmarks import support
 from benchmarks.gate_stage import HOUR, Vendor, short, vendor
 from wabajobs.client import Client
+from wabajobs.dispatcher.retention import ages
 from wabajobs.intake import Request
 from wabajobs.ledger.tables import Base, EventRow, OperationRow
 from wabajobs.operation import new_id
-from wabajobs.retention import ages
 from wabajobs.wiring import House
 
 WABAS = 40

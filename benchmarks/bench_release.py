@@ -24,9 +24,9 @@ import psutil
 from celery import Celery
 
 from benchmarks import support
-from wabajobs import dispatch
 from wabajobs.broker import Sender, make_app
 from wabajobs.client import Client
+from wabajobs.dispatcher import dispatch
 from wabajobs.intake import Request
 from wabajobs.ledger.attempts import Ending
 from wabajobs.operation import Operation

@@ -11,23 +11,23 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from wabajobs.alarms import Alarms
 from wabajobs.bench import Bench
 from wabajobs.callbacks import HttpPost, Relay
 from wabajobs.capability import ServiceClass
-from wabajobs.chronicle import Chronicle
 from wabajobs.clock import Clock, SystemClock
 from wabajobs.controls import Controls
-from wabajobs.dispatch import Dispatcher, Send
+from wabajobs.dispatcher.dispatch import Dispatcher, Send
+from wabajobs.dispatcher.retention import Pruner
+from wabajobs.dispatcher.retries import Retries
 from wabajobs.dry_run import DryRun
 from wabajobs.errors import ConfigurationError
-from wabajobs.explain import Explainer
 from wabajobs.exposed import Editor, Looker
-from wabajobs.forecast import Forecast
 from wabajobs.gate import Gate, RetryBudget
 from wabajobs.graph import Credentials, GraphClient
-from wabajobs.holdups import Holdups
-from wabajobs.incidents import Incidents
+from wabajobs.incidents.alarms import Alarms
+from wabajobs.incidents.book import Incidents
+from wabajobs.incidents.chronicle import Chronicle
+from wabajobs.incidents.watch import Watch
 from wabajobs.intake import Request, checked
 from wabajobs.interventions import Interventions
 from wabajobs.kinds import Catalogue, catalogue
@@ -37,17 +37,17 @@ from wabajobs.operation import Operation
 from wabajobs.partners import Partners
 from wabajobs.planner import Planner
 from wabajobs.ramp import Ramps
-from wabajobs.retention import Pruner
-from wabajobs.retries import Retries
 from wabajobs.routing import Router
 from wabajobs.secret import Secret
+from wabajobs.seeing.explain import Explainer
+from wabajobs.seeing.forecast import Forecast
+from wabajobs.seeing.holdups import Holdups
+from wabajobs.seeing.status import Lookout
+from wabajobs.seeing.top import Spenders
 from wabajobs.settings import Settings
 from wabajobs.signals import Bell, Presence, Told
 from wabajobs.signals.bell import DECISIONS, WORK
-from wabajobs.status import Lookout
-from wabajobs.top import Spenders
 from wabajobs.vault import Vault
-from wabajobs.watch import Watch
 
 _RING_SECONDS = 0.25
 """How long a ring may take. It is a courtesy: who enqueues must not wait for a Redis that is away."""

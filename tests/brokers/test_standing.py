@@ -24,10 +24,10 @@ from tests.unit.yard import KIND, Yard
 from wabajobs.broker import Sender, Standing, make_app
 from wabajobs.broker.telling import Telling, searched, shown
 from wabajobs.decisions import Scope
-from wabajobs.holdups import Holdups, Look
 from wabajobs.ledger import Database, Ledger
 from wabajobs.operation import Operation, State
 from wabajobs.outcome import Done, Failed, Hold
+from wabajobs.seeing.holdups import Holdups, Look
 from wabajobs.settings import DispatchSettings, FlowerSettings, Settings
 from wabajobs.signals import Told
 

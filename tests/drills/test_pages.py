@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from wabajobs.drills.markdown import as_html
 from wabajobs.drills.retold import retold
-from wabajobs.report import Cause, EpisodeReport, Felt, Report
+from wabajobs.incidents.report import Cause, EpisodeReport, Felt, Report
 
 
 def test_a_report_becomes_headings_lists_and_tables() -> None:

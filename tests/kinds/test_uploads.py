@@ -13,10 +13,10 @@ from tests.kinds.cases_profile import LARGE, profile, with_photo
 from tests.support.pictures import picture
 from tests.support.stage import KNOBS, Arrived, Crash, Point, Stage
 from tests.support.web import Web, web, whole
+from wabajobs.dispatcher.retention import ages
 from wabajobs.errors import InvalidRequest
 from wabajobs.ledger.tables import OperationRow
 from wabajobs.operation import Operation, State
-from wabajobs.retention import ages
 from wabajobs.simulator import Simulator, SimulatorConfig
 
 OPEN, SEND, ASK, SET = "open", "send", "ask", "set"

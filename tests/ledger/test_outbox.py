@@ -15,6 +15,7 @@ from tests.support.databases import PostgresServer
 from tests.support.hooks import status
 from wabajobs import webhooks
 from wabajobs.clock import HandClock
+from wabajobs.dispatcher.retention import ages
 from wabajobs.errors import InvalidRequest
 from wabajobs.feed import Event, EventKind
 from wabajobs.ledger import Database, Ledger, outbox
@@ -22,7 +23,6 @@ from wabajobs.ledger.outbox import Told, tell_operations
 from wabajobs.ledger.tables import OutboxRow
 from wabajobs.operation import Operation
 from wabajobs.outcome import Cancelled, Done, Expired, Failed, Hold, NeedsInput
-from wabajobs.retention import ages
 from wabajobs.settings import PlannerSettings, RetentionSettings
 
 

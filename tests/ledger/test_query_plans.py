@@ -16,7 +16,9 @@ from sqlalchemy.engine import Engine
 from tests.ledger.conftest import KIND, LEASE, WORKER, a_request, a_sync
 from tests.support.fakes import FakeBroker, FakeGate, FakePresence, FakeRetryBudget
 from wabajobs.clock import HandClock
-from wabajobs.dispatch import Dispatcher
+from wabajobs.dispatcher.dispatch import Dispatcher
+from wabajobs.dispatcher.retention import Pruner
+from wabajobs.dispatcher.retries import Retries
 from wabajobs.kinds import catalogue
 from wabajobs.ledger import Database, Ledger
 from wabajobs.ledger.attempts import Ending
@@ -24,8 +26,6 @@ from wabajobs.ledger.tables import OperationRow
 from wabajobs.operation import Operation
 from wabajobs.outcome import Done
 from wabajobs.partners import Partners
-from wabajobs.retention import Pruner
-from wabajobs.retries import Retries
 from wabajobs.settings import DispatchSettings, RetentionSettings
 
 MANY, PARTNERS, WABAS = 50_000, 100, 2_000

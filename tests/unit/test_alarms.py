@@ -16,7 +16,7 @@ from tests.ledger.test_incidents import breaker, see
 from tests.support.databases import SqliteFiles
 from tests.support.waiting import until
 from wabajobs import feed
-from wabajobs.alarms import Alarms
+from wabajobs.incidents.alarms import Alarms
 from wabajobs.ledger import Alarm, Database, Ledger
 from wabajobs.secret import Secret
 from wabajobs.settings import WatchSettings

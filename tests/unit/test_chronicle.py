@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.support.waiting import until
-from wabajobs.chronicle import Chronicle
 from wabajobs.clock import HandClock
 from wabajobs.errors import LedgerUnavailable
+from wabajobs.incidents.chronicle import Chronicle
 from wabajobs.ledger import Happening, Sight
 
 
@@ -84,7 +84,7 @@ def test_who_tells_does_not_wait_for_a_ledger_that_is_slow(book: Book) -> None:
 
 
 def test_while_the_ledger_is_away_it_is_told_later(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wabajobs.chronicle._RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("wabajobs.incidents.chronicle._RETRY_SECONDS", 0.01)
     book.away = 3
     chronicle = chronicle_of(book)
 
@@ -146,7 +146,7 @@ def test_what_cannot_be_written_does_not_stop_the_rest(book: Book) -> None:
 def test_its_thread_goes_when_there_is_nothing_to_do_and_another_comes(
     book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wabajobs.chronicle._IDLE_SECONDS", 0.01)
+    monkeypatch.setattr("wabajobs.incidents.chronicle._IDLE_SECONDS", 0.01)
     chronicle = chronicle_of(book)
     for _ in range(3):
         chronicle.tell([(Sight.REFUSED, {"scope": "app:1"})])

@@ -9,9 +9,9 @@ import pytest
 from tests.support.fakes import a_wait
 from tests.unit.conftest import APP, Bay
 from tests.unit.yard import KIND, Yard
-from wabajobs import dispatch
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.decisions import Scope
+from wabajobs.dispatcher import dispatch
 from wabajobs.errors import LedgerUnavailable, NotReady
 from wabajobs.gate import Call, Wait
 from wabajobs.ledger import RETRY_BUDGET

@@ -11,10 +11,10 @@ from tests.support.stage import Stage
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.decisions import AtEnd, PauseMode, Scope
 from wabajobs.errors import GateUnavailable, NotFound
-from wabajobs.explain import Explanation, band, served_before
 from wabajobs.ledger import DISPATCHER, Line, Share
 from wabajobs.operation import Operation, State
 from wabajobs.outcome import Origin
+from wabajobs.seeing.explain import Explanation, band, served_before
 from wabajobs.signals import Worker
 
 A_PROFILE = {"about": "We are here"}

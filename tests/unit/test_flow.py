@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wabajobs.flow import Flow
+from wabajobs.dispatcher.flow import Flow
 
 
 def steady(

@@ -13,8 +13,8 @@ from tests.support.stage import Stage
 from wabajobs.capability import ServiceClass
 from wabajobs.decisions import Limit, PauseMode, Scope
 from wabajobs.errors import GateUnavailable
-from wabajobs.forecast import Preview, Room, ramped, takes
 from wabajobs.gate import Permit
+from wabajobs.seeing.forecast import Preview, Room, ramped, takes
 from wabajobs.settings import RampSettings
 
 A_PROFILE = {"about": "We are here"}

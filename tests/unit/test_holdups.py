@@ -13,8 +13,8 @@ from wabajobs.capability import Capability
 from wabajobs.decisions import PauseMode, Scope
 from wabajobs.errors import GateUnavailable
 from wabajobs.gate import Because, Call, Wait
-from wabajobs.holdups import Holdup, Holdups
 from wabajobs.outcome import Hold
+from wabajobs.seeing.holdups import Holdup, Holdups
 from wabajobs.settings import DispatchSettings
 
 

@@ -15,7 +15,8 @@ from wabajobs.capability import Capability
 from wabajobs.clock import HandClock
 from wabajobs.decisions import Limit, Scope
 from wabajobs.errors import NotFound
-from wabajobs.incidents import Incidents
+from wabajobs.incidents.book import Incidents
+from wabajobs.incidents.telling import clean, span
 from wabajobs.ledger import (
     Condition,
     Database,
@@ -30,7 +31,6 @@ from wabajobs.ledger import (
 )
 from wabajobs.outcome import Failed
 from wabajobs.settings import Settings
-from wabajobs.telling import clean, span
 
 APP = "10001"
 TOKEN = "EAAGm0PX4ZCpsBAKZCZBzVZCqZBz1234567890abcdefGHIJ"

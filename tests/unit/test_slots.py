@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wabajobs.dispatcher.slots import Slots
 from wabajobs.signals import Worker
-from wabajobs.slots import Slots
 
 QUEUES = ("a", "b", "c", "d")
 TEAMS = st.lists(st.tuples(st.sets(st.sampled_from(QUEUES), min_size=1), st.integers(0, 3)), max_size=5)

@@ -16,8 +16,8 @@ from wabajobs.decisions import Scope
 from wabajobs.errors import GateUnavailable
 from wabajobs.ledger import DISPATCHER
 from wabajobs.outcome import Origin
+from wabajobs.seeing.status import QueueStatus, Status
 from wabajobs.signals import Worker
-from wabajobs.status import QueueStatus, Status
 
 Stages = Callable[..., AbstractContextManager[Stage]]
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.ledger.conftest import a_request
 from wabajobs.ledger import Story
-from wabajobs.story import moves, sentence, shortened, summary
+from wabajobs.seeing.story import moves, sentence, shortened, summary
 
 START = datetime(2026, 11, 23, 5, 0, tzinfo=UTC)
 WORKER = "template_sync@host:1"

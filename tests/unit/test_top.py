@@ -16,7 +16,7 @@ from tests.support.stage import Stage
 from wabajobs.errors import InvalidRequest
 from wabajobs.gate import Outcome, Permit, Report
 from wabajobs.ledger import Used, Who
-from wabajobs.top import Dimension, Spenders, explaining
+from wabajobs.seeing.top import Dimension, Spenders, explaining
 
 Stages = Callable[..., AbstractContextManager[Stage]]
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wabajobs.capability import Capability, ServiceClass
+from wabajobs.dispatcher.turns import Turns
 from wabajobs.ledger import Line
-from wabajobs.turns import Turns
 
 POOL = frozenset({"sync"})
 PARTNERS = ("acme", "bolt", "corp")

@@ -12,10 +12,10 @@ from tests.support.stage import Stage
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.decisions import Stand
 from wabajobs.gate import Call, Outcome, Permit, Report
+from wabajobs.incidents.watch import Watch
 from wabajobs.ledger import Happening, Incident, Sight
 from wabajobs.settings import Settings
 from wabajobs.signals import Worker
-from wabajobs.watch import Watch
 
 WATCH = {"quiet_seconds": 600, "slope_seconds": 300, "sample_seconds": 60, "no_worker_seconds": 120}
 SETTINGS = {"watch": WATCH, "gate": {"pacing": False, "margin": 0.0}}

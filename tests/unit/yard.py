@@ -6,14 +6,14 @@ from datetime import timedelta
 from tests.support.fakes import FakeBroker, FakeGate, FakePresence, FakeRetryBudget
 from tests.unit.conftest import APP, WABA, Bay
 from wabajobs.capability import Capability, ServiceClass
-from wabajobs.dispatch import Dispatcher
+from wabajobs.dispatcher.dispatch import Dispatcher
+from wabajobs.dispatcher.retention import Pruner
+from wabajobs.dispatcher.retries import Retries
 from wabajobs.kinds import Catalogue, catalogue
 from wabajobs.ledger import NewOperation
 from wabajobs.operation import Operation
 from wabajobs.outcome import Done
 from wabajobs.partners import Partners
-from wabajobs.retention import Pruner
-from wabajobs.retries import Retries
 from wabajobs.settings import DispatchSettings, PartnerSettings, RetentionSettings
 
 KIND = "template_sync"

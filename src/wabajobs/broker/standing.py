@@ -24,10 +24,10 @@ from celery import Celery
 
 from wabajobs import events
 from wabajobs.broker.telling import Event, Telling, searched, shown, unsent_errors
-from wabajobs.holdups import Holdup, Holdups
 from wabajobs.ledger import Ledger
 from wabajobs.operation import Operation, State
 from wabajobs.outcome import Cancelled, Done, Expired, Failed, Hold
+from wabajobs.seeing.holdups import Holdup, Holdups
 from wabajobs.settings import FlowerSettings
 from wabajobs.signals import Told
 

@@ -8,7 +8,6 @@ from typing import Any
 import click
 from rich.table import Table
 
-from wabajobs import kept
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.cli.brakes import NOT_IN_FORCE, actor
 from wabajobs.cli.house import house
@@ -17,6 +16,7 @@ from wabajobs.cli.say import Span, answer, as_json, out, report
 from wabajobs.decisions import Limit, Stand
 from wabajobs.gate import AppReading, BreakerReading, Quota, Spender, WindowReading
 from wabajobs.outcome import Origin
+from wabajobs.seeing import kept
 from wabajobs.settings import Settings
 from wabajobs.wiring import House
 

@@ -9,8 +9,8 @@ import click
 
 from wabajobs.cli.house import house
 from wabajobs.cli.say import Span, answer, as_json
+from wabajobs.dispatcher.retention import ages
 from wabajobs.ledger import Database
-from wabajobs.retention import ages
 from wabajobs.settings import Settings
 
 _REST_SECONDS = 0.02

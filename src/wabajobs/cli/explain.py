@@ -4,7 +4,7 @@ import click
 
 from wabajobs.cli.house import house
 from wabajobs.cli.say import answer, as_json, short
-from wabajobs.explain import Explanation, Obstacle
+from wabajobs.seeing.explain import Explanation, Obstacle
 
 
 @click.command()

@@ -14,10 +14,10 @@ from wabajobs.cli.house import house
 from wabajobs.cli.say import BAR, answer, as_json, bar, out, short
 from wabajobs.errors import NotReady
 from wabajobs.gate import WindowReading
-from wabajobs.kept import by_origin
 from wabajobs.outcome import Origin
-from wabajobs.status import Lookout, QueueStatus, Status
-from wabajobs.story import how_to_give
+from wabajobs.seeing.kept import by_origin
+from wabajobs.seeing.status import Lookout, QueueStatus, Status
+from wabajobs.seeing.story import how_to_give
 
 _REFRESH_SECONDS = 1.0
 _COUNT_SHARE = 0.1

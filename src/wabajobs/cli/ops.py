@@ -19,8 +19,8 @@ from wabajobs.errors import NotReady, Rejected
 from wabajobs.gate import Call
 from wabajobs.intake import IfHeld
 from wabajobs.operation import Operation, State
+from wabajobs.seeing.story import Move, how_to_give, moves, shortened, summary
 from wabajobs.settings import Settings
-from wabajobs.story import Move, how_to_give, moves, shortened, summary
 from wabajobs.wiring import House
 
 

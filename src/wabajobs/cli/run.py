@@ -11,10 +11,11 @@ from typing import NoReturn
 
 import click
 
-from wabajobs import dispatch, logs
+from wabajobs import logs
 from wabajobs.broker import Sender, Standing, make_app
 from wabajobs.cli.house import house
 from wabajobs.cli.site import SimulatorOptions, Site
+from wabajobs.dispatcher import dispatch
 from wabajobs.machine import Event, Happened, Supervisor
 from wabajobs.settings import RUNNING_FILE, Settings
 

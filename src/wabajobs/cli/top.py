@@ -9,7 +9,7 @@ from rich.text import Text
 from wabajobs.cli.house import house
 from wabajobs.cli.say import Moment, Span, answer, as_json, bar, out
 from wabajobs.freshness import spoken
-from wabajobs.top import Dimension, Talker, Top
+from wabajobs.seeing.top import Dimension, Talker, Top
 
 
 @click.command()

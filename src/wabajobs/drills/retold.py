@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from wabajobs.report import Report
+from wabajobs.incidents.report import Report
 
 _CLOCK: Final = re.compile(r"\b(?:(\d{4}-\d\d-\d\d) )?(\d\d):(\d\d):(\d\d) UTC")
 

@@ -14,8 +14,8 @@ from wabajobs.drills.judging import Limited
 from wabajobs.drills.retold import retold
 from wabajobs.drills.run import PLAIN, PRODUCT, PlainCelery, Product, Run, Side
 from wabajobs.drills.site import Site
-from wabajobs.report import Report
-from wabajobs.report import report as report_of
+from wabajobs.incidents.report import Report
+from wabajobs.incidents.report import report as report_of
 
 _PACE: Final = {"whole": (6.5, 1.0), "usual": (6.5, 1.0), "quick": (1.0, 0.25)}
 """Seconds of an hour, and the load."""

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from wabajobs.controls import Decided
 from wabajobs.decisions import AtEnd, PauseMode, Scope
 from wabajobs.errors import InvalidRequest, NotFound
-from wabajobs.status import pause_json
+from wabajobs.seeing.status import pause_json
 from wabajobs.wiring import House
 
 Choice = TypeVar("Choice", bound=StrEnum)

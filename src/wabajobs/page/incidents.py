@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from wabajobs.incidents.report import Entry, report
 from wabajobs.ledger import Episode, Incident, Note
-from wabajobs.report import Entry, report
 from wabajobs.wiring import House
 
 _RECENT: Final = timedelta(days=3)

@@ -11,8 +11,8 @@ from wabajobs.errors import LedgerUnavailable
 from wabajobs.gate import AppReading, BreakerReading, WindowReading
 from wabajobs.page import incidents
 from wabajobs.page.snapshot import Part
-from wabajobs.status import pause_json
-from wabajobs.top import Dimension
+from wabajobs.seeing.status import pause_json
+from wabajobs.seeing.top import Dimension
 from wabajobs.wiring import House
 
 _TOP = 15

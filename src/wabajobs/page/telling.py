@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from wabajobs.story import how_to_give, moves, summary
+from wabajobs.seeing.story import how_to_give, moves, summary
 from wabajobs.wiring import House
 
 

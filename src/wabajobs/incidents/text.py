@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Final
 
-from wabajobs.telling import moment, span, table
+from wabajobs.incidents.telling import moment, span, table
 
 if TYPE_CHECKING:
-    from wabajobs.report import Report
+    from wabajobs.incidents.report import Report
 
 _LARGEST: Final = 10
 

@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from wabajobs.decisions import Pause, ScopeType
+from wabajobs.dispatcher.slots import Slots
+from wabajobs.dispatcher.turns import Pool, Round, Turns
 from wabajobs.gate import Because, Call, Wait
 from wabajobs.ledger import Ledger, Line
 from wabajobs.operation import Operation
 from wabajobs.outcome import Hold
 from wabajobs.settings import DispatchSettings
-from wabajobs.slots import Slots
-from wabajobs.turns import Pool, Round, Turns
 
 _BEGUN_AT_MOST: Final = 200
 """Operations that have begun and may go on, where nothing may begin, in one look."""

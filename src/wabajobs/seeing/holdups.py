@@ -14,6 +14,7 @@ from typing import Final
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.clock import Clock
 from wabajobs.decisions import Pause, Scope, longest
+from wabajobs.dispatcher.picking import Forecaster
 from wabajobs.errors import NotReady
 from wabajobs.freshness import spoken
 from wabajobs.gate import Because, Call, Wait
@@ -21,7 +22,6 @@ from wabajobs.kinds import Catalogue
 from wabajobs.ledger import Ledger, Line, Part, is_fine
 from wabajobs.operation import Operation, State, hold_of
 from wabajobs.outcome import Hold, Origin
-from wabajobs.picking import Forecaster
 from wabajobs.settings import DispatchSettings
 from wabajobs.signals import Presence
 

@@ -7,9 +7,9 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from wabajobs.incidents.telling import clean, moment, span, table
 from wabajobs.ledger import Happening, Incident, Ledger, Sight, Spent
 from wabajobs.settings import Settings
-from wabajobs.telling import clean, moment, span, table
 
 _MOST_SEEN: Final = 50_000
 _TRACES: Final = 100

@@ -6,19 +6,19 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from wabajobs import kept
 from wabajobs.clock import Clock
 from wabajobs.decisions import Pause, Scope, ScopeType
 from wabajobs.errors import NotReady
-from wabajobs.forecast import Drain, Forecast
 from wabajobs.gate import AppReading, Gate
 from wabajobs.kinds import Catalogue
 from wabajobs.ledger import DISPATCHER, Alarm, Backlog, Incident, Ledger, Part, Route
 from wabajobs.operation import Operation, State
 from wabajobs.outcome import Origin
+from wabajobs.seeing import kept
+from wabajobs.seeing.forecast import Drain, Forecast
+from wabajobs.seeing.top import Dimension, Spenders, Top
 from wabajobs.settings import Settings
 from wabajobs.signals import Presence
-from wabajobs.top import Dimension, Spenders, Top
 
 _RECENTLY: Final = timedelta(hours=1)
 _TOP: Final = 5

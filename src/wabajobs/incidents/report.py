@@ -7,11 +7,11 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from wabajobs.incidents.telling import clean, moment, span
+from wabajobs.incidents.text import markdown
 from wabajobs.ledger import Episode, Happening, Impact, Incident, Ledger, Sample, Seen, Sight, SpentThen, Stops
 from wabajobs.ledger.incidents import PRODUCT
-from wabajobs.report_text import markdown
 from wabajobs.settings import Settings
-from wabajobs.telling import clean, moment, span
 
 _MOST_SEEN: Final = 50_000
 """Happenings that a report reads."""

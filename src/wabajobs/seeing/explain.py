@@ -16,12 +16,12 @@ from wabajobs.decisions import AtEnd, Override, Pause
 from wabajobs.errors import ConfigurationError, InvalidRequest, NotReady
 from wabajobs.freshness import spoken
 from wabajobs.gate import AppReading, Because, BreakerReading, Call, Gate, Wait, WindowReading
-from wabajobs.kept import is_pace
 from wabajobs.kinds import Catalogue
 from wabajobs.ledger import DISPATCHER, RETRY_BUDGET, Ledger, Line, Position, Story
 from wabajobs.operation import Operation, State
 from wabajobs.outcome import Origin
 from wabajobs.partners import Partners
+from wabajobs.seeing.kept import is_pace
 from wabajobs.settings import Settings
 from wabajobs.signals import Presence
 

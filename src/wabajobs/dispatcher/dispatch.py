@@ -15,19 +15,19 @@ from uuid import uuid4
 from wabajobs import events
 from wabajobs.clock import Clock
 from wabajobs.decisions import Pause, PauseMode
+from wabajobs.dispatcher.flow import Flow
+from wabajobs.dispatcher.picking import Forecaster, Picker, Rules
+from wabajobs.dispatcher.retention import Pruner
+from wabajobs.dispatcher.retries import Retries
+from wabajobs.dispatcher.slots import Slots
+from wabajobs.dispatcher.turns import Pool, Turns
 from wabajobs.errors import NotReady, WabajobsError
-from wabajobs.flow import Flow
 from wabajobs.kinds import Catalogue
 from wabajobs.ledger import DISPATCHER, Ledger, Line
 from wabajobs.operation import Operation
 from wabajobs.partners import Partners
-from wabajobs.picking import Forecaster, Picker, Rules
-from wabajobs.retention import Pruner
-from wabajobs.retries import Retries
 from wabajobs.settings import DispatchSettings
 from wabajobs.signals import Presence
-from wabajobs.slots import Slots
-from wabajobs.turns import Pool, Turns
 
 Send = Callable[[Sequence[Operation]], Sequence[Operation]]
 """Publishes what was released; returns what could not be published."""

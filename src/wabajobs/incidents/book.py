@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from wabajobs.clock import Clock
 from wabajobs.decisions import require_reason
 from wabajobs.errors import InvalidRequest
+from wabajobs.incidents.pack import Pack, pack
+from wabajobs.incidents.report import Report, report
 from wabajobs.ledger import Incident, Ledger
-from wabajobs.pack import Pack, pack
-from wabajobs.report import Report, report
 from wabajobs.settings import Settings
 
 

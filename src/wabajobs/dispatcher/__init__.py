@@ -1,0 +1,1 @@
+"""The dispatcher: what leaves the ledger, and when."""

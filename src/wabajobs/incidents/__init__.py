@@ -1,0 +1,1 @@
+"""Incidents: noticed, told, kept in a diary, written up."""
