@@ -46,7 +46,7 @@ MetaId = Annotated[str, StringConstraints(pattern=r"^[0-9]{5,20}$")]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def _address(url: str) -> str:
