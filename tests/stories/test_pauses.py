@@ -25,7 +25,6 @@ def _nothing_runs(fleet: Fleet, operations: list[Operation]) -> bool:
 
 def test_a_paused_queue_stands_still_until_it_is_resumed(fleet_on: FleetOn, database_url: str) -> None:
     fleet = fleet_on(database_url, knobs={"wabas": 31, "templates": 190}, **SHORT_PAGES)
-    # So slow that most is left to do when the command has come through, however busy the machine is.
     fleet.simulator.faults.add(FaultRule(path="message_templates", latency=1))
     *wabas, another = fleet.simulator.world.waba_ids
     fleet.start("dispatcher", "worker-1", "worker-2")
