@@ -167,6 +167,9 @@ class GraphSettings(_Table):
 
     connect_seconds: PositiveFloat = 5
     read_seconds: PositiveFloat = 30
+    in_flight_seconds: Annotated[float, Field(ge=0)] = 40
+    """How long a call that has left may still take effect, whatever has become of its caller. Only then is it
+    looked for: who looks sooner may find nothing, and do it twice."""
     pool_size: PositiveInt = 32
 
 
