@@ -14,6 +14,7 @@ from wabajobs.decisions import PauseMode, Scope
 from wabajobs.errors import GateUnavailable
 from wabajobs.gate import Because, Call, Wait
 from wabajobs.outcome import Hold
+from wabajobs.seeing import kept
 from wabajobs.seeing.holdups import Holdup, Holdups
 from wabajobs.settings import DispatchSettings
 
@@ -142,6 +143,9 @@ def test_only_the_partner_without_budget_is_held(yard: Yard, holdups: Holdups) -
     yard.gate.shut = lambda call: spent if call.partner == "bolt" else None
 
     assert told(holdups) == {f"{KIND}:budget:partner:bolt": 3}
+    parts = yard.bay.ledger.operations.census()
+    refused = kept.refused(parts, gate=yard.gate, short=yard.settings.short_wait)
+    assert refused == {(APP, KIND): {"budget": 3}}, "as the status says, too"
 
 
 def test_rows_that_are_held_tell_their_own_reason(yard: Yard, holdups: Holdups) -> None:

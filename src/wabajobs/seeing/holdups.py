@@ -8,20 +8,20 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
-from wabajobs.capability import Capability, ServiceClass
 from wabajobs.clock import Clock
 from wabajobs.decisions import Pause, Scope, longest
 from wabajobs.dispatcher.picking import Forecaster
 from wabajobs.errors import NotReady
 from wabajobs.freshness import spoken
-from wabajobs.gate import Because, Call, Wait
+from wabajobs.gate import Wait
 from wabajobs.kinds import Catalogue
 from wabajobs.ledger import Ledger, Line, Part, is_fine
 from wabajobs.operation import Operation, State, hold_of
 from wabajobs.outcome import Hold, Origin
+from wabajobs.seeing.kept import refusals
 from wabajobs.settings import DispatchSettings
 from wabajobs.signals import Presence
 
@@ -29,8 +29,6 @@ WORKERS: Final = "workers"
 NEEDS_INPUT: Final = "needs_input"
 _REST: Final = 200
 """A count rests so many times as long as it took."""
-_ASKED: Final = 500
-"""Lines of which the gate is asked in one look; the others are taken to fare like those that resemble them."""
 _LINES: Final = 5
 """From which examples are taken: each costs a query."""
 _WHO: Final = {Origin.PERSON: "A person", Origin.OURS: "We ourselves", Origin.META: "Meta"}
@@ -205,7 +203,7 @@ class Holdups:
             return {}
         try:
             idle = {queue for queue, workers in self._presence.living(self._kinds.names).items() if not workers}
-            waits = self._forecast(lines)
+            waits = refusals(lines, gate=self._gate, short=self._settings.short_wait)
         except NotReady as error:
             cause = Cause(by="gate", scope="gate", reason=f"no calls are made: {error}")
             return dict.fromkeys(lines, cause)
@@ -218,24 +216,6 @@ class Holdups:
             if line.kind in idle:
                 found[line] = _without_worker(line.kind, found.get(line))
         return found
-
-    def _forecast(self, lines: set[Line]) -> dict[Line, Wait]:
-        """Ask the gate what each line would have to wait for now."""
-        asked = sorted(lines, key=lambda line: (line.kind, line.name))
-        answers = dict(zip(asked, self._gate.forecast([_call(line) for line in asked[:_ASKED]]), strict=False))
-        alike: dict[tuple[str, Capability, ServiceClass], Wait | None] = {}
-        for line, wait in answers.items():
-            if wait is None or not wait.scope.startswith("partner:"):
-                alike.setdefault((line.app, line.capability, line.service_class), wait)
-        for line in asked[_ASKED:]:
-            answers[line] = alike.get((line.app, line.capability, line.service_class))
-        return {line: wait for line, wait in answers.items() if wait and self._holds(wait)}
-
-    def _holds(self, wait: Wait) -> bool:
-        """Whether it is more than the moment between two calls that are spread over the window."""
-        if wait.because in (Because.BREAKER, Because.HELD_OPEN, Because.GATE) or wait.delay is None:
-            return True
-        return wait.delay > timedelta(seconds=self._settings.short_wait_seconds)
 
     def _gathered(self, causes: Mapping[Part, Cause]) -> Iterable[Holdup]:
         """Gather the parts of a queue that the same thing holds."""
@@ -271,17 +251,6 @@ def _over(part: Part, keeping: Iterable[Pause]) -> Pause | None:
     if part.state is State.NEEDS_INPUT:
         return None
     return longest(pause for pause in keeping if part.is_covered_by(pause.scope))
-
-
-def _call(line: Line) -> Call:
-    return Call(
-        app=line.app,
-        queue=line.kind,
-        partner=line.partner,
-        capability=line.capability,
-        reads=line.capability is Capability.TEMPLATE_READS,
-        service_class=line.service_class,
-    )
 
 
 def _of_pause(pause: Pause) -> Cause:

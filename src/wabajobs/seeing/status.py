@@ -213,7 +213,7 @@ class Lookout:
             oldest[queue] = min(oldest.get(queue, part.oldest), part.oldest)
         ended = {(kind, state): number for kind, state, number in counts.finished}
         held = kept.by_queue(kept.held(counts.parts))
-        waits = kept.by_queue(kept.refused(counts.parts, gate=self.gate, settings=self.settings))
+        waits = kept.by_queue(kept.refused(counts.parts, gate=self.gate, short=self.settings.dispatch.short_wait))
         return tuple(
             QueueStatus(
                 queue=name,
