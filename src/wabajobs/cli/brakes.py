@@ -11,7 +11,7 @@ from wabajobs.cli.say import Span, answer, as_json, facts, report
 from wabajobs.controls import Decided
 from wabajobs.decisions import AtEnd, PauseMode, Scope, ScopeType
 from wabajobs.errors import InvalidRequest, WabajobsError
-from wabajobs.seeing.forecast import Preview
+from wabajobs.seeing.preview import Preview
 from wabajobs.seeing.status import pause_json
 from wabajobs.wiring import House
 

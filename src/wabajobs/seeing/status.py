@@ -15,7 +15,8 @@ from wabajobs.ledger import DISPATCHER, Alarm, Backlog, Incident, Ledger, Part, 
 from wabajobs.operation import Operation, State
 from wabajobs.outcome import Origin
 from wabajobs.seeing import kept
-from wabajobs.seeing.forecast import Drain, Forecast
+from wabajobs.seeing.forecast import Forecast
+from wabajobs.seeing.preview import Drain
 from wabajobs.seeing.top import Dimension, Spenders, Top
 from wabajobs.settings import Settings
 from wabajobs.signals import Presence
