@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.fakes import FakePresence, a_wait
-from tests.unit.conftest import APP, Bay
+from tests.unit.conftest import APP, WABA, Bay
 from tests.unit.yard import KIND, Yard
 from wabajobs.capability import Capability
 from wabajobs.decisions import PauseMode, Scope
@@ -91,6 +91,38 @@ def test_a_pause_of_a_waba_holds_its_operations_and_no_others(yard: Yard, holdup
     pause(yard, "waba:524126980791429")
 
     assert told(holdups) == {f"{KIND}:pause:waba:524126980791429": 2}
+
+
+def test_what_a_pause_leaves_is_told_beside_it_however_much_alike_they_are(yard: Yard, holdups: Holdups) -> None:
+    yard.accept(1, waba="524126980791429")
+    yard.accept(1, waba="524126980791430")
+    pause(yard, "waba:524126980791429")
+    yard.gate.shut = shut(Because.BREAKER, f"app:{APP}")
+
+    assert told(holdups) == {f"{KIND}:pause:waba:524126980791429": 1, f"{KIND}:breaker:app:{APP}": 1}
+
+
+@pytest.mark.parametrize("scope", [f"queue:{KIND}", f"waba:{WABA}"])
+def test_what_has_begun_is_not_held_by_a_pause_that_lets_it_be_finished(
+    yard: Yard, holdups: Holdups, scope: str
+) -> None:
+    yard.accept(1)
+    [released] = yard.release()
+    begun = yard.begin(released)
+    now = yard.bay.clock.now()
+    yard.bay.ledger.operations.record_checkpoint(begun.id, begun.fence, {"done": {}}, capability=begun.capability)
+    hold = Hold(reason="code 2", by="retry", until=now + timedelta(seconds=9))
+    yard.bay.ledger.operations.record(begun, hold, worker="w", now=now)
+    yard.accept(3)
+    pause(yard, scope, mode=PauseMode.DRAIN)
+
+    drained = told(holdups)
+    pause(yard, "partner:acme")
+    yard.moment += 1_000
+
+    assert drained == {f"{KIND}:pause:{scope}": 3, f"{KIND}:retry:app:{APP}/template_reads": 1}
+    both = told(holdups)
+    assert (both[f"{KIND}:pause:partner:acme"] >= 1, sum(both.values())) == (True, 4)
 
 
 def test_a_pause_that_lets_a_part_run_holds_nothing_by_itself(yard: Yard, holdups: Holdups) -> None:
@@ -197,9 +229,9 @@ def test_a_count_that_took_long_rests_while_reasons_are_looked_up_each_time(
     pause(yard, f"queue:{KIND}")
     census = yard.bay.ledger.operations.census
 
-    def slowly(*scopes: Scope) -> Any:
+    def slowly(*scopes: Scope, **more: Any) -> Any:
         yard.moment += 0.5
-        return census(*scopes)
+        return census(*scopes, **more)
 
     monkeypatch.setattr(yard.bay.ledger.operations, "census", slowly)
     assert the_only(holdups).operations == 2

@@ -66,13 +66,19 @@ def is_fine(scope: Scope) -> bool:
     return scope.type not in _TOLD_BY_LINE
 
 
-def count(connection: Connection, *scopes: Scope, kinds: Collection[str] | None = None) -> list[Part]:
-    """Count what is not finished and covered by all of these scopes; `kinds` are those that can be in them."""
+def count(
+    connection: Connection, *scopes: Scope, kinds: Collection[str] | None = None, begun: bool = False
+) -> list[Part]:
+    """Count what is not finished and covered by all of these scopes; `kinds` are those that can be in them.
+
+    With `begun` only what has been under way before: that reads what is not finished, row by row.
+    """
     fine = [scope for scope in scopes if is_fine(scope)]
     coarse = [scope for scope in scopes if not is_fine(scope)]
     queues = [OperationRow.kind == scope.name for scope in coarse if scope.type is ScopeType.QUEUE]
     some = [] if kinds is None else [OperationRow.kind.in_(sorted(kinds))]
-    counted = _among(fine).where(*map(_named, fine), *queues, *some)
+    under_way = [OperationRow.checkpoint.is_not(None)] if begun else []
+    counted = _among(fine).where(*map(_named, fine), *queues, *some, *under_way)
     parts = [_part(row) for row in connection.execute(counted)]
     return [part for part in parts if all(map(part.is_covered_by, coarse))]
 
