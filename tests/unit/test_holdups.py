@@ -229,9 +229,9 @@ def test_a_count_that_took_long_rests_while_reasons_are_looked_up_each_time(
     pause(yard, f"queue:{KIND}")
     census = yard.bay.ledger.operations.census
 
-    def slowly(*scopes: Scope, **more: Any) -> Any:
+    def slowly(*scopes: Scope) -> Any:
         yard.moment += 0.5
-        return census(*scopes, **more)
+        return census(*scopes)
 
     monkeypatch.setattr(yard.bay.ledger.operations, "census", slowly)
     assert the_only(holdups).operations == 2

@@ -421,14 +421,18 @@ class Operations:
         with self._database.read() as connection:
             return {(kind, partner): number for kind, partner, number in connection.execute(_OUT)}
 
-    def census(self, *scopes: Scope, kinds: Collection[str] | None = None, begun: bool = False) -> list[Part]:
+    def census(self, *scopes: Scope, kinds: Collection[str] | None = None) -> list[Part]:
         """Count what is not finished and covered by all of these scopes, part by part.
 
-        `kinds` are those that there can be of it, if the caller knows: a number's operations are of few. With
-        `begun` only what has been under way before, which takes longer.
+        `kinds` are those that there can be of it, if the caller knows: a number's operations are of few.
         """
         with self._database.read() as connection:
-            return census.count(connection, *scopes, kinds=kinds, begun=begun)
+            return census.count(connection, *scopes, kinds=kinds)
+
+    def census_begun(self, *scopes: Scope) -> list[Part]:
+        """Count what lies still, has been under way before, and is covered by all of these scopes."""
+        with self._database.read() as connection:
+            return census.begun(connection, *scopes)
 
     def census_under(self, pauses: Collection[Pause]) -> list[Part]:
         """Count what is not finished, as it stands under these pauses."""

@@ -189,7 +189,9 @@ class Holdups:
         if asked >= self._good_until:
             self._counts.clear()
         if (scope, begun) not in self._counts:
-            found = self._ledger.operations.census(*([scope] if scope else []), begun=begun)
+            operations = self._ledger.operations
+            census = operations.census_begun if begun else operations.census
+            found = census(*([scope] if scope else []))
             self._counts[scope, begun] = [part for part in found if part.state is not State.RUNNING]
             now = self._monotonic()
             self._good_until = max(self._good_until, now + _REST * (now - asked))
