@@ -205,7 +205,7 @@ class Desk:
             charge=self._charge,
             give_back=self._give_back,
             tell=self.bench.tell,
-            short_wait=timedelta(seconds=self.settings.dispatch.short_wait_seconds),
+            short_wait=self.settings.dispatch.short_wait,
         )
 
     def now(self) -> datetime:

@@ -7,6 +7,7 @@ Every duration is in seconds, so that an hour can be run in a minute against any
 import os
 import tomllib
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -206,6 +207,11 @@ class DispatchSettings(_Table):
     """Retries that these get besides, so that there are some also when little is tried."""
     misconfigured_seconds: PositiveFloat = 30
     """How long an operation waits after a worker that lacks something, such as a token, had to give it back."""
+
+    @property
+    def short_wait(self) -> timedelta:
+        """`short_wait_seconds`."""
+        return timedelta(seconds=self.short_wait_seconds)
 
 
 class PartnerSettings(_Table):
