@@ -224,14 +224,19 @@ class _Course:
             self._points.popleft()
 
     @property
+    def is_known(self) -> bool:
+        """Whether it has been looked at for long enough."""
+        return len(self._points) > 1 and self._points[-1][0] - self._points[0][0] >= self._span / 2
+
+    @property
     def rate(self) -> float:
         """What it grows by in a second: the middle of all slopes, which a single leap does not bend.
 
         A header of Meta's can make a budget leap. 0 when it has not been looked at for long enough.
         """
-        pairs = list(combinations(self._points, 2))
-        if not pairs or self._points[-1][0] - self._points[0][0] < self._span / 2:
+        if not self.is_known:
             return 0.0
+        pairs = combinations(self._points, 2)
         slopes = ((after - before) / (end - since).total_seconds() for (since, before), (end, after) in pairs)
         return median_low(slopes)
 
@@ -414,32 +419,40 @@ class _Backlog:
             ServiceClass.STANDARD: timedelta(seconds=settings.standard_age_seconds),
             ServiceClass.BACKGROUND: timedelta(seconds=settings.background_age_seconds),
         }
-        span = timedelta(seconds=settings.slope_seconds)
-        self._courses: defaultdict[tuple[str, ServiceClass], _Course] = defaultdict(lambda: _Course(span))
+        self._span = timedelta(seconds=settings.slope_seconds)
+        self._late: dict[tuple[str, ServiceClass], tuple[datetime, _Course]] = {}
 
     def take(self, late: Iterable[Late], now: datetime) -> None:
         """Remember a new count."""
-        numbers: Counter[tuple[str, ServiceClass]] = Counter(dict.fromkeys(self._courses, 0))
+        numbers: Counter[tuple[str, ServiceClass]] = Counter()
+        oldest: dict[tuple[str, ServiceClass], datetime] = {}
         for one in late:
-            numbers[one.app, one.service_class] += one.number
-        for key, number in numbers.items():
-            self._courses[key].take(number, now)
+            of_class = one.app, one.service_class
+            numbers[of_class] += one.number
+            oldest[of_class] = min(one.oldest, oldest.get(of_class, one.oldest))
+        overdue = {key for key, accepted in oldest.items() if now - accepted > self._bounds[key[1]]}
+        self._late = {key: self._late.get(key) or (now, _Course(self._span)) for key in overdue}
+        for key, (_, course) in self._late.items():
+            course.take(numbers[key], now)
 
     def conditions(self, app: str, late: Iterable[Late], now: datetime) -> Iterable[Condition]:
-        """Say which classes are late. One that will be caught up with in time, as it shrinks now, is not."""
+        """Say which classes are late. One that will be caught up with in time, as it shrinks now, is not.
+
+        What was let go on after a pause is old at once. So it is told when it has been seen how it goes on.
+        """
         for service_class, bound in self._bounds.items():
+            since, course = self._late.get((app, service_class), (now, None))
             mine = [one for one in late if one.app == app and one.service_class is service_class]
-            oldest = min(mine, key=lambda one: one.oldest, default=None)
-            if oldest is None or now - oldest.oldest <= bound:
+            if course is None or not course.is_known or not mine:
                 continue
-            shrinks = -self._courses[app, service_class].rate
-            if shrinks > 0 and timedelta(seconds=sum(one.number for one in mine) / shrinks) <= bound:
+            if course.rate < 0 and timedelta(seconds=sum(one.number for one in mine) / -course.rate) <= bound:
                 continue
+            oldest = min(mine, key=lambda one: one.oldest)
             minutes = (now - oldest.oldest).total_seconds() / 60
             yield Condition(
                 cause="backlog",
                 scope=f"class:{service_class}",
-                since=oldest.oldest + bound,
+                since=since,
                 evidence=(
                     f"{service_class} operations of app:{app} are late: the oldest, of {oldest.queue}, was asked"
                     f" for {minutes:.0f} min ago"
