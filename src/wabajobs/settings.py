@@ -437,9 +437,10 @@ class WatchSettings(_Table):
     exhausted_from: Share = 0.5
     """Not while less than this share of the budget is spent."""
     slope_seconds: PositiveFloat = 300
-    """Over how long it is measured how fast a budget fills."""
+    """Over how long it is measured how fast a budget fills, and what is late is caught up with."""
     interactive_age_seconds: PositiveFloat = 900
-    """An alarm when the oldest unfinished interactive operation is older, and nobody holds it on purpose."""
+    """An alarm when the oldest unfinished interactive operation is older, nobody holds it on purpose, and these
+    are not being caught up with."""
     standard_age_seconds: PositiveFloat = 14_400
     """The same for standard ones."""
     background_age_seconds: PositiveFloat = 86_400

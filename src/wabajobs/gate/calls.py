@@ -193,6 +193,8 @@ class WindowReading:
     """Share of the limit that is trusted: less than 1 after a trip that nobody could explain."""
     pace: float = 0.0
     """Our calls per window, at the rate of late (a twelfth of the window)."""
+    people: float = 0.0
+    """Those of them that are interactive, weighted by how late they were."""
     shadow: bool = False
     """On trial: it refuses nothing."""
     would_refuse: int = 0
