@@ -280,14 +280,17 @@ class Desk:
         self.keep(progress, **secrets)
 
     def _may_call(self) -> None:
-        """Raise when no further call may be made: the lease, the deadline or a person says so."""
+        """Raise when no further call may be made: the lease, the deadline or a person says so.
+
+        What was taken back may be out with another worker already, long before its old lease would have ended.
+        """
         self.may_go_on()
         timely = {"past_return", "in_time"} & self._kept.keys()
         if not timely and self.operation.is_overdue(self.now()):
             raise DeadlinePassed(why_expired(self.operation))
         # A read by primary key, beside a call over the Internet. While the database is away, the lease decides.
         with suppress(LedgerUnavailable):
-            if stop := self.bench.ledger.operations.stop_asked(self.operation.id):
+            if stop := self.bench.ledger.operations.stop_asked(self.operation):
                 raise StopAsked(stop["reason"], stop["by"])
 
     def _mark_begun(self) -> None:

@@ -359,8 +359,8 @@ def test_who_is_cancelled_in_the_last_moment_does_not_reach_the_point(stages: St
         operations = stage.house.ledger.operations
         asked = operations.stop_asked
 
-        def one_moment_too_early(id: str) -> Any:
-            found = asked(id)
+        def one_moment_too_early(of: Operation) -> Any:
+            found = asked(of)
             cancel(stage, operation)
             return found
 
