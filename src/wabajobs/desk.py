@@ -73,7 +73,7 @@ class Desk:
     _kept: dict[str, Any] = field(init=False)
     _done: dict[str, dict[str, Any]] = field(init=False)
     _progress: dict[str, dict[str, Any]] = field(init=False)
-    _begun: dict[str, str] = field(init=False)
+    _begun: dict[str, str | bool] = field(init=False)
     """Steps that happen once, and whose changing call may have left; and when the last of them did."""
     _again: dict[str, bool] = field(init=False)
     """Steps that were gone back to."""
@@ -142,9 +142,10 @@ class Desk:
 
     def _let_land(self, step: Step) -> None:
         """Raise `Held` while a call of the step may be on its way: its caller may have died, and the call not."""
-        landed = datetime.fromisoformat(self._begun[step.name]) + timedelta(
-            seconds=self.settings.graph.in_flight_seconds
-        )
+        left = self._begun[step.name]
+        if not isinstance(left, str):  # marked by an earlier version, which did not say when
+            return
+        landed = datetime.fromisoformat(left) + timedelta(seconds=self.settings.graph.in_flight_seconds)
         if (wait := landed - self.now()) > timedelta():
             raise Held(
                 reason=f"a call of step {step.name} may still be on its way; then it is looked what it has done",
