@@ -144,6 +144,17 @@ def test_who_died_is_taken_back(yard: Yard) -> None:
     assert yard.dispatcher.release_due().released == 2
 
 
+def test_what_a_worker_left_behind_whose_line_is_cut_goes_on_long_before_its_lease_ends(yard: Yard) -> None:
+    yard.accept(2)
+    yard.dispatcher.release_due()
+    yard.begin(yard.broker.sent[0])
+    yard.lifelines.gone = {"w"}
+
+    assert yard.dispatcher.reclaim() == 1, "what nobody has begun is nobody's"
+    assert yard.dispatcher.release_due().released == 1
+    assert yard.dispatcher.reclaim() == 0, "it is released anew, and has not been begun"
+
+
 def test_a_second_dispatcher_leads_only_when_the_lease_of_the_first_is_over(yard: Yard) -> None:
     first, second = yard.dispatcher, yard.another()
 

@@ -27,7 +27,7 @@ from wabajobs.ledger import DISPATCHER, Ledger, Line
 from wabajobs.operation import Operation
 from wabajobs.partners import Partners
 from wabajobs.settings import DispatchSettings
-from wabajobs.signals import Presence
+from wabajobs.signals import Lifelines, Presence
 
 Send = Callable[[Sequence[Operation]], Sequence[Operation]]
 """Publishes what was released; returns what could not be published."""
@@ -75,6 +75,7 @@ class Dispatcher:
         kinds: Catalogue,
         gate: Forecaster,
         presence: Presence,
+        lifelines: Lifelines,
         send: Send,
         clock: Clock,
         settings: DispatchSettings,
@@ -88,6 +89,7 @@ class Dispatcher:
         self._kinds = kinds
         self._gate = gate
         self._presence = presence
+        self._lifelines = lifelines
         self._send = send
         self._clock = clock
         self._settings = settings
@@ -158,7 +160,7 @@ class Dispatcher:
     def reclaim(self) -> int:
         """Take back what was leased to somebody who is gone; return how many."""
         reclaimed = self._ledger.operations.reclaim(
-            now=self._clock.now(), max_attempts=self._settings.max_attempts
+            now=self._clock.now(), max_attempts=self._settings.max_attempts, gone=self._lifelines.cut()
         )
         for one in reclaimed:
             events.tell("operation_reclaimed", what=one)

@@ -315,14 +315,14 @@ class Operations:
 
     # ── rescue ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def reclaim(self, *, now: datetime, max_attempts: int) -> list[Reclaimed]:
-        """Take back what was leased to somebody who is gone.
+    def reclaim(self, *, now: datetime, max_attempts: int, gone: Collection[str] = ()) -> list[Reclaimed]:
+        """Take back what was leased to somebody who is gone: by its time, or because he is known to be `gone`.
 
         A message that no worker has begun costs no attempt. A worker that died under way has spent one; who
         has killed `max_attempts` workers fails, for a person to look at.
         """
         with self._database.write() as connection:
-            return reclaiming.reclaim(connection, now=now, max_attempts=max_attempts)
+            return reclaiming.reclaim(connection, now=now, max_attempts=max_attempts, gone=gone)
 
     def expire(self, *, now: datetime, at_most: int = 200) -> list[Operation]:
         """End what waits or is held past its deadline; return what has ended."""

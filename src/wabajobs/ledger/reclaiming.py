@@ -1,10 +1,11 @@
 """Reclaiming: what was leased to somebody who is gone comes back."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, or_, select, update
 
 from wabajobs.ledger import lanes
 from wabajobs.ledger.attempts import let_join_again
@@ -15,11 +16,20 @@ from wabajobs.ledger.tables import OperationRow
 from wabajobs.operation import Operation, State
 from wabajobs.outcome import Cancelled, Failed
 
+_AT_MOST: Final = 500
 _EXPIRED: Final = (
     select(OperationRow.id, OperationRow.lane)
     .where(OperationRow.leased_until < bindparam("now"))
     .order_by(OperationRow.leased_until)
-    .limit(500)
+    .limit(_AT_MOST)
+)
+_LEFT: Final = OperationRow.worker.in_(bindparam("gone", expanding=True))
+"""A worker that is gone has it. A release forgets the worker of the attempt before."""
+_LEFT_BEHIND: Final = (
+    select(OperationRow.id, OperationRow.lane)
+    .where(OperationRow.leased_until.is_not(None), _LEFT)
+    .order_by(OperationRow.leased_until)
+    .limit(_AT_MOST)
 )
 
 
@@ -36,15 +46,23 @@ class Reclaimed:
         return self.sentence
 
 
-def reclaim(connection: Connection, *, now: datetime, max_attempts: int) -> list[Reclaimed]:
-    """Take back what is leased to nobody any more."""
-    looked = connection.execute(_EXPIRED, {"now": now}).all()
+def reclaim(
+    connection: Connection, *, now: datetime, max_attempts: int, gone: Collection[str] = ()
+) -> list[Reclaimed]:
+    """Take back what is leased to nobody any more: its time is over, or its worker is one of those who are gone."""
+    looked = list(connection.execute(_EXPIRED, {"now": now}))
+    if gone:
+        looked += connection.execute(_LEFT_BEHIND, {"gone": sorted(gone)})
     if not looked:
         return []
     lanes.lock(connection, {row.lane for row in looked if row.lane})
     expired = (
         select_operations()
-        .where(OperationRow.id.in_([row.id for row in looked]), OperationRow.leased_until < now)
+        .where(
+            OperationRow.id.in_([row.id for row in looked]),
+            OperationRow.leased_until.is_not(None),
+            or_(OperationRow.leased_until < now, OperationRow.worker.in_(sorted(gone))),
+        )
         .order_by(OperationRow.id)
         .with_for_update(skip_locked=True)
     )
