@@ -149,10 +149,20 @@ def test_what_a_worker_left_behind_whose_line_is_cut_goes_on_long_before_its_lea
     yard.dispatcher.release_due()
     yard.begin(yard.broker.sent[0])
     yard.lifelines.gone = {"w"}
+    yard.dispatcher.lead()
 
     assert yard.dispatcher.reclaim() == 1, "what nobody has begun is nobody's"
     assert yard.dispatcher.release_due().released == 1
     assert yard.dispatcher.reclaim() == 0, "it is released anew, and has not been begun"
+
+
+def test_nothing_is_sent_to_a_worker_whose_line_is_cut(yard: Yard) -> None:
+    yard.presence.slots[KIND] = [4, 3]
+    yard.accept(10)
+    yard.lifelines.gone = {f"{KIND}@0"}
+    yard.dispatcher.lead()
+
+    assert yard.dispatcher.release_due().released == 3
 
 
 def test_a_second_dispatcher_leads_only_when_the_lease_of_the_first_is_over(yard: Yard) -> None:

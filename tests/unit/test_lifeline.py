@@ -1,4 +1,4 @@
-"""A line that is cut when its process dies, and only then: not for a frozen process, not for a Redis started anew."""
+"""A line that is cut when its process dies, and only then: a frozen one keeps it, and a new Redis gets it again."""
 
 import signal
 import subprocess

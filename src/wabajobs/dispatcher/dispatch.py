@@ -103,9 +103,15 @@ class Dispatcher:
         # Host and process alone do not tell two containers apart that share the host's name.
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self._leads = False
+        self._gone: set[str] = set()
+        """Workers that are known to be dead, though they may have announced themselves a moment ago."""
 
     def lead(self) -> bool:
-        """Take or keep the lead; False while another dispatcher has it."""
+        """Take or keep the lead; False while another dispatcher has it.
+
+        Who waits for it looks who is gone, too: once he leads he knows for how long.
+        """
+        self._gone = self._lifelines.cut()
         leads = self._ledger.leaderships.lead(
             DISPATCHER,
             holder=self._name,
@@ -160,7 +166,7 @@ class Dispatcher:
     def reclaim(self) -> int:
         """Take back what was leased to somebody who is gone; return how many."""
         reclaimed = self._ledger.operations.reclaim(
-            now=self._clock.now(), max_attempts=self._settings.max_attempts, gone=self._lifelines.cut()
+            now=self._clock.now(), max_attempts=self._settings.max_attempts, gone=self._gone
         )
         for one in reclaimed:
             events.tell("operation_reclaimed", what=one)
@@ -173,7 +179,7 @@ class Dispatcher:
         now = self._clock.now()
         wakes = self._wake(now)
         living = self._presence.living(self._kinds.names)
-        workers = [worker for theirs in living.values() for worker in theirs]
+        workers = [worker for theirs in living.values() for worker in theirs if worker.name not in self._gone]
         if not workers:
             return wakes
         out = self._ledger.operations.out()

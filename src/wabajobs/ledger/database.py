@@ -1,5 +1,6 @@
 """The way to the ledger's database: transactions, and how SQLite is made to behave."""
 
+import select
 import sqlite3
 import threading
 import time
@@ -10,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -23,6 +25,7 @@ from sqlalchemy.exc import (
     DBAPIError,
     InterfaceError,
     InternalError,
+    InvalidatePoolError,
     NoSuchModuleError,
     OperationalError,
 )
@@ -49,6 +52,11 @@ class Database:
         self.url: Final = _driver_url(url)
         self._engine = _engine(self.url)
         self._writer = self._engine.execution_options(**_WRITES)
+        # PostgreSQL's statements see what is committed when they begin, each by itself: around those that only
+        # read a transaction would be two more ways to the server and back.
+        self._reader = (
+            self._engine if self.is_sqlite else self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        )
         # SQLite lets one write at a time, and who finds it busy sleeps and looks again. Threads of one process
         # need not do that to each other: they queue.
         self._turn = _InTurn() if self.is_sqlite else nullcontext()
@@ -66,8 +74,8 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One consistent view, without writing."""
-        with _in_plain_words(self), self._engine.connect() as connection:
+        """Read, without writing. On SQLite all of it is of one moment, on PostgreSQL each statement by itself."""
+        with _in_plain_words(self), self._reader.connect() as connection:
             yield connection
 
     def upgrade(self) -> str:
@@ -211,12 +219,14 @@ def _engine(url: URL) -> Engine:
             url,
             pool_size=10,
             max_overflow=20,
-            pool_pre_ping=True,
             hide_parameters=True,
             # In a database without an encoding of its own (SQL_ASCII) text would come back as bytes.
             connect_args={"client_encoding": "utf8"},
         )
         event.listen(engine, "connect", _prepare_postgresql)
+        event.listen(engine, "checkout", _require_open)
+        # Several rows of a table are one statement, not one each.
+        engine.dialect.use_insertmanyvalues_wo_returning = True
         return engine
     except (ArgumentError, NoSuchModuleError) as error:
         raise ConfigurationError(f"the database URL cannot be used: {error}") from None
@@ -229,6 +239,21 @@ def _prepare_postgresql(dbapi: Any, _entry: ConnectionPoolEntry) -> None:
         cursor.execute("SET enable_seqscan = off")
         cursor.execute("SET enable_bitmapscan = off")
     dbapi.commit()
+
+
+def _require_open(dbapi: Any, _entry: ConnectionPoolEntry, _proxy: object) -> None:
+    """Let the pool give out no connection that was closed while it lay idle: its server has left a last word.
+
+    To ask the server each time would be a way to it and back for each transaction.
+    """
+    waiting = select.poll()
+    waiting.register(dbapi.fileno(), select.POLLIN)
+    if waiting.poll(0):
+        try:
+            dbapi.execute("SELECT 1")
+            dbapi.rollback()
+        except psycopg.Error as error:
+            raise InvalidatePoolError from error
 
 
 def _prepare_sqlite(dbapi: Any, _entry: ConnectionPoolEntry) -> None:

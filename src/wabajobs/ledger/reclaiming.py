@@ -49,7 +49,7 @@ class Reclaimed:
 def reclaim(
     connection: Connection, *, now: datetime, max_attempts: int, gone: Collection[str] = ()
 ) -> list[Reclaimed]:
-    """Take back what is leased to nobody any more: its time is over, or its worker is one of those who are gone."""
+    """Take back what is leased to nobody any more: its time is over, or its worker is `gone`."""
     looked = list(connection.execute(_EXPIRED, {"now": now}))
     if gone:
         looked += connection.execute(_LEFT_BEHIND, {"gone": sorted(gone)})

@@ -1,4 +1,4 @@
-"""Hints between processes, in Redis: a bell that wakes the dispatcher, which workers are alive, and which are dead.
+"""Hints between processes, in Redis: a bell that wakes the dispatcher, which workers are alive, which are dead.
 
 Nothing here is the truth. A lost ring costs a poll interval; a lost presence is announced again in a second.
 """

@@ -3,7 +3,7 @@
 A process subscribes to a channel of its own, on which nobody ever speaks. When it is killed its kernel closes the
 connection, and Redis forgets the subscription at once. A process that is merely slow, or frozen, keeps it.
 
-It is a hint. A line may be cut by other means, and is then made anew; so it is taken for cut only when it has been
+It is a hint. A line may be cut by other means, and is then made anew; so it is taken for cut only when it was
 missing for a while. To be wrong about it does no harm: what is leased to somebody else has a new fence.
 """
 
