@@ -1,4 +1,4 @@
-"""A line that is cut when its process dies, and only then: a frozen one keeps it, and a new Redis gets it again."""
+"""A line that is cut when its process dies, and only then: who is frozen keeps it, a new Redis gets it again."""
 
 import signal
 import subprocess

@@ -103,6 +103,7 @@ class Dispatcher:
         # Host and process alone do not tell two containers apart that share the host's name.
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self._leads = False
+        self._taken_back: set[str] = set()
         self._gone: set[str] = set()
         """Workers that are known to be dead, though they may have announced themselves a moment ago."""
 
@@ -168,6 +169,7 @@ class Dispatcher:
         reclaimed = self._ledger.operations.reclaim(
             now=self._clock.now(), max_attempts=self._settings.max_attempts, gone=self._gone
         )
+        self._taken_back |= {one.id for one in reclaimed}
         for one in reclaimed:
             events.tell("operation_reclaimed", what=one)
         for queue in {one.kind for one in reclaimed if not one.begun}:
@@ -196,6 +198,7 @@ class Dispatcher:
             out=_by(1, out),
             rules=rules,
             now=now,
+            taken_back=self._taken_back,
         )
         return sum((self._serve(pool, picker) for pool in slots.pools()), wakes)
 

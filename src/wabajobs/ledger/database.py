@@ -5,7 +5,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from importlib import resources
 from pathlib import Path
@@ -16,7 +16,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, Text, bindparam, cast, create_engine, event, func
+from sqlalchemy import Connection, Engine, Text, bindparam, cast, column, create_engine, event, func
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
@@ -31,6 +31,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.types import TypeEngine
 
 from wabajobs import events
 from wabajobs.errors import ConfigurationError, LedgerUnavailable, WrongSchema
@@ -187,6 +188,13 @@ def each(connection: Connection, name: str) -> Any:
     if connection.dialect.name == "postgresql":
         return func.jsonb_array_elements_text(cast(given, postgresql.JSONB)).table_valued("value")
     return func.json_each(given).table_valued("value")
+
+
+def table_of(name: str, columns: Mapping[str, TypeEngine[Any]]) -> Any:
+    """Return the table that PostgreSQL makes of the JSON list of objects that is bound as `name`."""
+    given = func.jsonb_to_recordset(cast(bindparam(name, type_=Text), postgresql.JSONB))
+    made = given.table_valued(*(column(each_, type_) for each_, type_ in columns.items()), name=name)
+    return made.render_derived(name=name, with_types=True)
 
 
 def _driver_url(url: str) -> URL:

@@ -109,6 +109,13 @@ class Operations:
         with self._database.read() as connection:
             return lines.heads(connection, asked, but=but)
 
+    def ready(self, ids: Collection[str]) -> list[Operation]:
+        """Return those of these operations that could be released now, the oldest first."""
+        query = select_operations().where(OperationRow.id.in_(sorted(ids)), _STILL_READY)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(OperationRow.id)).mappings().all()
+        return [as_operation(row) for row in rows]
+
     def release(self, due: Collection[Operation], *, now: datetime, lease: timedelta) -> list[Operation]:
         """Lease those that have not moved meanwhile, each under a new fence; return them, to be published."""
         if not due:

@@ -37,6 +37,7 @@ _LEFT_BEHIND: Final = (
 class Reclaimed:
     """An operation that was taken back."""
 
+    id: str
     kind: str
     begun: bool
     """Whether a worker had begun it; if not, its message was lost, or nobody fetched it."""
@@ -75,7 +76,7 @@ def reclaim(
             if begun
             else _unbegun(connection, operation, now)
         )
-        reclaimed.append(Reclaimed(operation.kind, begun, sentence))
+        reclaimed.append(Reclaimed(operation.id, operation.kind, begun, sentence))
     return reclaimed
 
 
