@@ -151,9 +151,27 @@ def test_what_a_worker_left_behind_whose_line_is_cut_goes_on_long_before_its_lea
     yard.lifelines.gone = {"w"}
     yard.dispatcher.lead()
 
-    assert yard.dispatcher.reclaim() == 1, "what nobody has begun is nobody's"
+    assert yard.dispatcher.reclaim() == 1, "the other has just been released"
     assert yard.dispatcher.release_due().released == 1
     assert yard.dispatcher.reclaim() == 0, "it is released anew, and has not been begun"
+
+
+def test_what_a_dead_worker_may_have_fetched_and_not_begun_is_released_again(yard: Yard) -> None:
+    yard.accept(1)
+    [lost] = yard.release()
+    yard.bay.pass_time(yard.settings.gone_seconds + 0.1)
+    yard.accept(1)
+    [fresh] = yard.release()
+    yard.lifelines.gone = {"w"}
+    yard.dispatcher.lead()
+
+    assert yard.dispatcher.reclaim() == 1
+    assert yard.presence.complaints == [], "nobody failed to fetch it"
+    assert [(one.id, one.fence) for one in yard.release()] == [(lost.id, lost.fence + 1)]
+    yard.bay.pass_time(yard.settings.gone_seconds + 0.1)
+    yard.dispatcher.lead()
+    assert yard.dispatcher.reclaim() == 0, "he has died once, and the others get their time"
+    assert fresh.fence == yard.bay.ledger.operations.get(fresh.id).fence
 
 
 def test_what_is_taken_back_has_had_its_turn_and_goes_before_others(yard: Yard) -> None:

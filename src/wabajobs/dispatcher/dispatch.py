@@ -106,13 +106,17 @@ class Dispatcher:
         self._taken_back: set[str] = set()
         self._gone: set[str] = set()
         """Workers that are known to be dead, though they may have announced themselves a moment ago."""
+        self._somebody_died = False
+        """Since it was looked last what has to be taken back."""
 
     def lead(self) -> bool:
         """Take or keep the lead; False while another dispatcher has it.
 
         Who waits for it looks who is gone, too: once he leads he knows for how long.
         """
-        self._gone = self._lifelines.cut()
+        gone = self._lifelines.cut()
+        self._somebody_died |= not gone <= self._gone
+        self._gone = gone
         leads = self._ledger.leaderships.lead(
             DISPATCHER,
             holder=self._name,
@@ -166,14 +170,21 @@ class Dispatcher:
 
     def reclaim(self) -> int:
         """Take back what was leased to somebody who is gone; return how many."""
+        now, settings = self._clock.now(), self._settings
+        may_be_lost = now + timedelta(seconds=settings.release_lease_seconds - settings.gone_seconds)
         reclaimed = self._ledger.operations.reclaim(
-            now=self._clock.now(), max_attempts=self._settings.max_attempts, gone=self._gone
+            now=now,
+            max_attempts=settings.max_attempts,
+            gone=self._gone,
+            unbegun_until=may_be_lost if self._somebody_died else None,
         )
         self._taken_back |= {one.id for one in reclaimed}
         for one in reclaimed:
             events.tell("operation_reclaimed", what=one)
-        for queue in {one.kind for one in reclaimed if not one.begun}:
-            self._presence.complain(queue)
+        if not self._somebody_died:  # the messages have died with him, and nobody else is to blame
+            for queue in {one.kind for one in reclaimed if not one.begun}:
+                self._presence.complain(queue)
+        self._somebody_died = False
         return len(reclaimed)
 
     def release_due(self) -> Turn:

@@ -322,14 +322,26 @@ class Operations:
 
     # ── rescue ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def reclaim(self, *, now: datetime, max_attempts: int, gone: Collection[str] = ()) -> list[Reclaimed]:
+    def reclaim(
+        self,
+        *,
+        now: datetime,
+        max_attempts: int,
+        gone: Collection[str] = (),
+        unbegun_until: datetime | None = None,
+    ) -> list[Reclaimed]:
         """Take back what was leased to somebody who is gone: by its time, or because he is known to be `gone`.
+
+        With him may have gone what he had fetched and not begun. So what nobody has begun is taken back where its
+        lease ends before `unbegun_until`.
 
         A message that no worker has begun costs no attempt. A worker that died under way has spent one; who
         has killed `max_attempts` workers fails, for a person to look at.
         """
         with self._database.write() as connection:
-            return reclaiming.reclaim(connection, now=now, max_attempts=max_attempts, gone=gone)
+            return reclaiming.reclaim(
+                connection, now=now, max_attempts=max_attempts, gone=gone, unbegun_until=unbegun_until
+            )
 
     def expire(self, *, now: datetime, at_most: int = 200) -> list[Operation]:
         """End what waits or is held past its deadline; return what has ended."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, or_, select, update
 
 from wabajobs.ledger import lanes
 from wabajobs.ledger.attempts import let_join_again
@@ -23,8 +23,11 @@ _EXPIRED: Final = (
     .order_by(OperationRow.leased_until)
     .limit(_AT_MOST)
 )
-_LEFT: Final = OperationRow.worker.in_(bindparam("gone", expanding=True))
-"""A worker that is gone has it. A release forgets the worker of the attempt before."""
+_LEFT: Final = or_(
+    # A release forgets the worker of the attempt before.
+    OperationRow.worker.in_(bindparam("gone", expanding=True)),
+    and_(OperationRow.state != State.RUNNING, OperationRow.leased_until < bindparam("unbegun_until")),
+)
 _LEFT_BEHIND: Final = (
     select(OperationRow.id, OperationRow.lane)
     .where(OperationRow.leased_until.is_not(None), _LEFT)
@@ -48,12 +51,18 @@ class Reclaimed:
 
 
 def reclaim(
-    connection: Connection, *, now: datetime, max_attempts: int, gone: Collection[str] = ()
+    connection: Connection,
+    *,
+    now: datetime,
+    max_attempts: int,
+    gone: Collection[str] = (),
+    unbegun_until: datetime | None = None,
 ) -> list[Reclaimed]:
-    """Take back what is leased to nobody any more: its time is over, or its worker is `gone`."""
+    """Take back what is leased to nobody any more, as `Operations.reclaim` says."""
+    left = {"gone": sorted(gone), "unbegun_until": unbegun_until or now}
     looked = list(connection.execute(_EXPIRED, {"now": now}))
     if gone:
-        looked += connection.execute(_LEFT_BEHIND, {"gone": sorted(gone)})
+        looked += connection.execute(_LEFT_BEHIND, left)
     if not looked:
         return []
     lanes.lock(connection, {row.lane for row in looked if row.lane})
@@ -62,13 +71,13 @@ def reclaim(
         .where(
             OperationRow.id.in_([row.id for row in looked]),
             OperationRow.leased_until.is_not(None),
-            or_(OperationRow.leased_until < now, OperationRow.worker.in_(sorted(gone))),
+            or_(OperationRow.leased_until < now, _LEFT),
         )
         .order_by(OperationRow.id)
         .with_for_update(skip_locked=True)
     )
     reclaimed = []
-    for row in connection.execute(expired).mappings().all():
+    for row in connection.execute(expired, left).mappings().all():
         operation = as_operation(row)
         begun = operation.state is State.RUNNING
         sentence = (
