@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -39,9 +40,12 @@ def worker(own_redis: RunningRedis) -> Iterator[Worker]:
 
 @pytest.fixture
 def looking(own_redis: RunningRedis) -> Callable[..., Lifelines]:
-    def look(*, gone_after: float = 0.3) -> Lifelines:
+    def look(*, gone_after: float = 0.3, new_for: float = 1, **more: Any) -> Lifelines:
+        until(lambda: own_redis.client.info("server")["uptime_in_seconds"] >= new_for, what="it is not new")
         redis = Redis.from_url(own_redis.url, socket_timeout=2)
-        return Lifelines(redis, gone_after=timedelta(seconds=gone_after))
+        return Lifelines(
+            redis, gone_after=timedelta(seconds=gone_after), new_for=timedelta(seconds=new_for), **more
+        )
 
     return look
 
@@ -69,11 +73,11 @@ def test_who_was_killed_is_gone(worker: Worker, looking: Callable[..., Lifelines
 
 
 def test_nobody_is_gone_before_his_line_was_missing_for_a_while(
-    worker: Worker, looking: Callable[..., Lifelines], own_redis: RunningRedis
+    worker: Worker, looking: Callable[..., Lifelines]
 ) -> None:
     moment = 100.0
-    lines = Lifelines(own_redis.client, gone_after=timedelta(seconds=0), monotonic=lambda: moment)
-    patient = Lifelines(own_redis.client, gone_after=timedelta(seconds=0.5), monotonic=lambda: moment)
+    lines = looking(gone_after=0, monotonic=lambda: moment)
+    patient = looking(gone_after=0.5, monotonic=lambda: moment)
     worker.kill()
     until(lines.cut, what="its line is missing")
 
@@ -93,15 +97,15 @@ def test_who_is_frozen_is_not_gone(worker: Worker, looking: Callable[..., Lifeli
 def test_who_lost_his_line_because_redis_was_started_again_makes_it_anew(
     worker: Worker, looking: Callable[..., Lifelines], own_redis: RunningRedis
 ) -> None:
-    lines = looking(gone_after=1.5)
-    _looks(lines, 0.1)
+    lines = looking(new_for=4)
+    assert _looks(lines, 0.1) == set()
 
     own_redis.kill()
     assert lines.cut() == set(), "of a Redis that is away nobody can say who is gone"
     own_redis.start()
 
     assert _looks(lines, 4) == set()
-    assert _held(own_redis)
+    until(lambda: _held(own_redis), what="the line is made anew")
     worker.kill()
     assert until(lines.cut, what="its line is cut") == {NAME}
 

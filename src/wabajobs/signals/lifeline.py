@@ -11,17 +11,21 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from redis import Redis
+from redis.client import PubSub
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeout
 
 _NAMES: Final = "wabajobs:lifelines"
-_SAY_SECONDS: Final = 5.0
-"""How often a process says that it has a line: a Redis that was emptied is to know it again."""
+_SAY_SECONDS: Final = 1.0
+"""How often a process says that it has a line, for a Redis that was emptied, and whether it still has it."""
+_ANSWER_SECONDS: Final = 2.0
 _KEPT_MS: Final = 60_000
 """A name that was not said for so long is forgotten: by then its leases are long over."""
 _ANEW_SECONDS: Final = 0.25
+_NEW: Final = timedelta(seconds=5)
 
 
 class Lifeline:
@@ -48,6 +52,7 @@ class Lifeline:
             line.subscribe(_channel(self._name))
             while True:
                 self._redis.zadd(_NAMES, {self._name: _now_ms(self._redis)})
+                _require_answer(line)
                 line.get_message(timeout=_SAY_SECONDS)  # ends at once when the line is cut
 
 
@@ -55,13 +60,25 @@ class Lifelines:
     """Looks whose lines are cut. Knows since when each has been missing, so it is to be asked all the time."""
 
     def __init__(
-        self, redis: Redis, *, gone_after: timedelta, monotonic: Callable[[], float] = time.monotonic
+        self,
+        redis: Redis,
+        *,
+        gone_after: timedelta,
+        new_for: timedelta = _NEW,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take a line for cut that has been missing for `gone_after`."""
+        """Take a line for cut that has been missing for `gone_after`.
+
+        For `new_for` after Redis was started, or another has taken its place, all have time to make their lines.
+        """
         self._redis = redis
         self._gone_after = gone_after.total_seconds()
+        self._new_for = new_for.total_seconds()
         self._monotonic = monotonic
         self._missing_since: dict[str, float] = {}
+        self._run = ""
+        """Which run of which Redis it was."""
+        self._new_until = 0.0
 
     def cut(self) -> set[str]:
         """Return the names of those who are gone. Nobody is, as far as a Redis can tell that is away or new."""
@@ -80,12 +97,28 @@ class Lifelines:
             pipe.zremrangebyscore(_NAMES, "-inf", now - _KEPT_MS)
             pipe.zrange(_NAMES, 0, -1)
             server, _, names = pipe.execute()
-        # Who has just lost a line because Redis was started again needs a moment to make it anew.
-        if not names or server["uptime_in_seconds"] < self._gone_after:
+        if not names or self._is_new(server):
             return []
         names = [name.decode() for name in names]
         held = self._redis.pubsub_numsub(*map(_channel, names))
         return [name for name, (_, holders) in zip(names, held, strict=True) if not holders]
+
+    def _is_new(self, server: dict[str, Any]) -> bool:
+        """Whether those who had a line to the Redis before may not have one to this yet."""
+        now = self._monotonic()
+        if self._run not in ("", server["run_id"]):
+            self._new_until = now + self._new_for
+        self._run = server["run_id"]
+        return now < self._new_until or int(server["uptime_in_seconds"]) < self._new_for
+
+
+def _require_answer(line: PubSub) -> None:
+    """Raise if nobody answers: a host that has vanished cuts nothing."""
+    line.ping()
+    while message := line.get_message(timeout=_ANSWER_SECONDS):
+        if message["type"] == "pong":
+            return
+    raise RedisTimeout("the line is dead")
 
 
 def _channel(name: str) -> str:
