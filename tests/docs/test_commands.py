@@ -46,7 +46,7 @@ def complaint(words: list[str]) -> str | None:
             if (option := word.partition("=")[0]) not in options:
                 return f"{command.name} has no option {option}"
         elif isinstance(command, click.Group):
-            known = [command.commands.get(each) for each in word.split("|")]
+            known = [command.get_command(click.Context(command), each) for each in word.split("|")]
             if None in known:
                 return f"there is no command {word!r}"
             command = known[0]  # type: ignore[assignment]
@@ -82,7 +82,9 @@ def test_every_command_is_documented() -> None:
 
 def _leaves(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     leaves = []
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         below = (*path, name)
         leaves += _leaves(command, below) if isinstance(command, click.Group) else [below]
     return leaves

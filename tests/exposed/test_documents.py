@@ -24,7 +24,8 @@ from tests.exposed.seen import (
     told_of,
 )
 from wabajobs.capability import Capability
-from wabajobs.exposed import View, documents
+from wabajobs.exposed import View
+from wabajobs.exposed.server import documents
 from wabajobs.gate import Spender
 from wabajobs.ledger import Severity, Stage
 

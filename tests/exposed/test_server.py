@@ -18,7 +18,7 @@ from tests.support.servers import RunningRedis
 from tests.support.waiting import until
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.decisions import Scope
-from wabajobs.exposed import Address, Server
+from wabajobs.exposed.server import Address, Server
 from wabajobs.ledger import DISPATCHER, NewOperation
 from wabajobs.machine import free_port
 from wabajobs.settings import Settings

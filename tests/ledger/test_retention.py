@@ -139,6 +139,17 @@ def test_the_key_of_what_is_still_to_be_done_stays(book: Book) -> None:
     assert book.accept_one(a_request(key="k1")).id == operation.id
 
 
+def test_the_key_of_who_joined_what_waits_goes_at_its_age(book: Book) -> None:
+    operation = book.accept_one(a_sync(key="first"))
+    days(book, 1)
+    assert book.accept_one(a_sync(key="second")).id == operation.id
+    days(book, 1000)
+
+    assert prune(book) == {"keys": 1}
+    assert book.accept_one(a_sync(key="first")).id == operation.id
+    assert book.accept_one(a_sync(key="second")).id == operation.id
+
+
 def test_differences_of_templates_go_at_their_age_and_decisions_never(book: Book) -> None:
     book.ledger.decisions.pause(Scope.of("all"), reason="then", actor="anna", now=book.clock.now(), lasting=DAY)
     with book.ledger.database.write() as connection:

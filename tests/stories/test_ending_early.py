@@ -19,16 +19,17 @@ UNPACED: dict[str, Any] = {"gate": {"pacing": False}}
 
 
 def test_a_running_sync_that_is_cancelled_makes_no_further_call(fleet_on: FleetOn, database_url: str) -> None:
-    fleet = fleet_on(database_url, knobs={"wabas": 2, "templates": 990, "latency": 0.1}, **UNPACED, **SHORT_PAGES)
+    fleet = fleet_on(database_url, knobs={"wabas": 2, "templates": 990}, **UNPACED, **SHORT_PAGES)
     waba, other = fleet.simulator.world.waba_ids
     fleet.start("dispatcher", "worker")
     fleet.ready()
-    running, beside = fleet.sync(waba, other)
-    until(lambda: len(calls_about(fleet, waba)) >= 3, what="it is under way")
+    with fleet.slowly(0.5):
+        running, beside = fleet.sync(waba, other)
+        until(lambda: len(calls_about(fleet, waba)) >= 3, what="it is under way")
 
-    (told,) = answer(fleet.command("ops", "cancel", running.id, "--reason", "they have left", "--json"))
-    returned = wall()
-    cancelled = fleet.client.wait(running.id, timeout=timedelta(seconds=20))
+        (told,) = answer(fleet.command("ops", "cancel", running.id, "--reason", "they have left", "--json"))
+        returned = wall()
+        cancelled = fleet.client.wait(running.id, timeout=timedelta(seconds=20))
 
     assert told["stop"]["reason"] == "they have left"
     assert cancelled.state == "cancelled"

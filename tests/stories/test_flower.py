@@ -103,17 +103,18 @@ def test_flower_shows_operations_under_their_ids_and_finds_them(on_sqlite: Fleet
 
 
 def test_flower_shows_a_held_operation_as_held_and_then_as_done(on_sqlite: FleetOn) -> None:
-    fleet = on_sqlite(knobs={"wabas": 1, "templates": 390, "latency": 0.3}, **SHORT_PAGES)
+    fleet = on_sqlite(knobs={"wabas": 1, "templates": 390}, **SHORT_PAGES)
     waba = fleet.simulator.world.waba_ids[0]
     url = open_flower(fleet)
     fleet.start("dispatcher", "worker")
     fleet.ready()
-    (operation,) = fleet.sync(waba)
-    until(lambda: fleet.calls() >= 2, what="it is under way")
-    _comes_to(url, operation, "STARTED")
+    with fleet.slowly():
+        (operation,) = fleet.sync(waba)
+        until(lambda: fleet.calls() >= 2, what="it is under way")
+        _comes_to(url, operation, "STARTED")
 
-    fleet.command("pause", "queue", "template_sync", "--reason", "app limit", "--actor", "anna")
-    held = _comes_to(url, operation, "RETRY")
+        fleet.command("pause", "queue", "template_sync", "--reason", "app limit", "--actor", "anna")
+        held = _comes_to(url, operation, "RETRY")
     assert "is paused by anna" in str(held["exception"])
     assert "app limit" in str(held["exception"])
     assert "Traceback" not in str(held["exception"])
@@ -130,8 +131,10 @@ def test_flower_shows_what_nobody_wants_any_more_as_revoked(on_sqlite: FleetOn) 
     url = open_flower(fleet)
     fleet.start("dispatcher", "worker")
     fleet.ready()
-    (unwanted,), (late,) = fleet.sync(waba), fleet.sync(other, expires_after=2)
+    (unwanted,) = fleet.sync(waba)
     _comes_to(url, unwanted, "STARTED")
+    (late,) = fleet.sync(other, expires_after=4)
+    until(lambda: fleet.client.get(late.id).state == "running", what="the other one has begun")
 
     fleet.command("ops", "cancel", unwanted.id, "--reason", "they have left", "--actor", "anna")
 

@@ -196,6 +196,3 @@ def unroute(route_id: int, *, reason: str, actor: str, as_json: bool) -> None:
             live = ", ".join(str(one.id) for one in open_house.ledger.routes.live(now=now)) or "none"
             raise InvalidRequest(f"there is no route {route_id} in force; in force are: {live}")
     answer({"lifted": route_id}, as_json=as_json, plain=lambda: click.echo(f"Route {route_id} is lifted."))
-
-
-COMMANDS = (apps,)

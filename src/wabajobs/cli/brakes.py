@@ -240,6 +240,3 @@ def audit(*, since: timedelta, scope: str | None, as_json: bool) -> None:
             click.echo("Nobody has decided anything in that time.")
 
     answer([one.as_json() for one in entries], as_json=as_json, plain=plain)
-
-
-COMMANDS = (pause, resume, audit)

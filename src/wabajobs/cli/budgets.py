@@ -412,6 +412,3 @@ def _end(in_force: bool) -> None:
     if not in_force:
         report("this is recorded; the gate could not be told yet and will be, by itself")
         sys.exit(NOT_IN_FORCE)
-
-
-COMMANDS = (limits, budget, breakers)

@@ -66,6 +66,3 @@ def prune(*, older_than: timedelta | None, dry_run: bool, as_json: bool) -> None
             click.echo(f"{rows:>9} {what} {verb}")
 
     answer({"dry_run": dry_run, **facts}, as_json=as_json, plain=plain)
-
-
-COMMANDS = (db,)

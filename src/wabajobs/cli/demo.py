@@ -352,6 +352,3 @@ def _port(wanted: int) -> int:
     except PortTaken:
         return free_port()
     return wanted
-
-
-COMMANDS = (demo,)

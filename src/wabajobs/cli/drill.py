@@ -109,6 +109,3 @@ def _list() -> None:
         table.add_row(one.name, one.shows)
     out.print(table)
     out.print("\nPlay one: wabajobs drill NAME")
-
-
-COMMANDS = (drill,)

@@ -101,6 +101,3 @@ def resend(*, after: int | None, as_json: bool) -> None:
             raise InvalidRequest("no callback is configured: [callbacks] url; the Hub reads events itself")
         number = open_house.ledger.callbacks.resend(after=after)
     answer({"again": number}, as_json=as_json, plain=lambda: click.echo(f"{number} events are sent again."))
-
-
-COMMANDS = (events,)

@@ -45,6 +45,3 @@ def _tell(found: Explanation) -> None:
 
 def _whose(one: Obstacle) -> str:
     return f"{one.by.replace('_', ' ')}: {one.origin.words}"
-
-
-COMMANDS = (explain,)

@@ -10,7 +10,8 @@ from wabajobs import events, logs
 from wabajobs.cli.house import house, me
 from wabajobs.cli.say import answer, as_json, out
 from wabajobs.errors import InvalidRequest
-from wabajobs.exposed import Address, Bulletin, Draft, Server, documents, draft
+from wabajobs.exposed import Bulletin, Draft, draft
+from wabajobs.exposed.server import Address, Server, documents
 from wabajobs.ledger import Stage
 from wabajobs.machine import require_free
 from wabajobs.settings import Settings
@@ -145,6 +146,3 @@ def _show(words: Draft) -> None:
     out.print(f"{words.title}  ({words.stage}, impact {words.impact})", markup=False)
     out.print(f"Components: {', '.join(words.components) or 'none'}", markup=False)
     out.print(words.body, markup=False)
-
-
-COMMANDS = (feeds,)

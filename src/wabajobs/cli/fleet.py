@@ -216,6 +216,3 @@ def set_wish(
             click.echo(f"app {one['app']}: every {one['every_seconds']:g} s, {one['share']:.0%} of the limit")
 
     answer(facts, as_json=as_json, plain=plain)
-
-
-COMMANDS = (fleet,)

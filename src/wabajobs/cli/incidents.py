@@ -124,6 +124,3 @@ def _table(found: list[Incident], *, all_: bool) -> None:
             str(one.id), one.state, one.app or "all", began, str(len(one.episodes)), impaired, one.title
         )
     out.print(table)
-
-
-COMMANDS = (incident,)

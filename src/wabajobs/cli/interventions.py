@@ -291,6 +291,3 @@ def _graves(found: list[Dead]) -> None:
     out.print(table)
     for one in found:
         out.print(Text(f"\n{one.error}: {one.message}\n  {_how_to_retry(one)} --yes"))
-
-
-COMMANDS = (cancel, retry, provide, dead)

@@ -248,6 +248,3 @@ def kept_line(kept: Mapping[Origin, int]) -> Text | None:
     """Say whose word keeps how many operations; nothing when none is kept."""
     parts = [Text(f"{_WHOSE[one]} {kept[one]:,}", style=_STYLES[one]) for one in Origin if kept.get(one)]
     return Text("held ") + Text(", ").join(parts) if parts else None
-
-
-COMMANDS = (status,)

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from wabajobs.capability import ServiceClass
+from wabajobs.cli import interventions
 from wabajobs.cli.house import house
-from wabajobs.cli.interventions import COMMANDS as INTERVENTIONS
 from wabajobs.cli.say import Span, answer, as_json, facts, out, short
 from wabajobs.client import Client
 from wabajobs.dry_run import Plan
@@ -289,8 +289,5 @@ def wait(operation_ids: tuple[str, ...], *, timeout: timedelta | None, as_json: 
     sys.exit(0 if all(one.state is State.SUCCEEDED for one in finished) else 1)
 
 
-for command in INTERVENTIONS:
+for command in (interventions.cancel, interventions.retry, interventions.provide, interventions.dead):
     ops.add_command(command)
-
-
-COMMANDS = (enqueue, ops)

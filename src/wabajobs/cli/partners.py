@@ -140,6 +140,3 @@ def _as_json(one: Setting) -> dict[str, Any]:
         "at_most": None if one.taken_back else one.share.at_most,
         "taken_back": one.taken_back,
     }
-
-
-COMMANDS = (partners,)

@@ -123,6 +123,3 @@ def _tell(event: Event) -> None:
     if event.happened is not Happened.STARTED:
         with suppress(BrokenPipeError):  # who read us has had enough; that is no reason to stop
             click.echo(f"  {event}")
-
-
-COMMANDS = (up, dispatcher, flower, simulator)

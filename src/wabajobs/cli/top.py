@@ -86,6 +86,3 @@ def _row(one: Talker, found: Top) -> tuple[Text | str, ...]:
         "" if one.times_typical is None else f"{one.times_typical:.1f} x",
         "" if one.usual_share is None else f"{one.usual_share:.0%}",
     )
-
-
-COMMANDS = (top,)

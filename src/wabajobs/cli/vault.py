@@ -113,6 +113,3 @@ def rotate(*, as_json: bool) -> None:
 
     answer(facts, as_json=as_json, plain=plain)
     sys.exit(1 if facts["unopened"] else 0)
-
-
-COMMANDS = (vault,)

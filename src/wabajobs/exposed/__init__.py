@@ -5,7 +5,6 @@ The Hub's own feed of events is something else: `wabajobs.feed`.
 
 from wabajobs.exposed.bulletin import Bulletin, Editor
 from wabajobs.exposed.drafts import Draft, draft
-from wabajobs.exposed.server import Address, Server, documents
 from wabajobs.exposed.view import Looker, View
 
-__all__ = ["Address", "Bulletin", "Draft", "Editor", "Looker", "Server", "View", "documents", "draft"]
+__all__ = ["Bulletin", "Draft", "Editor", "Looker", "View", "draft"]

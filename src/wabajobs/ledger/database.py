@@ -1,22 +1,29 @@
 """The way to the ledger's database: transactions, and how SQLite is made to behave."""
 
-import select
 import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from importlib import resources
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from select import POLLIN, poll
 from typing import Any, Final
 
-import psycopg
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, Text, bindparam, cast, column, create_engine, event, func
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Text,
+    bindparam,
+    cast,
+    create_engine,
+    event,
+    func,
+    inspect,
+    select,
+    table,
+)
+from sqlalchemy import column as sql_column
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
@@ -37,6 +44,10 @@ from wabajobs import events
 from wabajobs.errors import ConfigurationError, LedgerUnavailable, WrongSchema
 from wabajobs.ledger.tables import Base
 
+NEWEST: Final = "0014"
+"""The revision that this version of wabajobs needs: the last file of `migrations/versions`. Written here, because
+every command compares it, and reading the migrations to find it takes longer than most commands do."""
+_VERSION: Final = table("alembic_version", sql_column("version_num", Text))
 _WRITES: Final = {"wabajobs_writes": True}
 _BUSY_SECONDS: Final = 30
 """How long a transaction waits for SQLite's one writer to be done."""
@@ -99,28 +110,23 @@ class Database:
                     )
                 # Two who upgrade at once: the second waits, then finds nothing to do.
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7246225)")
-            config = _alembic()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-        return self.newest_revision()
+            from wabajobs.ledger import migrations  # noqa: PLC0415 (only who upgrades needs Alembic)
+
+            migrations.upgrade(connection)
+        return NEWEST
 
     def revision(self) -> str | None:
         """Return the schema's revision; None for a database without tables."""
         with self.read() as connection:
-            return MigrationContext.configure(connection).get_current_revision()
-
-    @staticmethod
-    def newest_revision() -> str:
-        """Return the revision that this version of wabajobs needs."""
-        head = ScriptDirectory.from_config(_alembic()).get_current_head()
-        assert head is not None  # noqa: S101 (there is a first migration)
-        return head
+            if not inspect(connection).has_table(_VERSION.name):
+                return None
+            return connection.scalar(select(_VERSION.c.version_num))
 
     def require_schema(self) -> None:
         """Raise `WrongSchema` unless the tables are those of this version."""
-        found, needed = self.revision(), self.newest_revision()
-        if found != needed:
-            state = "has no tables yet" if found is None else f"is at revision {found}, this needs {needed}"
+        found = self.revision()
+        if found != NEWEST:
+            state = "has no tables yet" if found is None else f"is at revision {found}, this needs {NEWEST}"
             raise WrongSchema(f"the ledger at {self} {state}; run: wabajobs db upgrade")
 
     def wait_for_schema(self, wait: Callable[[float], object]) -> None:
@@ -193,7 +199,7 @@ def each(connection: Connection, name: str) -> Any:
 def table_of(name: str, columns: Mapping[str, TypeEngine[Any]]) -> Any:
     """Return the table that PostgreSQL makes of the JSON list of objects that is bound as `name`."""
     given = func.jsonb_to_recordset(cast(bindparam(name, type_=Text), postgresql.JSONB))
-    made = given.table_valued(*(column(each_, type_) for each_, type_ in columns.items()), name=name)
+    made = given.table_valued(*(sql_column(each_, type_) for each_, type_ in columns.items()), name=name)
     return made.render_derived(name=name, with_types=True)
 
 
@@ -254,14 +260,14 @@ def _require_open(dbapi: Any, _entry: ConnectionPoolEntry, _proxy: object) -> No
 
     To ask the server each time would be a way to it and back for each transaction.
     """
-    waiting = select.poll()
-    waiting.register(dbapi.fileno(), select.POLLIN)
+    waiting = poll()
+    waiting.register(dbapi.fileno(), POLLIN)
     if waiting.poll(0):
-        try:
+        with suppress(Exception):  # afterwards it knows by itself whether it is closed
             dbapi.execute("SELECT 1")
             dbapi.rollback()
-        except psycopg.Error as error:
-            raise InvalidatePoolError from error
+        if dbapi.closed:
+            raise InvalidatePoolError
 
 
 def _prepare_sqlite(dbapi: Any, _entry: ConnectionPoolEntry) -> None:
@@ -304,12 +310,6 @@ def _take_the_lock(connection: sqlite3.Connection) -> None:
                 return
     finally:
         connection.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
-
-
-def _alembic() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(resources.files("wabajobs.ledger") / "migrations"))
-    return config
 
 
 @contextmanager

@@ -49,7 +49,7 @@ class Ages:
     pages: timedelta
     """Pages of half-read lists, after the end of their operation."""
     requests: timedelta
-    """Idempotency keys, unless their operation is still to be done."""
+    """Idempotency keys, unless the operation that was made with one is still to be done."""
     media: timedelta
     """Files of operations that did not succeed; those of others go at once."""
     changes: timedelta
@@ -196,8 +196,14 @@ def _old_sights(before: datetime) -> list[tuple[str, Any, ColumnElement[bool]]]:
 
 
 def _old_requests(before: datetime) -> ColumnElement[bool]:
-    unfinished = exists().where(OperationRow.id == RequestRow.operation_id, OperationRow.finished_at.is_(None))
-    return and_(RequestRow.created_at < before, ~unfinished)
+    # The key of a request that joined what waited already goes at its age: asked again it joins again. Else those
+    # who ask for the same sync each hour of a long pause would leave their keys as long as it lasts.
+    made = exists().where(
+        OperationRow.id == RequestRow.operation_id,
+        OperationRow.finished_at.is_(None),
+        OperationRow.created_at >= RequestRow.created_at,
+    )
+    return and_(RequestRow.created_at < before, ~made)
 
 
 _NEEDED_NO_MORE: Final = exists().where(
