@@ -11,15 +11,10 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src")]
 
-import json
 import random
 import statistics
 import time
-from collections.abc import Iterator
 from typing import Any
-
-import requests
-import tomli_w
 
 from benchmarks import support
 from wabajobs.client import Client
@@ -54,8 +49,8 @@ def main() -> None:
     ]
     with support.stage(options.database) as stage:
         report = support.Report("latency", options, support.machine(stage, options.database), conditions)
-        simulator = _simulator(stage, wabas=2 * (number + WARM) + 10)
-        wabas = iter(_wabas(simulator["url"]))
+        simulator = support.simulated(stage, wabas=2 * (number + WARM) + 10, app_limit=1_000_000)
+        wabas = iter(simulator.wabas)
         client, house = _start(stage, simulator)
         plain = stage.plain()
         for _ in range(WARM):
@@ -71,7 +66,7 @@ def main() -> None:
             ]
             for kept, one in support.in_turn(sides, round_):
                 kept += [{"round": round_, **one()} for _ in range(size)]
-        arrivals = _arrivals(simulator["url"])
+        arrivals = _arrivals(simulator)
         for name, those in (("wabajobs", ours), ("Celery", celery)):
             for each in those:
                 each.update(_story(house, each.pop("operation", None)), arrived=arrivals[each["waba"]])
@@ -85,37 +80,10 @@ def main() -> None:
 # ── the stage ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _simulator(stage: support.Stage, *, wabas: int) -> dict[str, Any]:
-    scenario = stage.folder / "scenario.toml"
-    # With a floor of 0 the usage header is always there: the gate need not guess how much is spent.
-    knobs = {"wabas": wabas, "templates": 5, "app_limit": 1_000_000, "header_floor": 0}
-    scenario.write_text(tomli_w.dumps(knobs))
-    log = stage.folder / "simulator.log"
-    argv = [sys.executable, "-m", "wabajobs.simulator", "--port", "0", "--scenario", str(scenario), "--json"]
-    stage.start("simulator", argv, {})
-    stage.until(lambda: log.exists() and "\n" in log.read_text(), what="the simulator")
-    facts: dict[str, Any] = json.loads(log.read_text().partition("\n")[0])
-    return facts
-
-
-def _start(stage: support.Stage, simulator: dict[str, Any]) -> tuple[Client, House]:
-    app = simulator["apps"][0]
-    token, secret = stage.folder / "app-token", stage.folder / "app-secret"
-    token.write_text(app["token"])
-    secret.write_text(app["secret"])
-    config = stage.config(
-        stage.databases.fresh(),
-        graph_url=simulator["url"],
-        apps={
-            app["id"]: {
-                "token": {"file": str(token)},
-                "secret": {"file": str(secret)},
-                "calls_per_window": app["limit"],
-            }
-        },
-    )
+def _start(stage: support.Stage, simulator: support.Simulated) -> tuple[Client, House]:
+    config = stage.config(stage.databases.fresh(), graph_url=simulator.url, apps=simulator.apps(stage.folder))
     ours = {"WABAJOBS_CONFIG": str(config)}
-    stage.plain(BENCH_EVENTS="1", BENCH_GRAPH_URL=simulator["url"], BENCH_GRAPH_TOKEN=app["token"])
+    stage.plain(BENCH_EVENTS="1", BENCH_GRAPH_URL=simulator.url, BENCH_GRAPH_TOKEN=simulator.token)
     celery = [sys.executable, "-m", "celery", "-A"]
     quiet = ["worker", "--loglevel=INFO", "--without-gossip", "--without-mingle"]
     stage.start("dispatcher", [sys.executable, "-m", "wabajobs", "dispatcher"], ours)
@@ -127,26 +95,10 @@ def _start(stage: support.Stage, simulator: dict[str, Any]) -> tuple[Client, Hou
     return client, house
 
 
-def _wabas(url: str) -> list[str]:
-    answer = requests.get(f"{url}/_simulator/world", timeout=30).json()
-    return [waba["id"] for waba in answer["wabas"]]
-
-
-def _calls(url: str) -> Iterator[dict[str, Any]]:
-    after = 0
-    while True:
-        asked = {"after": after, "limit": 1000}
-        answer = requests.get(f"{url}/_simulator/calls", params=asked, timeout=30).json()
-        yield from answer["calls"]
-        if answer["last_seq"] == after:
-            return
-        after = answer["last_seq"]
-
-
-def _arrivals(url: str) -> dict[str, float]:
+def _arrivals(simulator: support.Simulated) -> dict[str, float]:
     """Return when the first call for each WABA arrived."""
     arrivals: dict[str, float] = {}
-    for call in _calls(url):
+    for call in simulator.arrived():
         if call["waba"]:
             arrivals.setdefault(call["waba"], call["wall"])
     return arrivals

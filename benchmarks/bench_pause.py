@@ -16,11 +16,7 @@ import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
-
-import requests
-import tomli_w
 
 from benchmarks import support
 from wabajobs.client import Client
@@ -55,10 +51,8 @@ def _measure(stage: support.Stage, database: str, options: argparse.Namespace) -
     ]
     report = support.Report("pause", options, support.machine(stage, database), [database, *conditions])
     syncs = int(options.rate * (2 * options.seconds + 20) * options.rounds)
-    simulator = _simulator(stage, wabas=syncs + 10)
-    wabas = [
-        one["id"] for one in requests.get(f"{simulator['url']}/_simulator/world", timeout=60).json()["wabas"]
-    ]
+    simulator = support.simulated(stage, wabas=syncs + 10, app_limit=1_000_000, latency=LATENCY)
+    wabas = simulator.wabas
     config, client = _start(stage, simulator, options.workers)
     client.enqueue_many([Request(kind=KIND, partner=f"p{i % 50}", waba=wabas[i % 200]) for i in range(number)])
     stop = threading.Event()
@@ -66,7 +60,7 @@ def _measure(stage: support.Stage, database: str, options: argparse.Namespace) -
     feeder.start()
     rows = []
     for round_ in range(options.rounds):
-        rows.append(_round(stage, config, simulator["url"], options.seconds))
+        rows.append(_round(stage, config, simulator, options.seconds))
         report.keep(what="round", database=database, round=round_, **rows[-1])
     stop.set()
     feeder.join()
@@ -77,16 +71,16 @@ def _measure(stage: support.Stage, database: str, options: argparse.Namespace) -
     stage.stop()
 
 
-def _round(stage: support.Stage, config: Path, url: str, seconds: float) -> dict[str, Any]:
+def _round(stage: support.Stage, config: Path, simulator: support.Simulated, seconds: float) -> dict[str, Any]:
     """Pause in full flow; return what was called before and after."""
     began = time.time()
-    stage.until(lambda: _count(url, since=time.time() - 1, paused=True) > 20, what="the queue is in full flow")
+    stage.until(lambda: _count(simulator, since=time.time() - 1) > 20, what="the queue is in full flow")
     time.sleep(seconds)
     asked = time.time()
     told = json.loads(_type(config, "pause", "queue", KIND, "--reason", "benchmark", "--json"))
     returned = time.time()
     time.sleep(seconds)
-    calls = [call for call in _calls(url) if call["wall"] >= began]
+    calls = [call for call in simulator.arrived() if call["wall"] >= began]
     ours = [call["wall"] for call in calls if not _is_other(call)]
     others = [call["wall"] for call in calls if _is_other(call)]
     after = [at - returned for at in ours if at > returned]
@@ -118,19 +112,9 @@ def _is_other(call: dict[str, Any]) -> bool:
     return str(call["endpoint"]).startswith("message_templates")
 
 
-def _calls(url: str) -> Iterator[dict[str, Any]]:
-    after = 0
-    while True:
-        asked = {"after": after, "limit": 1000}
-        answer = requests.get(f"{url}/_simulator/calls", params=asked, timeout=30).json()
-        yield from answer["calls"]
-        if answer["last_seq"] == after:
-            return
-        after = answer["last_seq"]
-
-
-def _count(url: str, *, since: float, paused: bool) -> int:
-    return sum(1 for call in _calls(url) if call["wall"] >= since and paused is not _is_other(call))
+def _count(simulator: support.Simulated, *, since: float) -> int:
+    """Count the calls of the queue that is to be paused."""
+    return sum(1 for call in simulator.arrived() if call["wall"] >= since and not _is_other(call))
 
 
 def _open(client: Client) -> list[Any]:
@@ -143,28 +127,11 @@ def _type(config: Path, *arguments: str) -> str:
     return subprocess.run(argv, env=env, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
-def _simulator(stage: support.Stage, *, wabas: int) -> dict[str, Any]:
-    scenario = stage.folder / "scenario.toml"
-    knobs = {"wabas": wabas, "templates": 5, "app_limit": 1_000_000, "header_floor": 0, "latency": LATENCY}
-    scenario.write_text(tomli_w.dumps(knobs))
-    log = stage.folder / "simulator.log"
-    argv = [sys.executable, "-m", "wabajobs.simulator", "--port", "0", "--scenario", str(scenario), "--json"]
-    stage.start("simulator", argv, {})
-    stage.until(lambda: log.exists() and "\n" in log.read_text(), what="the simulator")
-    facts: dict[str, Any] = json.loads(log.read_text().partition("\n")[0])
-    return facts
-
-
-def _start(stage: support.Stage, simulator: dict[str, Any], workers: int) -> tuple[Path, Client]:
-    app = simulator["apps"][0]
-    token, secret = stage.folder / "app-token", stage.folder / "app-secret"
-    token.write_text(app["token"])
-    secret.write_text(app["secret"])
-    known = {"token": {"file": str(token)}, "secret": {"file": str(secret)}, "calls_per_window": app["limit"]}
+def _start(stage: support.Stage, simulator: support.Simulated, workers: int) -> tuple[Path, Client]:
     config = stage.config(
         stage.databases.fresh(),
-        graph_url=simulator["url"],
-        apps={app["id"]: known},
+        graph_url=simulator.url,
+        apps=simulator.apps(stage.folder),
         kinds=["benchmarks.one_call"],
         workers={"concurrency": CONCURRENCY},
         planner={"enabled": False},

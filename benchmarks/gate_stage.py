@@ -13,7 +13,6 @@ from typing import Any
 
 import redis
 import requests
-import tomli_w
 
 from benchmarks import support
 from wabajobs.capability import Capability
@@ -51,18 +50,13 @@ def short(hour: float, **more: Any) -> dict[str, Any]:
     }
 
 
-@dataclass
-class Vendor:
-    """A simulator, as a process of its own."""
+@dataclass(kw_only=True)
+class Vendor(support.Simulated):
+    """A simulator whose hour takes as long as a trial likes."""
 
     stage: support.Stage
     name: str
-    url: str
-    app: str
-    token: str
-    wabas: list[str]
     hour: float
-    limit: int
     mono: float = field(default_factory=lambda: time.time() - time.monotonic())
 
     @property
@@ -92,15 +86,7 @@ class Vendor:
 
     def calls(self) -> list[dict[str, Any]]:
         """All calls that arrived, each with `at`, the moment by our clock."""
-        found: list[dict[str, Any]] = []
-        after = 0
-        while True:
-            asked = {"after": after, "limit": 50_000}
-            answer = requests.get(f"{self.url}/_simulator/calls", params=asked, timeout=120).json()
-            found += [{**call, "at": call["wall"] - self.mono} for call in answer["calls"]]
-            if answer["last_seq"] == after:
-                return found
-            after = answer["last_seq"]
+        return [{**call, "at": call["wall"] - self.mono} for call in self.arrived()]
 
     def worst(self) -> float:
         """Most calls in any rolling window, as a share of the limit."""
@@ -140,28 +126,11 @@ def vendor(stage: support.Stage, *, hour: float, limit: int, **knobs: Any) -> It
     for name in ("latency", "jitter"):
         if name in knobs:
             knobs[name] *= HOUR / hour
-    table = {"wabas": 20, "templates": 5, "app_limit": limit, "header_floor": 0}
-    table |= {"window": HOUR, "speed": HOUR / hour, "waba_limit_active": 10_000_000, **knobs}
+    table = {"wabas": 20, "app_limit": limit, "waba_limit_active": 10_000_000}
     name = f"vendor-{time.monotonic_ns()}"
-    scenario, log = stage.folder / f"{name}.toml", stage.folder / f"{name}.log"
-    scenario.write_text(tomli_w.dumps(table))
-    argv = [sys.executable, "-m", "wabajobs.simulator", "--port", "0", "--scenario", str(scenario), "--json"]
-    stage.start(name, argv, {})
-    stage.until(lambda: log.exists() and "\n" in log.read_text(), what="the vendor")
-    facts = json.loads(log.read_text().partition("\n")[0])
-    app = facts["apps"][0]
-    world = requests.get(f"{facts['url']}/_simulator/world", timeout=30).json()
+    simulated = support.simulated(stage, name, **{**table, "window": HOUR, "speed": HOUR / hour, **knobs})
     try:
-        yield Vendor(
-            stage=stage,
-            name=name,
-            url=facts["url"],
-            app=app["id"],
-            token=app["token"],
-            wabas=[waba["id"] for waba in world["wabas"]],
-            hour=hour,
-            limit=limit,
-        )
+        yield Vendor(**vars(simulated), stage=stage, name=name, hour=hour)
     finally:
         stage.stop(name)
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
+import requests
 import tomli_w
 from redis import Redis
 from sqlalchemy import create_engine, text
@@ -153,6 +154,58 @@ class Stage:
 
     def _log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
+
+
+@dataclass(kw_only=True)
+class Simulated:
+    """A simulated Graph API, as a process of its own."""
+
+    url: str
+    app: str
+    token: str
+    secret: str
+    limit: int
+    wabas: list[str]
+
+    def arrived(self) -> Iterator[dict[str, Any]]:
+        """Return all calls that have arrived, in their order; `wall` is when, by this machine's clock."""
+        after = 0
+        while True:
+            asked = {"after": after, "limit": 50_000}
+            answer = requests.get(f"{self.url}/_simulator/calls", params=asked, timeout=120).json()
+            yield from answer["calls"]
+            if answer["last_seq"] == after:
+                return
+            after = answer["last_seq"]
+
+    def apps(self, folder: Path) -> dict[str, Any]:
+        """Return `[apps]` of a configuration for it; the secrets lie in files of this folder."""
+        secrets = {"token": self.token, "secret": self.secret}
+        for name, value in secrets.items():
+            (folder / f"{self.app}-{name}").write_text(value)
+        sources = {name: {"file": str(folder / f"{self.app}-{name}")} for name in secrets}
+        return {self.app: {**sources, "calls_per_window": self.limit}}
+
+
+def simulated(stage: Stage, name: str = "simulator", **knobs: Any) -> Simulated:
+    """Start a simulator with these knobs; a program of the stage's under this name."""
+    scenario, log = stage.folder / f"{name}.toml", stage.folder / f"{name}.log"
+    # With a floor of 0 the usage header is always there: the gate need not guess how much is spent.
+    scenario.write_text(tomli_w.dumps({"templates": 5, "header_floor": 0, **knobs}))
+    argv = [sys.executable, "-m", "wabajobs.simulator", "--port", "0", "--scenario", str(scenario), "--json"]
+    stage.start(name, argv, {})
+    stage.until(lambda: log.exists() and "\n" in log.read_text(), what=f"the {name}")
+    facts = json.loads(log.read_text().partition("\n")[0])
+    app = facts["apps"][0]
+    world = requests.get(f"{facts['url']}/_simulator/world", timeout=60).json()
+    return Simulated(
+        url=facts["url"],
+        app=app["id"],
+        token=app["token"],
+        secret=app["secret"],
+        limit=app["limit"],
+        wabas=[waba["id"] for waba in world["wabas"]],
+    )
 
 
 def child_env() -> dict[str, str]:

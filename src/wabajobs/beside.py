@@ -56,5 +56,6 @@ class Beside:
             except NotReady as error:
                 events.tell("part_failed", part=self._name, why=error)
                 rest = self._retry
-            # No longer than we may go on: somebody else may lead by then.
+            # No longer than we may go on: somebody else may lead by then. Nobody rings here: what there is
+            # to do comes from the ledger, and a turn says when it is worth looking at again.
             time.sleep(max(0.0, min(rest.total_seconds(), self._until - now)))

@@ -179,8 +179,7 @@ class Client:
             [wait] = self._house.gate.forecast([Call.of(operation)])
         except GateUnavailable as error:
             return Rejected(f"no calls are made: {error}", code="gate")
-        short = timedelta(seconds=self._house.settings.dispatch.short_wait_seconds)
-        if wait is None or (wait.delay is not None and wait.delay <= short):
+        if wait is None or not wait.is_long(self._house.settings.dispatch.short_wait):
             return None
         until = self._house.clock.now() + wait.delay if wait.delay else None
         return Rejected(str(wait), code=str(wait.because), notice=wait.notice, until=until)

@@ -37,6 +37,33 @@ class Decided:
     """Calls of the scope that had begun before, and are still on the wire."""
     why_not: str | None = None
 
+    @property
+    def pace(self) -> str:
+        """How what was held goes on, to be added to `goes on`; empty when all of it does at once."""
+        if not self.going_on:
+            return ""
+        slowest = min(one.percent for one in self.going_on)
+        if not self.going_on[0].is_ramp:
+            return f" at {slowest} % of the budget, until somebody decides anew"
+        return f" at {slowest} % of the budget, and more step by step" if slowest else " when its turn comes"
+
+    @property
+    def still_going(self) -> str:
+        """A sentence about the calls that can still end; empty when there are none."""
+        if not self.still_calling:
+            return ""
+        return f"{self.still_calling} calls had begun before, and are still on the wire."
+
+    @property
+    def not_in_force(self) -> str:
+        """What the gate's not being told means; empty when it has been."""
+        if self.in_force:
+            return ""
+        return (
+            f"this is recorded, but the gate could not be told ({self.why_not}). It comes into force by itself as"
+            " soon as the gate can be reached; until then the gate lets nothing pass that asks it"
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Controls:

@@ -73,8 +73,8 @@ class Desk:
     _kept: dict[str, Any] = field(init=False)
     _done: dict[str, dict[str, Any]] = field(init=False)
     _progress: dict[str, dict[str, Any]] = field(init=False)
-    _begun: dict[str, bool] = field(init=False)
-    """Steps that happen once, and whose changing call may have left."""
+    _begun: dict[str, str] = field(init=False)
+    """Steps that happen once, and whose changing call may have left; and when the last of them did."""
     _again: dict[str, bool] = field(init=False)
     """Steps that were gone back to."""
     _left_out: dict[str, str] = field(init=False)
@@ -126,6 +126,7 @@ class Desk:
         """Run a step; what may have happened already is read back first."""
         try:
             if step.name in self._begun and step.reads_back is not None:
+                self._let_land(step)
                 found = step.reads_back(self)
                 if found is not None:
                     return found
@@ -138,6 +139,18 @@ class Desk:
                 raise
             self._left_out[step.name] = verdict_.reason
             return {}
+
+    def _let_land(self, step: Step) -> None:
+        """Raise `Held` while a call of the step may be on its way: its caller may have died, and the call not."""
+        landed = datetime.fromisoformat(self._begun[step.name]) + timedelta(
+            seconds=self.settings.graph.in_flight_seconds
+        )
+        if (wait := landed - self.now()) > timedelta():
+            raise Held(
+                reason=f"a call of step {step.name} may still be on its way; then it is looked what it has done",
+                by="in_flight",
+                wait=wait,
+            )
 
     def explained(self, outcome: End) -> End:
         """Return how the attempt ended; a failure with its step, and how to undo those before it.
@@ -192,7 +205,7 @@ class Desk:
             charge=self._charge,
             give_back=self._give_back,
             tell=self.bench.tell,
-            short_wait=timedelta(seconds=self.settings.dispatch.short_wait_seconds),
+            short_wait=self.settings.dispatch.short_wait,
         )
 
     def now(self) -> datetime:
@@ -281,17 +294,16 @@ class Desk:
         """Write down, before a call leaves, that nobody may make it again without looking."""
         step = self._step
         self._changes += 1
-        first = step.happens_once and step.name not in self._begun
         final = step.point_of_no_return and "past_return" not in self._kept
-        if first:
-            self._begun[step.name] = True
+        if step.happens_once:
+            self._begun[step.name] = self.now().isoformat()
         if final:
             deadline = self.operation.deadline_at
             self._kept["past_return"] = {
                 "step": step.name,
                 "deadline": deadline.isoformat() if deadline else None,
             }
-        if first or final:
+        if step.happens_once or final:
             # Nobody is cancelled beyond the point of no return unless he was told so, and insisted.
             self._write(capability=step.capability, unless_stopped=final)
 
@@ -304,7 +316,7 @@ class Desk:
     def _take_mark_back(self) -> None:
         """Write down that nothing of the step has happened."""
         step, deadline = self._step, None
-        begun = self._begun.pop(step.name, False)
+        begun = self._begun.pop(step.name, None)
         if past := self._kept.get("past_return", {}).get("step") == step.name:
             deadline = self._kept.pop("past_return")["deadline"]
         if begun or past:

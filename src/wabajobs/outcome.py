@@ -50,7 +50,7 @@ class Hold:
     reason: str
     by: str
     """Who or what decided: `pause`, `slowed`, `held_open`, `breaker`, `meta`, `budget`, `gate`, `retry`,
-    `retry_budget`, `worker`, `configuration`, `ledger`."""
+    `retry_budget`, `in_flight`, `worker`, `configuration`, `ledger`."""
     until: datetime | None = None
     """When it is worth trying again; None when only a person can say."""
     notice: str | None = None

@@ -210,11 +210,9 @@ class Planner:
         return passed, None
 
     def _forecast(self, calls: Sequence[Call]) -> list[Wait | None]:
-        short = timedelta(seconds=self._settings.dispatch.short_wait_seconds)
-        return [
-            wait if wait and (wait.delay is None or wait.delay > short) else None
-            for wait in self._gate.forecast(calls)
-        ]
+        """Ask the gate; a wait that the dispatcher leaves to the workers is none."""
+        short = self._settings.dispatch.short_wait
+        return [wait if wait and wait.is_long(short) else None for wait in self._gate.forecast(calls)]
 
     def _call(self, app: str, *, partner: str, waba: str | None = None) -> Call:
         return Call(
@@ -223,7 +221,6 @@ class Planner:
             partner=partner,
             waba=waba,
             capability=self._kinds[QUEUE].capability,
-            reads=True,
             service_class=ServiceClass.BACKGROUND,
         )
 

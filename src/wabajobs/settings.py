@@ -7,6 +7,7 @@ Every duration is in seconds, so that an hour can be run in a minute against any
 import os
 import tomllib
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -167,6 +168,9 @@ class GraphSettings(_Table):
 
     connect_seconds: PositiveFloat = 5
     read_seconds: PositiveFloat = 30
+    in_flight_seconds: Annotated[float, Field(ge=0)] = 40
+    """How long a call that has left may still take effect, whatever has become of its caller. Only then is it
+    looked for: who looks sooner may find nothing, and do it twice."""
     pool_size: PositiveInt = 32
 
 
@@ -205,6 +209,11 @@ class DispatchSettings(_Table):
     """Retries that these get besides, so that there are some also when little is tried."""
     misconfigured_seconds: PositiveFloat = 30
     """How long an operation waits after a worker that lacks something, such as a token, had to give it back."""
+
+    @property
+    def short_wait(self) -> timedelta:
+        """`short_wait_seconds`."""
+        return timedelta(seconds=self.short_wait_seconds)
 
 
 class PartnerSettings(_Table):
@@ -430,9 +439,10 @@ class WatchSettings(_Table):
     exhausted_from: Share = 0.5
     """Not while less than this share of the budget is spent."""
     slope_seconds: PositiveFloat = 300
-    """Over how long it is measured how fast a budget fills."""
+    """Over how long it is measured how fast a budget fills, and what is late is caught up with."""
     interactive_age_seconds: PositiveFloat = 900
-    """An alarm when the oldest unfinished interactive operation is older, and nobody holds it on purpose."""
+    """An alarm when the oldest unfinished interactive operation is older, nobody holds it on purpose, and these
+    are not being caught up with."""
     standard_age_seconds: PositiveFloat = 14_400
     """The same for standard ones."""
     background_age_seconds: PositiveFloat = 86_400

@@ -43,6 +43,7 @@ def test_what_was_on_the_wire_at_a_refusal_is_no_probe() -> None:
     assert judging.too_close(seen, [Limited(0, 5)], interval=0.5, wire=0.05) == 0
     assert judging.too_close(seen, [Limited(0, 5)], interval=0.6, wire=0.05) == 2
     assert judging.too_close(seen, [Limited(0, 5)], interval=0.5, wire=0.001) == 3
+    assert judging.on_the_wire(seen, wire=0.05) == 2
 
 
 def test_a_refusal_after_the_end_of_the_limit_is_a_relapse() -> None:

@@ -204,6 +204,19 @@ def test_a_budget_says_when_it_will_be_spent_at_the_rate_of_late(door_with: Call
     assert door.gate.read(APP).windows[0].exhausted_in() is None
 
 
+def test_a_budget_says_how_much_people_use_of_late(door_with: Callable[..., Door]) -> None:
+    door = door_with(calls=1000)
+    door.learn()
+    for _ in range(400):
+        door.call_as(service_class=INTERACTIVE)
+        door.call_as(service_class=BACKGROUND)
+        door.later(0.5)
+
+    assert 1000 <= door.gate.read(APP).windows[0].people <= 1200, "two a second, in a window of ten minutes"
+    door.later(300)
+    assert door.gate.read(APP).windows[0].people <= 5
+
+
 def test_an_unknown_limit_is_learnt_from_metas_percents(door_with: Callable[..., Door]) -> None:
     door = door_with(calls=0)
     door.learn()

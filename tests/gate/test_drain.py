@@ -8,7 +8,7 @@ import pytest
 from tests.gate.conftest import APP, Door
 from wabajobs.capability import ServiceClass
 from wabajobs.gate import Permit
-from wabajobs.seeing.forecast import room_of, takes
+from wabajobs.seeing.budgets import room_of, takes
 
 INTERACTIVE, STANDARD, BACKGROUND = ServiceClass
 

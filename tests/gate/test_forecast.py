@@ -80,3 +80,12 @@ def test_calls_of_several_apps_are_foretold_together(client, clock) -> None:
     foretold = gate.forecast([a_call(), a_call(app="20002"), a_call(waba="w1")])
 
     assert [wait and wait.because for wait in foretold] == [None, Because.PAUSE, None]
+
+
+def test_an_app_that_is_not_configured_waits_for_that_and_is_in_no_other_apps_way(door: Door) -> None:
+    stranger, ours = door.gate.forecast([a_call(app="77777"), a_call()])
+
+    assert stranger is not None
+    assert (stranger.because, stranger.delay, stranger.scope) == (Because.CONFIGURATION, None, "app:77777")
+    assert "app '77777' is not configured" in str(stranger)
+    assert ours is None

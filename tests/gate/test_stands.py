@@ -108,14 +108,14 @@ def test_a_robot_gives_way_to_a_person_who_asked_a_moment_before(door: Door) -> 
 
 def test_a_write_gives_way_to_a_read_of_the_same_class(door: Door) -> None:
     outage(door)
-    wait = door.hold(reads=True)
+    wait = door.hold(capability=Capability.TEMPLATE_READS)
     assert wait.delay is not None
     door.clock.advance(wait.delay - timedelta(seconds=0.5))
-    door.hold(reads=True)
+    door.hold(capability=Capability.TEMPLATE_READS)
     door.clock.advance(timedelta(seconds=0.6))
 
-    door.hold(reads=False)
-    assert door.pass_(reads=True).probes
+    door.hold(capability=Capability.TEMPLATE_WRITES)
+    assert door.pass_(capability=Capability.TEMPLATE_READS).probes
 
 
 def test_nobody_waits_long_for_one_who_does_not_come_back(door: Door) -> None:

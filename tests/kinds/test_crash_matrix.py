@@ -9,6 +9,7 @@ import pkgutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -20,6 +21,7 @@ from tests.kinds.cases import CASES, Case
 from tests.support.stage import Arrived, Crash, Point, Stage, differs
 from wabajobs.kinds import catalogue
 from wabajobs.operation import Operation, State
+from wabajobs.outcome import Hold
 
 for module in pkgutil.iter_modules(tests.kinds.__path__, "tests.kinds."):
     if module.name.startswith("tests.kinds.cases_"):
@@ -111,6 +113,27 @@ def killed(case: Case, crash: Crash, stages: Stages) -> None:
 def test_a_worker_that_is_killed_at_any_call(case: Case, point: Point, stages: Stages) -> None:
     for number in range(1, len(undisturbed(case, stages).calls) + 1):
         killed(case, Crash(number, point), stages)
+
+
+def test_a_call_that_may_still_be_on_its_way_is_not_looked_for(stages: Stages) -> None:
+    case = CASES["template_create, a handle"]
+    created = 1 + next(
+        number for number, call in enumerate(undisturbed(case, stages).calls) if "message_templates" in call.path
+    )
+    with set_up(case, stages) as stage:
+        operation = stage.accept(case.kind, **case.prepare(stage))
+        stage.attempt(operation, Crash(created, Point.UNHEARD))
+        left = stage.clock.now()
+        before = len(stage.calls(operation))
+
+        held = stage.attempt(operation)
+
+        assert isinstance(held, Hold)
+        assert (held.by, held.until) == ("in_flight", left + timedelta(seconds=40))
+        assert len(stage.calls(operation)) == before, "nothing is asked meanwhile"
+        done = stage.work(operation)
+        assert (done.state, done.attempts) == (State.SUCCEEDED, 2), "to wait spends no attempt"
+        assert stage.duplicates() == []
 
 
 @each_case

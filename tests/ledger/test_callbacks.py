@@ -2,11 +2,10 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 
 from tests.ledger.conftest import Book, a_request
 from tests.support.databases import SqliteFiles
+from tests.support.receivers import receiving
 from tests.support.waiting import until
 from wabajobs import feed
 from wabajobs.callbacks import HttpPost, Relay
@@ -40,42 +40,27 @@ class Hub:
     answers: Callable[[Event], int] = lambda _event: 200
     came: list[tuple[Event, int]] = field(default_factory=list)
     """What came, and what was answered."""
-    headers: list[dict[str, str]] = field(default_factory=list)
+    headers: list[Mapping[str, str]] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
 
     @property
     def taken(self) -> list[int]:
         return [event.cursor for event, answer in self.came if answer == 200]
 
+    def take(self, headers: Mapping[str, str], body: bytes) -> int:
+        event = Event.of_json(json.loads(body))
+        answer = self.answers(event)
+        self.came.append((event, answer))
+        self.headers.append(headers)
+        self.bodies.append(body)
+        return answer
+
 
 @contextmanager
 def a_hub() -> Iterator[Hub]:
     hub = Hub()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            event = Event.of_json(json.loads(body))
-            answer = hub.answers(event)
-            hub.came.append((event, answer))
-            hub.headers.append(dict(self.headers))
-            hub.bodies.append(body)
-            self.send_response(answer)
-            if answer == 302:
-                self.send_header("Location", hub.url)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Says nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        hub.url = f"http://127.0.0.1:{server.server_address[1]}/events"
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
+    with receiving(hub.take) as hub.url:
         yield hub
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -147,3 +147,18 @@ def test_it_is_counted_from_an_index_alone(book: Book) -> None:
     with database.read() as connection:
         plan = " ".join(str(row[-1]) for row in connection.exec_driver_sql(f"{explain} {statement}", asked))
     assert "COVERING INDEX ix_operations_open" in plan or "Index Only Scan using ix_operations_open" in plan
+
+
+def test_what_has_begun_is_counted_where_it_is_short(book: Book) -> None:
+    book.accept(*(a_request(waba=str(number)) for number in range(1000, 1200)))
+    database = book.ledger.database
+
+    with listened_to() as told:
+        book.ledger.operations.census_begun(Scope.of("all"))
+
+    assert len(told) == 2
+    for (statement, asked), index in zip(told, ("ix_operations_begun", "ix_operations_held"), strict=True):
+        explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
+        with database.read() as connection:
+            plan = " ".join(str(row[-1]) for row in connection.exec_driver_sql(f"{explain} {statement}", asked))
+        assert index in plan

@@ -1,10 +1,8 @@
 """Flowers with the control room in them, on one ledger and one Redis for all tests of this folder."""
 
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,8 @@ import pytest
 import requests
 
 from tests.page.door import Door
-from tests.support.databases import SqliteFiles, missing
+from tests.support.browsers import a_browser
+from tests.support.databases import SqliteFiles
 from tests.support.fleet import Fleet
 from tests.support.servers import RunningRedis
 from tests.support.waiting import until
@@ -102,13 +101,6 @@ def with_oauth(opens: Opens) -> Door:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A real browser, the one on the PATH."""
-    from playwright.sync_api import sync_playwright
-
-    if not (chromium := shutil.which("chromium") or shutil.which("chromium-browser")):
-        missing("chromium", "there is no chromium on the PATH")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
-    with sync_playwright() as playwright, ExitStack() as stack:
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
-        stack.callback(browser.close)
+    """A real browser."""
+    with a_browser() as browser:
         yield browser

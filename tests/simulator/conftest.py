@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.support.receivers import verified_callback
 from wabajobs.simulator import Simulator, SimulatorConfig
 
 from .client import Client
@@ -41,27 +39,5 @@ def start() -> Iterator[Start]:
 @pytest.fixture
 def callback() -> Iterator[Callable[..., str]]:
     """Makes callbacks that answer the challenge of one verify token, or something else."""
-    servers: list[ThreadingHTTPServer] = []
-
-    def begin(*, token: str = "right", status: int = 200, body: str | None = None) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                asked = parse_qs(urlsplit(self.path).query)
-                good = asked.get("hub.mode") == ["subscribe"] and asked.get("hub.verify_token") == [token]
-                answer = (asked["hub.challenge"][0] if body is None else body) if good else "no"
-                self.send_response(status if good else 403)
-                self.end_headers()
-                self.wfile.write(answer.encode())
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}/hook"
-
-    yield begin
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    with ExitStack() as running:
+        yield lambda **said: running.enter_context(verified_callback(**said))

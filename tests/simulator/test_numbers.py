@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
+
+from tests.support.receivers import verified_callback
 
 from .client import Client, error_of
 
@@ -70,30 +67,6 @@ def webhooks(client: Client, topic: str) -> list[dict]:
 def refusal(answer) -> tuple[int, int | None]:
     error = error_of(answer)
     return error["code"], error.get("error_subcode")
-
-
-@contextmanager
-def callback(*, token: str = "right", status: int = 200, body: str | None = None) -> Iterator[str]:
-    """A callback that answers the challenge of one verify token, or something else."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked = parse_qs(urlsplit(self.path).query)
-            good = asked.get("hub.mode") == ["subscribe"] and asked.get("hub.verify_token") == [token]
-            self.send_response(status if good else 403)
-            self.end_headers()
-            self.wfile.write((asked["hub.challenge"][0] if body is None else body).encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/hook"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 # Adding
@@ -572,7 +545,7 @@ def override(client: Client, url: str, token: str = "right", *, path: str = ""):
 def test_an_override_is_set_once_its_callback_answers_the_challenge(start, path) -> None:
     client = start(webhook_url="http://127.0.0.1:9/app")
 
-    with callback() as url:
+    with verified_callback() as url:
         answer = override(client, url, path=path)
 
     assert answer.json() == {"success": True}
@@ -588,7 +561,7 @@ def test_an_override_is_set_once_its_callback_answers_the_challenge(start, path)
 def test_a_form_may_hold_the_override_as_json(start) -> None:
     client = start()
 
-    with callback() as url:
+    with verified_callback() as url:
         configuration = json.dumps({"override_callback_uri": url, "verify_token": "right"})
         answer = client.post(first(client), data={"webhook_configuration": configuration})
 
@@ -599,7 +572,7 @@ def test_a_form_may_hold_the_override_as_json(start) -> None:
 def test_a_callback_that_does_not_answer_the_challenge_is_refused(start, wrong) -> None:
     client = start()
 
-    with callback(**wrong) as url:
+    with verified_callback(**wrong) as url:
         answer = override(client, url)
 
     assert (answer.status_code, error_of(answer)["code"]) == (400, 100)
@@ -610,7 +583,7 @@ def test_a_callback_that_does_not_answer_the_challenge_is_refused(start, wrong) 
 @pytest.mark.parametrize("off", [{"override_callback_uri": ""}, "", {}])
 def test_an_empty_callback_takes_the_override_back(start, off) -> None:
     client = start()
-    with callback() as url:
+    with verified_callback() as url:
         override(client, url)
 
     answers = [client.post(first(client), json={"webhook_configuration": off}) for _ in range(2)]
@@ -648,7 +621,7 @@ def test_a_malformed_override_is_error_100(start, configuration) -> None:
 def test_an_override_must_be_https_by_a_knob(start) -> None:
     client = start(override_https=True)
 
-    with callback() as url:
+    with verified_callback() as url:
         assert error_of(override(client, url))["code"] == 100
 
 
@@ -673,7 +646,7 @@ def test_overrides_are_taken_unasked_by_a_knob(start) -> None:
 def test_a_wabas_override_is_shown_at_its_numbers(start) -> None:
     client = start()
 
-    with callback() as url:
+    with verified_callback() as url:
         client.post(
             f"{waba(client)}/subscribed_apps", json={"override_callback_uri": url, "verify_token": "right"}
         )

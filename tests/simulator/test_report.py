@@ -7,8 +7,6 @@ import os
 import select
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import pytest
 import requests
 
 import wabajobs.simulator
+from tests.support.receivers import Handler, serving
 from wabajobs.simulator import report
 from wabajobs.simulator.__main__ import main
 
@@ -164,36 +163,21 @@ def test_a_number_that_is_only_near_to_it_is_shown_without_blame(start) -> None:
     assert any(line.split()[:2] == [number, "9"] for line in ended.stdout.splitlines())
 
 
-class Other(BaseHTTPRequestHandler):
-    """Some other program's server."""
-
-    answer = (404, b"")
-
-    def do_GET(self) -> None:
-        status, body = self.answer
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.mark.parametrize(
     ("answer", "words"),
     [((404, b""), "it answered 404"), ((200, b"<html>"), "no JSON"), ((200, b"[]"), "no report")],
 )
 def test_who_is_no_simulator_is_told_in_a_sentence(answer, words, capsys) -> None:
-    handler = type("Handler", (Other,), {"answer": answer})
-    with HTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            assert main(["report", "--port", str(server.server_port)]) == 1
-        finally:
-            server.shutdown()
-            thread.join()
+    status, body = answer
+
+    class Other(Handler):
+        """Some other program's server."""
+
+        def do_GET(self) -> None:  # noqa: N802 (as the library wants it)
+            self.answer(status, body)
+
+    with serving(Other) as url:
+        assert main(["report", "--url", url]) == 1
 
     output = capsys.readouterr()
     assert words in output.err

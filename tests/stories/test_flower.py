@@ -1,7 +1,6 @@
 """Flower shows each operation as a task under the operation's own id, in the state that it is in."""
 
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ import pytest
 import requests
 from redis import Redis
 
-from tests.support.databases import missing
+from tests.support.browsers import a_browser
 from tests.support.fleet import Fleet
 from tests.support.waiting import until
 from tests.support.witness import SHORT_PAGES
@@ -211,18 +210,9 @@ def send_again(fleet: Fleet, operation: Operation) -> None:
 
 @pytest.fixture
 def browse() -> Iterator[Any]:
-    """A page of a real browser, the one on the PATH."""
-    from playwright.sync_api import sync_playwright
-
-    if not (chromium := shutil.which("chromium") or shutil.which("chromium-browser")):
-        missing("chromium", "there is no chromium on the PATH")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"],
-        )
+    """A page of a real browser."""
+    with a_browser() as browser:
         yield browser.new_page(viewport={"width": 1600, "height": 900})
-        browser.close()
 
 
 def test_a_person_finds_an_operation_in_flowers_pages(on_sqlite: FleetOn, browse: Any, tmp_path: Path) -> None:

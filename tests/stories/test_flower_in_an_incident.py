@@ -2,7 +2,6 @@
 
 import ast
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import requests
 from redis import Redis
 
 from tests.stories.test_flower import open_flower
-from tests.support.databases import missing
+from tests.support.browsers import a_browser
 from tests.support.fleet import Fleet
 from tests.support.pictures import picture
 from tests.support.waiting import until
@@ -29,18 +28,9 @@ PHOTOS, SYNCS, SLOTS = 12, 6, 2
 
 @pytest.fixture
 def browse() -> Iterator[Any]:
-    """A page of a real browser, the one on the PATH."""
-    from playwright.sync_api import sync_playwright
-
-    if not (chromium := shutil.which("chromium") or shutil.which("chromium-browser")):
-        missing("chromium", "there is no chromium on the PATH")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"],
-        )
+    """A page of a real browser."""
+    with a_browser() as browser:
         yield browser.new_page(viewport={"width": 1600, "height": 900})
-        browser.close()
 
 
 def tasks(url: str, **asked: str) -> dict[str, dict[str, Any]]:

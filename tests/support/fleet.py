@@ -35,6 +35,7 @@ QUICK: dict[str, Any] = {
         "retry_seconds": 0.3,
         "short_wait_seconds": 0.2,
     },
+    "graph": {"in_flight_seconds": 1},
     "ramp": {"step_seconds": 0.5},
     "gate": {"breaker_seconds": 1, "breaker_cap_seconds": 2, "redis_timeout_seconds": 1},
 }

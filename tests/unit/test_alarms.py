@@ -1,11 +1,9 @@
 """An alarm is given by a program and by an address: once, again when it came to nothing, and within its time."""
 
 import json
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 from tests.ledger.conftest import Book
 from tests.ledger.test_incidents import breaker, see
 from tests.support.databases import SqliteFiles
+from tests.support.receivers import receiving
 from tests.support.waiting import until
 from wabajobs import feed
 from wabajobs.incidents.alarms import Alarms
@@ -31,31 +30,18 @@ class Pager:
     url: str = ""
     answers: list[int] = field(default_factory=list)
     """What is answered next; 200 when there is nothing left."""
-    came: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    came: list[tuple[Mapping[str, str], bytes]] = field(default_factory=list)
+
+    def take(self, headers: Mapping[str, str], body: bytes) -> int:
+        self.came.append((headers, body))
+        return self.answers.pop(0) if self.answers else 200
 
 
 @pytest.fixture
 def pager() -> Iterator[Pager]:
     pager = Pager()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            pager.came.append((dict(self.headers), body))
-            self.send_response(pager.answers.pop(0) if pager.answers else 200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Says nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        pager.url = f"http://127.0.0.1:{server.server_address[1]}/alarm"
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
+    with receiving(pager.take) as pager.url:
         yield pager
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -12,12 +12,14 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
 from tests.support.databases import SqliteFiles
+from tests.support.fakes import FakeGate, a_wait
 from tests.support.hooks import account
 from tests.support.servers import RunningRedis
 from tests.unit.conftest import APP, WABA, Bay, some_settings
 from wabajobs import Client, Request
 from wabajobs.decisions import PauseMode, Scope
 from wabajobs.errors import IdempotencyConflict, InvalidRequest, NotFound, NotReady, Rejected
+from wabajobs.gate import Because, Wait
 from wabajobs.ledger import Database, Did, Ledger, Standing
 from wabajobs.machine.ports import free_port
 from wabajobs.operation import State
@@ -395,6 +397,27 @@ def test_who_does_not_want_to_wait_is_told_so_and_nothing_is_accepted(client: Cl
     held = client.enqueue("template_sync", partner="acme", waba=WABA)
     assert held.hold is not None
     assert held.hold.notice == "Later today."
+
+
+@pytest.mark.parametrize(
+    ("wait", "code"),
+    [
+        (a_wait(60), "budget"),
+        (a_wait(1), None),
+        (a_wait(1, because=Because.BREAKER), "breaker"),  # one call probes it: nobody knows for how long
+    ],
+)
+def test_who_does_not_want_to_wait_bears_the_pace_and_no_breaker(
+    client: Client, wait: Wait, code: str | None
+) -> None:
+    client._house.__dict__["gate"] = FakeGate(shut=lambda _call: wait)
+
+    if code is None:
+        client.enqueue("template_sync", partner="acme", waba=WABA, if_held="reject")
+        return
+    with pytest.raises(Rejected) as rejected:
+        client.enqueue("template_sync", partner="acme", waba=WABA, if_held="reject")
+    assert rejected.value.code == code
 
 
 def test_who_does_not_want_to_wait_gets_nothing_accepted_while_the_gate_is_away(client: Client) -> None:

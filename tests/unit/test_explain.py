@@ -1,5 +1,6 @@
 """Why is it not done, what comes next, when: each thing that can keep an operation is told for what it is."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from tests.support.stage import Stage
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.decisions import AtEnd, PauseMode, Scope
 from wabajobs.errors import GateUnavailable, NotFound
-from wabajobs.ledger import DISPATCHER, Line, Share
+from wabajobs.ledger import DISPATCHER, Line, NewOperation, Share
 from wabajobs.operation import Operation, State
 from wabajobs.outcome import Origin
 from wabajobs.seeing.explain import Explanation, band, served_before
@@ -182,6 +183,35 @@ def test_a_part_that_may_run_is_a_persons_word(stage: Stage) -> None:
     stage.attempt(sync(stage, partner="bolt"))
 
     assert keeping(stage, one)[0] == ("slowed", Origin.PERSON)
+
+
+def test_what_is_of_an_app_that_was_taken_out_of_the_settings_waits_and_lets_the_others_go(stage: Stage) -> None:
+    ours = sync(stage)
+    new = NewOperation(
+        kind="template_sync",
+        partner="acme",
+        app="77777",
+        waba="1234567",
+        service_class=ours.service_class,
+        capability=ours.capability,
+        payload={},
+    )
+    operations = stage.house.ledger.operations
+    [accepted] = operations.accept([new], now=stage.clock.now())
+    sent: list[str] = []
+
+    def send(released: Sequence[Operation]) -> Sequence[Operation]:
+        sent.extend(one.id for one in released)
+        return []
+
+    stage.house.dispatcher(send).release_due()
+
+    assert sent == [ours.id]
+    gone = accepted.operation
+    assert keeping(stage, gone) == [("configuration", Origin.OURS)]
+    assert "app '77777' is not configured" in explain(stage, gone).summary
+    found = next(one for one in stage.house.lookout.look().queues if one.queue == "template_sync")
+    assert found.waits_for == {"configuration": 1}
 
 
 def test_a_running_one_tells_where_it_is(stage: Stage) -> None:

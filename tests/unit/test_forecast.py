@@ -14,7 +14,8 @@ from wabajobs.capability import ServiceClass
 from wabajobs.decisions import Limit, PauseMode, Scope
 from wabajobs.errors import GateUnavailable
 from wabajobs.gate import Permit
-from wabajobs.seeing.forecast import Preview, Room, ramped, takes
+from wabajobs.seeing.budgets import Room, ramped, takes
+from wabajobs.seeing.preview import Preview
 from wabajobs.settings import RampSettings
 
 A_PROFILE = {"about": "We are here"}

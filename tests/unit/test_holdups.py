@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from tests.support.fakes import FakePresence, a_wait
-from tests.unit.conftest import APP, Bay
+from tests.unit.conftest import APP, WABA, Bay
 from tests.unit.yard import KIND, Yard
 from wabajobs.capability import Capability
 from wabajobs.decisions import PauseMode, Scope
 from wabajobs.errors import GateUnavailable
 from wabajobs.gate import Because, Call, Wait
 from wabajobs.outcome import Hold
+from wabajobs.seeing import kept
 from wabajobs.seeing.holdups import Holdup, Holdups
 from wabajobs.settings import DispatchSettings
 
@@ -92,6 +93,38 @@ def test_a_pause_of_a_waba_holds_its_operations_and_no_others(yard: Yard, holdup
     assert told(holdups) == {f"{KIND}:pause:waba:524126980791429": 2}
 
 
+def test_what_a_pause_leaves_is_told_beside_it_however_much_alike_they_are(yard: Yard, holdups: Holdups) -> None:
+    yard.accept(1, waba="524126980791429")
+    yard.accept(1, waba="524126980791430")
+    pause(yard, "waba:524126980791429")
+    yard.gate.shut = shut(Because.BREAKER, f"app:{APP}")
+
+    assert told(holdups) == {f"{KIND}:pause:waba:524126980791429": 1, f"{KIND}:breaker:app:{APP}": 1}
+
+
+@pytest.mark.parametrize("scope", [f"queue:{KIND}", f"waba:{WABA}"])
+def test_what_has_begun_is_not_held_by_a_pause_that_lets_it_be_finished(
+    yard: Yard, holdups: Holdups, scope: str
+) -> None:
+    yard.accept(1)
+    [released] = yard.release()
+    begun = yard.begin(released)
+    now = yard.bay.clock.now()
+    yard.bay.ledger.operations.record_checkpoint(begun.id, begun.fence, {"done": {}}, capability=begun.capability)
+    hold = Hold(reason="code 2", by="retry", until=now + timedelta(seconds=9))
+    yard.bay.ledger.operations.record(begun, hold, worker="w", now=now)
+    yard.accept(3)
+    pause(yard, scope, mode=PauseMode.DRAIN)
+
+    drained = told(holdups)
+    pause(yard, "partner:acme")
+    yard.moment += 1_000
+
+    assert drained == {f"{KIND}:pause:{scope}": 3, f"{KIND}:retry:app:{APP}/template_reads": 1}
+    both = told(holdups)
+    assert (both[f"{KIND}:pause:partner:acme"] >= 1, sum(both.values())) == (True, 4)
+
+
 def test_a_pause_that_lets_a_part_run_holds_nothing_by_itself(yard: Yard, holdups: Holdups) -> None:
     yard.accept(2)
     pause(yard, f"queue:{KIND}", mode=PauseMode.PROBE)
@@ -142,6 +175,9 @@ def test_only_the_partner_without_budget_is_held(yard: Yard, holdups: Holdups) -
     yard.gate.shut = lambda call: spent if call.partner == "bolt" else None
 
     assert told(holdups) == {f"{KIND}:budget:partner:bolt": 3}
+    parts = yard.bay.ledger.operations.census()
+    refused = kept.refused(parts, gate=yard.gate, short=yard.settings.short_wait)
+    assert refused == {(APP, KIND): {"budget": 3}}, "as the status says, too"
 
 
 def test_rows_that_are_held_tell_their_own_reason(yard: Yard, holdups: Holdups) -> None:

@@ -94,7 +94,6 @@ def test_a_call_is_admitted_made_and_settled() -> None:
             partner="acme",
             waba="20001",
             capability=Capability.TEMPLATE_READS,
-            reads=True,
             service_class=ServiceClass.INTERACTIVE,
             operation="op-1",
         )

@@ -233,6 +233,13 @@ def test_a_budget_that_is_empty_plans_nothing_and_a_short_wait_does_not_matter(d
     assert depot.turn() == wabas(2)
 
 
+def test_a_breaker_that_is_being_probed_plans_nothing_however_soon_it_is_asked_again(depot: Depot) -> None:
+    depot.keep(*wabas(5))
+    depot.gate.shut = lambda _call: a_wait(0.5, because=Because.BREAKER)
+
+    assert depot.turn() == []
+
+
 def test_a_partner_that_is_paused_does_not_stand_in_the_others_way(depot: Depot) -> None:
     depot.keep(*wabas(200))
     depot.bay.pass_time(1)

@@ -114,7 +114,11 @@ class September:
             self.begin(number)
             well_at = at(ended) - timedelta(minutes=40) if number == 4 else at(ended)
             while (now := self.book.clock.now()) < at(ended):
-                self.see(*([f"app:{APP}"] if now <= well_at else []), f"app:{APP}/uploads")
+                # Nobody probes flows before the end, and Meta refuses uploads until then.
+                self.see(*([f"app:{APP}"] if now <= well_at else []), f"app:{APP}/uploads", f"app:{APP}/flows")
+                self.happen(
+                    Sight.BREAKER_OPENED, scope=f"app:{APP}/uploads", detail={"evidence": "code 613, fbtrace Up"}
+                )
                 self.happen(
                     Sight.PROBE,
                     scope=f"app:{APP}",
@@ -123,7 +127,7 @@ class September:
                     detail={"outcome": "app_limit"},
                 )
                 self.go_to(min(now + STEP, at(ended)))
-            self.see(*([f"app:{APP}"] if number < 4 else []), f"app:{APP}/uploads")
+            self.see(*([f"app:{APP}"] if number < 4 else []), f"app:{APP}/uploads", f"app:{APP}/flows")
             self.happen(Sight.BREAKER_CLOSED, scope=f"app:{APP}", detail={"evidence": "a probe succeeded"})
             self.go_to(at(ended) + RULES.quiet)
             self.see()
@@ -221,6 +225,13 @@ def test_its_time_line_is_in_order_in_utc_and_as_short_as_people_read(lived: Sep
     probes = next(one for one in timeline if one.what == "probe")
     assert probes.until == at("14 15:35")
     assert probes.text.startswith("294 times until 2024-09-14 15:35:00 UTC: a probe of app:10001 is in vain")
+
+
+def test_each_episode_has_its_own_lines_of_refusals(lived: September) -> None:
+    refusals = [one for one in lived.incidents.report(1).timeline if one.what == "refused"]
+
+    assert [one.at for one in refusals] == [at(began) for began, _ in SEPTEMBER]
+    assert all(one.until == one.at for one in refusals)
 
 
 def test_the_markdown_says_the_same_and_every_moment_names_its_zone(lived: September) -> None:

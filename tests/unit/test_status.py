@@ -14,6 +14,7 @@ from tests.support.stage import Stage
 from wabajobs.cli.look import Screen
 from wabajobs.decisions import Scope
 from wabajobs.errors import GateUnavailable
+from wabajobs.gate import Call
 from wabajobs.ledger import DISPATCHER
 from wabajobs.outcome import Origin
 from wabajobs.seeing.status import QueueStatus, Status
@@ -48,6 +49,21 @@ def test_what_waits_at_metas_breaker_is_kept_by_meta_and_not_merely_waiting(busy
     assert (found.waiting, found.held) == (5, 1)
     assert (found.held_by, found.waits_for) == ({"meta": 1}, {"breaker": 5})
     assert found.kept_by == {Origin.META: 6}
+
+
+def test_a_read_that_is_the_first_in_line_for_the_probe_is_kept_by_nothing(busy: Stage) -> None:
+    first, second = busy.house.ledger.operations.find(kind="template_sync")[:2]
+    busy.fault(code=4)
+    busy.attempt(first)
+    call = Call.of(second)
+    [wait] = busy.house.gate.forecast([call])
+    assert wait is not None
+    assert wait.delay is not None
+    busy.pass_time(wait.delay.total_seconds() - 0.5)
+    busy.house.gate.forecast([call])
+    busy.pass_time(1)
+
+    assert queue(look(busy)).waits_for == {}
 
 
 def test_what_our_own_gate_keeps_is_ours(busy: Stage) -> None:

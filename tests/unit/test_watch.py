@@ -54,14 +54,20 @@ class Tower:
             assert isinstance(permit, Permit), str(permit)
             self.stage.house.gate.settle(permit, Report(outcome=outcome, **report))
 
-    def a_call(self) -> Call:
+    def call_if_it_may(self, service_class: ServiceClass, *, number: int) -> None:
+        for _ in range(number):
+            permit = self.stage.house.gate.admit(self.a_call(service_class))
+            if isinstance(permit, Permit):
+                self.stage.house.gate.settle(permit, Report(outcome=Outcome.OK))
+
+    def a_call(self, service_class: ServiceClass = ServiceClass.INTERACTIVE) -> Call:
         return Call(
             app=self.stage.app,
             queue=QUEUE,
             partner="acme",
             waba="20001",
             capability=Capability.TEMPLATE_READS,
-            service_class=ServiceClass.INTERACTIVE,
+            service_class=service_class,
         )
 
 
@@ -199,6 +205,125 @@ def test_a_budget_that_is_spent_is_told_at_once_and_a_steady_one_never(tower: To
     assert "is spent" in tower.incidents[0].title
 
 
+def test_a_backlog_that_is_worked_off_at_full_pace_spends_nothing_of_peoples_budget(
+    stages: Callable[..., Any],
+) -> None:
+    limit = 1000
+    with stages(knobs={"app_limit": limit}, settings={"watch": WATCH, "gate": {"pacing": True}}) as stage:
+        tower = _tower(stage)
+        tower.look()
+        for _ in range(90):
+            tower.call_if_it_may(ServiceClass.INTERACTIVE, number=1)
+            for _ in range(4):
+                tower.call_if_it_may(ServiceClass.BACKGROUND, number=7)
+                stage.pass_time(15)
+            tower.look()
+
+        assert stage.house.gate.read(stage.app).windows[0].used > 0.9 * limit
+        assert tower.incidents == []
+
+
+# ── a limit that was lowered ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def lowered(stages: Callable[..., Any]) -> Iterator[Tower]:
+    """An hour in which 300 calls of 1,000 were made; then Meta allows 300, of which all are spent."""
+    with stages(knobs={"app_limit": 1000}, settings=SETTINGS) as stage:
+        tower = _tower(stage)
+        tower.look()
+        for _ in range(60):
+            tower.call(number=5, app_percent=100 * stage.house.gate.read(stage.app).windows[0].used // 1000)
+            tower.look(after=60)
+        assert tower.incidents == []
+        yield tower
+
+
+def refuse_and_recover(tower: Tower) -> None:
+    """Let Meta refuse a call, and the next probe succeed."""
+    tower.call(Outcome.APP_LIMIT, code=4, app_percent=104)
+    tower.look_on(130)
+    tower.call(app_percent=97)
+    tower.look(after=10)
+    assert {one.state for one in tower.stage.house.gate.read(tower.stage.app).breakers} == {"closed"}
+
+
+def test_an_episode_goes_on_while_meta_grants_less_although_it_refuses_nothing_any_more(lowered: Tower) -> None:
+    tower = lowered
+    refuse_and_recover(tower)
+    for _ in range(90):
+        tower.call(app_percent=95)
+        tower.look_on(60)
+
+    [incident] = tower.incidents
+    assert incident.state == "on", "an hour and a half without a refusal"
+    assert ("limit", app_scope(tower)) in tower.seen
+
+    limited_until = tower.stage.clock.now()
+    tower.call(number=100, app_percent=20)
+    tower.look_on(700)
+
+    [incident] = tower.incidents
+    assert incident.state == "quiet"
+    [episode] = incident.episodes
+    assert episode.ended_at is not None
+    assert abs(episode.ended_at - limited_until) <= timedelta(seconds=60)
+
+
+def test_an_episode_begins_when_the_header_shows_that_most_of_a_limit_is_gone(lowered: Tower) -> None:
+    lowered.call(app_percent=95)
+    lowered.look_on(20)
+
+    assert lowered.seen == {("limit", app_scope(lowered))}
+    assert "its limit is lower than it was, or somebody else calls" in lowered.incidents[0].title
+
+
+def test_what_a_gate_without_a_memory_takes_for_others_calls_is_no_lower_limit(
+    lowered: Tower, redis_for_stages: RunningRedis
+) -> None:
+    redis_for_stages.client.flushall()
+    lowered.look(after=1)
+    lowered.call(app_percent=95)  # they were our own
+    lowered.look_on(1200)
+
+    assert ("limit", app_scope(lowered)) not in lowered.seen
+
+
+def test_calls_of_others_that_were_always_there_are_no_lower_limit(stages: Callable[..., Any]) -> None:
+    with stages(knobs={"app_limit": 1000}, settings=SETTINGS) as stage:
+        tower = _tower(stage)
+        for nth in range(60):
+            tower.call(number=6, app_percent=60 + 6 * nth // 10)
+            tower.look(after=60)
+        refuse_and_recover(tower)
+        for _ in range(15):
+            tower.look(after=60)
+            tower.call(number=6, app_percent=96)
+
+        [incident] = tower.incidents
+        assert ("limit", app_scope(tower)) not in tower.seen
+        assert incident.state == "quiet", tower.seen
+
+
+# ── queues ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_backlog_that_will_be_caught_up_with_in_time_is_none(tower: Tower) -> None:
+    waiting = [
+        tower.stage.accept(QUEUE, partner=f"p{nth}", waba=tower.stage.waba, service_class="interactive")
+        for nth in range(40)
+    ]
+    tower.stage.pause(f"queue:{QUEUE}")
+    tower.look_on(1200, every=60)
+    tower.stage.resume(f"queue:{QUEUE}")
+
+    while waiting:
+        for _ in range(4):
+            tower.stage.house.interventions.cancel(waiting.pop().id, reason="a test", actor="ops")
+        tower.look(after=60)
+        assert ("backlog", "class:interactive") not in tower.seen, "four a minute, each of them late"
+
+
 def test_operations_that_are_late_are_an_incident_unless_somebody_holds_them(tower: Tower) -> None:
     tower.stage.accept(QUEUE, partner="held", waba=tower.stage.waba, service_class="interactive")
     tower.stage.pause("partner:held")
@@ -209,7 +334,7 @@ def test_operations_that_are_late_are_an_incident_unless_somebody_holds_them(tow
     tower.stage.accept(QUEUE, partner="acme", waba=tower.stage.waba, service_class="interactive")
     tower.look_on(840, every=60)
     assert tower.incidents == []
-    tower.look_on(180, every=60)
+    tower.look_on(300, every=60)
 
     assert tower.seen == {("backlog", "class:interactive")}
     assert "are late: the oldest, of template_sync, was asked for" in tower.incidents[0].title

@@ -11,7 +11,7 @@ from wabajobs.cli.say import Span, answer, as_json, facts, report
 from wabajobs.controls import Decided
 from wabajobs.decisions import AtEnd, PauseMode, Scope, ScopeType
 from wabajobs.errors import InvalidRequest, WabajobsError
-from wabajobs.seeing.forecast import Preview
+from wabajobs.seeing.preview import Preview
 from wabajobs.seeing.status import pause_json
 from wabajobs.wiring import House
 
@@ -152,17 +152,8 @@ def resume(
     with house() as open_house:
         touched = _touched(open_house, what, mode=None, percent=percent)
         decided = open_house.controls.resume(what, reason=reason, actor=actor, percent=percent)
-    sentence = f"{what} goes on{_how(decided)}.{_in_words(touched)}"
+    sentence = f"{what} goes on{decided.pace}.{_in_words(touched)}"
     _tell(decided, as_json=as_json, sentence=sentence, touched=touched)
-
-
-def _how(decided: Decided) -> str:
-    if not decided.going_on:
-        return ""
-    slowest = min(one.percent for one in decided.going_on)
-    if not decided.going_on[0].is_ramp:
-        return f" at {slowest} % of the budget, until you decide anew"
-    return f" at {slowest} % of the budget, and more step by step" if slowest else " when its turn comes"
 
 
 def _scope_of(scope: str, name: str | None, queue: str | None) -> Scope:
@@ -211,13 +202,10 @@ def _tell(decided: Decided, *, as_json: bool, sentence: str, touched: Preview | 
         "touched": touched.as_json() if touched else None,
     }
     answer(told, as_json=as_json, plain=lambda: click.echo(sentence))
-    if decided.still_calling and not as_json:
-        click.echo(f"{decided.still_calling} calls had begun before, and are still on the wire.")
-    if not decided.in_force:
-        report(
-            f"this is recorded, but the gate could not be told ({decided.why_not}). It comes into force by"
-            " itself as soon as the gate can be reached; until then the gate lets nothing pass that asks it"
-        )
+    if decided.still_going and not as_json:
+        click.echo(decided.still_going)
+    if decided.not_in_force:
+        report(decided.not_in_force)
         sys.exit(NOT_IN_FORCE)
 
 

@@ -186,7 +186,7 @@ def _kept(open_house: House) -> dict[str, dict[Origin, int]]:
     """Count whose word keeps how many operations of each app."""
     pauses = open_house.ledger.decisions.pauses(now=open_house.clock.now())
     parts = open_house.ledger.operations.census_under(pauses)
-    refused = kept.refused(parts, gate=open_house.gate, settings=open_house.settings)
+    refused = kept.refused(parts, gate=open_house.gate, short=open_house.settings.dispatch.short_wait)
     found = [*kept.held(parts).items(), *refused.items()]
     return {
         app: kept.by_origin(counted for (its, _), counted in found if its == app)

@@ -166,7 +166,7 @@ class Picker:
         ]
         answers = self.gate.forecast([_next_call(one) for one in going]) if going else ()
         for one, wait in zip(going, answers, strict=True):
-            if not (wait and self._is_long(wait)) and self.slots.take(one.kind):
+            if not (wait and wait.is_long(self.settings.short_wait)) and self.slots.take(one.kind):
                 self._picked[one.id] = one
                 self.out[one.partner] += 1
 
@@ -207,8 +207,8 @@ class Picker:
         ]
         answers = self._foretold([call for _, _, call in asked])
         refused = ((line, operation, answer) for (line, operation, _), answer in zip(asked, answers, strict=True))
-        long = [(line, operation, wait) for line, operation, wait in refused if wait and self._is_long(wait)]
-        return paused + long
+        short = self.settings.short_wait
+        return paused + [(line, one, wait) for line, one, wait in refused if wait and wait.is_long(short)]
 
     def _foretold(self, calls: Sequence[Call]) -> list[Wait | None]:
         """Return what the gate says of each. Calls that are alike are asked for twice: one of them may probe."""
@@ -217,13 +217,6 @@ class Picker:
         answers = iter(self.gate.forecast([*once, *again]) if once else ())
         first, others = dict(zip(once, answers, strict=False)), dict(zip(again, answers, strict=False))
         return [first.pop(call) if call in first else others[call] for call in calls]
-
-    def _is_long(self, wait: Wait) -> bool:
-        # A short wait is slept out in the worker, which is quicker than to come back for it. Not so at a breaker:
-        # what is released before its probe has come back would only fill the slots.
-        if wait.because is Because.BREAKER:
-            return True
-        return wait.delay is None or wait.delay.total_seconds() > self.settings.short_wait_seconds
 
     def _refuse(self, line: Line, operation: Operation, wait: Wait, round_: Round, going: set[Line]) -> None:
         """Leave the operation where it is, and all that would be refused with it."""

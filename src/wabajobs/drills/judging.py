@@ -34,6 +34,20 @@ def refused_share(account: Account) -> float:
     return account.refused / max(1, len(account.calls))
 
 
+def on_the_wire(account: Account, *, wire: float) -> int:
+    """Return how many calls were on the wire when another was refused, and were refused as well.
+
+    They are those within `wire` hours of the first refusal; nobody could have kept them back.
+    """
+    found, first = 0, -math.inf
+    for at in (call.at for call in account.calls if call.refused):
+        if at - first <= wire:
+            found += 1
+        else:
+            first = at
+    return found
+
+
 def too_close(account: Account, times: Iterable[Limited], *, interval: float, wire: float) -> int:
     """Return how many refused calls came sooner than an interval after the one before, in these times.
 

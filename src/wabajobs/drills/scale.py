@@ -30,6 +30,7 @@ def settings(hour: float) -> dict[str, Any]:
             "failure_calls": 10,
             "header_stale_seconds": max(0.1, 30 * scale),
         },
+        "graph": {"in_flight_seconds": max(1.0, 40 * scale)},
         "dispatch": {
             "poll_seconds": 0.25,
             "short_wait_seconds": 0.5,

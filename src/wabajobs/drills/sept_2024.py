@@ -225,6 +225,7 @@ def _facts(options: Options, accounts: dict[str, Account], *, hour: float, late:
             "unfinished": one.unfinished,
             "calls": len(one.calls),
             "refused": one.refused,
+            "refused_on_the_wire": judging.on_the_wire(one, wire=WIRE / hour),
             "goodput_last_hour": one.goodput(one.hours - 1, one.hours),
         }
 

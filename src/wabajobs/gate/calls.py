@@ -35,8 +35,6 @@ class Call:
     """The phone number that its operation is about, which may be paused."""
     quota: Quota | None = None
     """The small limit that it spends one of."""
-    reads: bool = False
-    """Whether it changes nothing: such a call is the better probe."""
     service_class: ServiceClass = ServiceClass.BACKGROUND
     cost: int = 1
     """Calls it counts for at Meta: a batch of 20 costs 20."""
@@ -53,10 +51,14 @@ class Call:
             waba=operation.waba,
             of_number=operation.number,
             capability=capability or operation.capability,
-            reads=(capability or operation.capability) is Capability.TEMPLATE_READS,
             service_class=operation.service_class,
             operation=operation.id,
         )
+
+    @property
+    def reads(self) -> bool:
+        """Whether it is of a kind that changes nothing: such a call is the better probe."""
+        return self.capability is Capability.TEMPLATE_READS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +96,8 @@ class Because(StrEnum):
     """A person holds the breaker open."""
     BUDGET = "budget"
     GATE = "gate"
+    CONFIGURATION = "configuration"
+    """Its app is not, or no longer, among those that we are set up for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +117,17 @@ class Wait:
 
     def __str__(self) -> str:
         return self.reason
+
+    def is_long(self, short: timedelta) -> bool:
+        """Whether it is more than a worker sleeps out, which is quicker than to come back for a `short` wait.
+
+        Always at a breaker: what is released before its probe has come back would only fill the slots.
+        """
+        return self.because is Because.BREAKER or self.delay is None or self.delay > short
+
+    def is_pace(self, short: timedelta) -> bool:
+        """Whether it is a moment between two calls that are spread over the window: that keeps nothing back."""
+        return self.because in (Because.BUDGET, Because.SLOWED) and not self.is_long(short)
 
 
 class Outcome(StrEnum):
@@ -178,6 +193,8 @@ class WindowReading:
     """Share of the limit that is trusted: less than 1 after a trip that nobody could explain."""
     pace: float = 0.0
     """Our calls per window, at the rate of late (a twelfth of the window)."""
+    people: float = 0.0
+    """Those of them that are interactive, weighted by how late they were."""
     shadow: bool = False
     """On trial: it refuses nothing."""
     would_refuse: int = 0

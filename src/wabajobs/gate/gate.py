@@ -16,7 +16,19 @@ from wabajobs.decisions import AtEnd, Decisions, Limit, Override, Pause, PauseMo
 from wabajobs.errors import ConfigurationError, GateUnavailable
 from wabajobs.gate import keys, replies
 from wabajobs.gate.allowance import Allowance
-from wabajobs.gate.calls import AppReading, Call, Change, Outcome, Permit, Quota, Report, Spender, SpentPart, Wait
+from wabajobs.gate.calls import (
+    AppReading,
+    Because,
+    Call,
+    Change,
+    Outcome,
+    Permit,
+    Quota,
+    Report,
+    Spender,
+    SpentPart,
+    Wait,
+)
 from wabajobs.gate.scripts import Scripts, in_plain_words, packed
 from wabajobs.settings import GateSettings
 
@@ -125,12 +137,14 @@ class Gate:
         """Say what `admit` would answer to each call by itself now: a wait, or None. Nothing is charged.
 
         Only the probe of a breaker is foretold to one call, and to the others that it is taken: so the same call
-        may be asked for twice. One round trip for all. Raises `GateUnavailable`.
+        may be asked for twice. Calls of an app that is not configured wait for that to change: they are in nobody
+        else's way. One round trip for all. Raises `GateUnavailable`.
         """
-        answers: list[Wait | None] = [None] * len(calls)
+        answers = [None if call.app in self._apps else self._stranger(call.app) for call in calls]
         of_app: dict[str, list[int]] = {}
         for nth, call in enumerate(calls):
-            of_app.setdefault(call.app, []).append(nth)
+            if answers[nth] is None:
+                of_app.setdefault(call.app, []).append(nth)
         chunks = [nths[i : i + _AT_ONCE] for nths in of_app.values() for i in range(0, len(nths), _AT_ONCE)]
         asked = [self._forecast_question([calls[nth] for nth in chunk]) for chunk in chunks]
         for chunk, told in zip(chunks, self._scripts.run_many(asked), strict=True):
@@ -293,6 +307,10 @@ class Gate:
             self._begun[name, shape.text] = begun
         return begun
 
+    def _stranger(self, app: str) -> Wait:
+        reason = f"app {app!r} is not configured (configured: {', '.join(self._apps)})"
+        return Wait(delay=None, because=Because.CONFIGURATION, scope=f"app:{app}", reason=reason)
+
     def _now(self) -> str:
         return "" if self._clock is None else str((self._clock.now() - _EPOCH) // _MICROSECOND)
 
@@ -337,7 +355,7 @@ class Gate:
     def _rules_text(self, app: str) -> str:
         """Write what the functions have to know, once for each app; times in microseconds."""
         if app not in self._apps:
-            raise ConfigurationError(f"app {app!r} is not configured (configured: {', '.join(self._apps)})")
+            raise ConfigurationError(str(self._stranger(app)))
         settings, limits = self._settings, self._apps[app]
         length = _microseconds(settings.window_seconds)
         lent = min(settings.interactive_reserve, settings.margin / 2)

@@ -108,7 +108,7 @@ def changes_of(reply: Sequence[Any]) -> tuple[Change, ...]:
     )
 
 
-_WINDOW_NUMBERS = 11
+_WINDOW_NUMBERS = 12
 _BREAKER_FIELDS = 6
 
 
@@ -135,7 +135,7 @@ def reading_of(reply: Sequence[Any], *, app: str, windows: Sequence[str], breake
 
 
 def _window_reading(scope: str, numbers: list[int]) -> WindowReading:
-    limit, used, others, length, *usable, height, pace, shadow, would_refuse = numbers
+    limit, used, others, length, *usable, height, pace, people, shadow, would_refuse = numbers
     return WindowReading(
         scope=scope,
         limit=limit,
@@ -145,6 +145,7 @@ def _window_reading(scope: str, numbers: list[int]) -> WindowReading:
         usable=dict(zip(ServiceClass, usable, strict=True)),
         height=height / 1_000_000,
         pace=pace,
+        people=people,
         shadow=bool(shadow),
         would_refuse=would_refuse,
     )

@@ -102,6 +102,7 @@ class Chronicle:
                         self._waiting.popleft()
                     self._changed.notify_all()
             else:
+                # The ledger is away, and nobody rings when it is back. What is told meanwhile waits, too.
                 time.sleep(_RETRY_SECONDS)
 
     def _is_written(self, batch: Sequence[Happening]) -> bool:

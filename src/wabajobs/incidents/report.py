@@ -39,7 +39,7 @@ class Cause(_Doc):
     """A condition that an episode consisted of."""
 
     cause: str
-    """`breaker`, `budget`, `backlog`, `workers`."""
+    """`breaker`, `budget`, `limit`, `backlog`, `workers`."""
     scope: str
     evidence: str
     began_at: datetime
@@ -89,7 +89,7 @@ class KindReport(_Doc):
 
 
 class Residue(_Doc):
-    """A part of the API that stayed broken after the rest was well again."""
+    """A part of the API that Meta still refused after the rest was well again."""
 
     episode: int
     scope: str
@@ -297,15 +297,24 @@ class _Writer:
         return self._ledger.impacts.stops(app=episode.app, since=episode.began_at, until=self._end(episode))
 
     def _residue(self, number: int, episode: Episode) -> Iterable[Residue]:
-        """Return the breakers of capabilities that were open for longer than the app's own, or than the first."""
-        breakers = [one for one in episode.conditions if one.cause == "breaker"]
-        of_app = [one.seen_at for one in breakers if one.scope == f"app:{episode.app}"]
-        narrow = [one for one in breakers if "/" in one.scope]
+        """Return the capabilities that were still refused when the rest was well again.
+
+        The rest is the app itself; where it never was broken, the capability that was well first. That a breaker
+        was open for longer shows nothing yet: it may only have been probed later.
+        """
+        of_app = [
+            one.seen_at
+            for one in episode.conditions
+            if one.cause in ("breaker", "limit") and one.scope == f"app:{episode.app}"
+        ]
+        narrow = [one for one in episode.conditions if one.cause == "breaker" and "/" in one.scope]
         if not narrow or (not of_app and len(narrow) < 2):
             return
         well_at = max(of_app) if of_app else min(one.seen_at for one in narrow)
+        later = [one for one in self._seen_in(episode) if one.at > well_at]
+        refused = {one.scope for one in later if one.name == Sight.BREAKER_OPENED}
         for one in sorted(narrow, key=lambda each: each.seen_at, reverse=True):
-            if one.seen_at - well_at > self._patience:
+            if one.scope in refused and one.seen_at - well_at > self._patience:
                 yield Residue(
                     episode=number,
                     scope=one.scope,
@@ -467,6 +476,7 @@ def _folded(seen: Sequence[Happening]) -> list[Entry]:
         of_scope[gist].append(one)
         if one.name == Sight.BREAKER_CLOSED:
             of_scope.clear()
+            open_.pop((one.app, None), None)
     return [entry for run in runs for entry in _told(run)]
 
 

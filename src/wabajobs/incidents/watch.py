@@ -5,9 +5,8 @@ Redis is away, is neither well nor ill: nothing begins and nothing ends by it.
 """
 
 import time
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import combinations
 from statistics import median_low
@@ -19,7 +18,18 @@ from wabajobs.capability import ServiceClass
 from wabajobs.clock import Clock
 from wabajobs.errors import GateUnavailable, NotReady
 from wabajobs.gate import AppReading, SpentPart, WindowReading
-from wabajobs.ledger import Condition, Happening, Late, Ledger, QueueSample, Rules, Sample, Sight, Used, Who
+from wabajobs.ledger import (
+    Condition,
+    Happening,
+    Late,
+    Ledger,
+    QueueSample,
+    Rules,
+    Sample,
+    Sight,
+    Used,
+    Who,
+)
 from wabajobs.settings import Settings, WatchSettings
 from wabajobs.signals import Presence
 
@@ -29,6 +39,11 @@ _ALL_PARTS: Final = 12
 _UNSETTLED_PARTS: Final = 3
 _POINTS: Final = 30
 """Of a slope."""
+_GONE: Final = 1 / 3
+_GONE_LONGER: Final = 0.1
+"""Shares of a limit that must be gone for an episode to begin, and for it to go on."""
+_FULL: Final = 0.9
+"""Share of what background operations may use, from which on a budget is taken to hold some of them back."""
 _TRIPS: Final = 1000
 """Openings of breakers that one look takes in."""
 
@@ -68,6 +83,8 @@ class Watch:
         self._clock = clock
         self._channels = channels
         self._budgets = _Budgets(settings.watch)
+        self._lowered = _Lowered(ledger)
+        self._backlog = _Backlog(settings.watch)
         self._trips = _Trips(ledger)
         self._learning: dict[str, bool] = {}
         self._workers = _Workers(presence, settings.watch, monotonic)
@@ -98,6 +115,8 @@ class Watch:
         self._budgets.take(readings, now)
         trips = self._trips.since_the_last_look()
         queues, late = self._counter.count(now)
+        if queues:
+            self._backlog.take(late, now)
         if self._monotonic() >= self._sample_due:
             self._sample_due = self._monotonic() + self._settings.watch.sample_seconds
             self._ledger.samples.put(self._budgets.samples(readings, now), queues)
@@ -107,7 +126,8 @@ class Watch:
             conditions = [
                 *_broken(reading, trips, now),
                 *self._budgets.conditions(reading, now),
-                *_overdue(reading.app, late, self._settings.watch, now),
+                *self._lowered.conditions(reading, now),
+                *self._backlog.conditions(reading.app, late, now),
                 *_without_workers(reading.app, late, forsaken, now),
             ]
             self._see(reading.app, conditions, now)
@@ -189,12 +209,36 @@ def _broken(reading: AppReading, trips: Sequence[Happening], now: datetime) -> I
 # ── budgets ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True)
-class _Fill:
-    """How much of a budget was spent at a moment."""
+class _Course:
+    """How a number has gone of late."""
 
-    at: datetime
-    calls: int
+    def __init__(self, span: timedelta) -> None:
+        self._span = span
+        self._points: deque[tuple[datetime, int]] = deque()
+
+    def take(self, number: int, now: datetime) -> None:
+        """Remember how much it is now."""
+        if not self._points or now - self._points[-1][0] >= self._span / _POINTS:
+            self._points.append((now, number))
+        while len(self._points) > 1 and self._points[1][0] <= now - self._span:
+            self._points.popleft()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it has been looked at for long enough."""
+        return len(self._points) > 1 and self._points[-1][0] - self._points[0][0] >= self._span / 2
+
+    @property
+    def rate(self) -> float:
+        """What it grows by in a second: the middle of all slopes, which a single leap does not bend.
+
+        A header of Meta's can make a budget leap. 0 when it has not been looked at for long enough.
+        """
+        if not self.is_known:
+            return 0.0
+        pairs = combinations(self._points, 2)
+        slopes = ((after - before) / (end - since).total_seconds() for (since, before), (end, after) in pairs)
+        return median_low(slopes)
 
 
 class _Budgets:
@@ -202,21 +246,18 @@ class _Budgets:
 
     def __init__(self, settings: WatchSettings) -> None:
         self._settings = settings
-        self._fills: dict[str, deque[_Fill]] = {}
+        span = timedelta(seconds=settings.slope_seconds)
+        self._all: defaultdict[str, _Course] = defaultdict(lambda: _Course(span))
+        self._others: defaultdict[str, _Course] = defaultdict(lambda: _Course(span))
         self._high: dict[str, float] = {}
 
     def take(self, readings: Iterable[AppReading], now: datetime) -> None:
         """Remember how full they are now."""
-        span = timedelta(seconds=self._settings.slope_seconds)
-        oldest, apart = now - span, span / _POINTS
         for reading in readings:
             if (window := _window(reading)) is None:
                 continue
-            fills = self._fills.setdefault(reading.app, deque())
-            if not fills or now - fills[-1].at >= apart:
-                fills.append(_Fill(now, window.used + window.others))
-            while len(fills) > 1 and fills[1].at <= oldest:
-                fills.popleft()
+            self._all[reading.app].take(window.used + window.others, now)
+            self._others[reading.app].take(window.others, now)
             self._high[reading.app] = max(self._high.get(reading.app, 0.0), _percent(window))
 
     def samples(self, readings: Iterable[AppReading], now: datetime) -> list[Sample]:
@@ -261,30 +302,71 @@ class _Budgets:
         )
 
     def _left(self, app: str, window: WindowReading) -> timedelta | None:
-        """Return when it will be spent if it goes on filling as of late; None if it will not."""
+        """Return when it will be spent if it goes on filling as of late; None if it will not.
+
+        Background and standard operations stop at their own ceilings, and what they have used leaves. So only
+        people and others can fill the rest: a backlog that is worked off at full pace spends nothing of that.
+        """
         full = window.used + window.others
         room = window.usable.get(ServiceClass.INTERACTIVE, window.limit) - full
         if full < self._settings.exhausted_from * window.limit:
             return None
         if room <= 0:
             return timedelta(0)
-        rate = _rate(self._fills.get(app, ()), at_least=self._settings.slope_seconds / 2)
+        unstoppable = (window.people - window.used) / window.window.total_seconds() + self._others[app].rate
+        rate = min(self._all[app].rate, unstoppable)
         return timedelta(seconds=room / rate) if rate > 0 else None
 
 
-def _rate(fills: Collection[_Fill], *, at_least: float) -> float:
-    """Return how many calls a second come in: the middle of all slopes, which a single leap does not bend.
+class _Lowered:
+    """Whether Meta grants an app less than it did, as far as its header tells.
 
-    A header of Meta's can make a budget leap. 0 when it has not been looked at for `at_least` seconds.
+    A limit that was lowered refuses a few calls at first, or none: from then on the gate goes by the header, and
+    yet not all that is asked for can be done. Another program that begins to call with the same app looks alike.
     """
-    pairs = [(one, other) for one, other in combinations(fills, 2) if other.at > one.at]
-    if not pairs or max(_seconds(pair) for pair in pairs) < at_least:
-        return 0.0
-    return median_low((other.calls - one.calls) / _seconds((one, other)) for one, other in pairs)
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def conditions(self, reading: AppReading, now: datetime) -> Iterable[Condition]:
+        """Say that Meta counts more beyond our own calls than it did, and that work is held back by it.
+
+        An episode goes on for as long as a tenth of the limit is gone since it began; one begins with a third.
+        """
+        window = _window(reading)
+        if window is None or reading.learning or not reading.told or not _holds_back(window):
+            return
+        episode = self._ledger.incidents.running(reading.app)
+        before = self._others_before(reading.app, episode.began_at if episode else now, window.window)
+        gone = _GONE_LONGER if episode else _GONE
+        if before is None or window.others - before <= gone * window.limit:
+            return
+        yield Condition(
+            cause="limit",
+            scope=window.scope,
+            since=now,
+            evidence=(
+                f"Meta counts {window.others} calls of {window.scope} beyond our own, of {window.limit}, and had"
+                f" counted {before}: its limit is lower than it was, or somebody else calls"
+            ),
+        )
+
+    def _others_before(self, app: str, moment: datetime, window: timedelta) -> int | None:
+        """Return what Meta counted beyond our own calls in the window before a moment; None if nobody knows.
+
+        After a loss of the gate's state, calls of ours are among them until two windows have gone.
+        """
+        lost = [Sight.LEARNING_BEGAN, Sight.LEARNING_ENDED]
+        if self._ledger.happenings.find(names=lost, app=app, since=moment - 2 * window, until=moment, at_most=1):
+            return None
+        samples = self._ledger.samples.usage(app=app, since=moment - window, until=moment)
+        return median_low(one.others for one in samples) if samples else None
 
 
-def _seconds(pair: tuple[_Fill, _Fill]) -> float:
-    return (pair[1].at - pair[0].at).total_seconds()
+def _holds_back(window: WindowReading) -> bool:
+    if window.others <= _GONE_LONGER * window.limit:
+        return False
+    return window.used + window.others >= _FULL * window.usable.get(ServiceClass.BACKGROUND, window.limit)
 
 
 def _window(reading: AppReading) -> WindowReading | None:
@@ -328,27 +410,54 @@ class _Counter:
         return counted.queues, counted.late
 
 
-def _overdue(app: str, late: Iterable[Late], settings: WatchSettings, now: datetime) -> Iterable[Condition]:
-    bounds = {
-        ServiceClass.INTERACTIVE: settings.interactive_age_seconds,
-        ServiceClass.STANDARD: settings.standard_age_seconds,
-        ServiceClass.BACKGROUND: settings.background_age_seconds,
-    }
-    for service_class, bound in bounds.items():
-        mine = [one for one in late if one.app == app and one.service_class is service_class]
-        oldest = min(mine, key=lambda one: one.oldest, default=None)
-        if oldest is None or now - oldest.oldest <= timedelta(seconds=bound):
-            continue
-        minutes = (now - oldest.oldest).total_seconds() / 60
-        yield Condition(
-            cause="backlog",
-            scope=f"class:{service_class}",
-            since=oldest.oldest + timedelta(seconds=bound),
-            evidence=(
-                f"{service_class} operations of app:{app} are late: the oldest, of {oldest.queue}, was asked for"
-                f" {minutes:.0f} min ago"
-            ),
-        )
+class _Backlog:
+    """Which classes of operations are late, and are not being caught up with."""
+
+    def __init__(self, settings: WatchSettings) -> None:
+        self._bounds = {
+            ServiceClass.INTERACTIVE: timedelta(seconds=settings.interactive_age_seconds),
+            ServiceClass.STANDARD: timedelta(seconds=settings.standard_age_seconds),
+            ServiceClass.BACKGROUND: timedelta(seconds=settings.background_age_seconds),
+        }
+        self._span = timedelta(seconds=settings.slope_seconds)
+        self._late: dict[tuple[str, ServiceClass], tuple[datetime, _Course]] = {}
+
+    def take(self, late: Iterable[Late], now: datetime) -> None:
+        """Remember a new count."""
+        numbers: Counter[tuple[str, ServiceClass]] = Counter()
+        oldest: dict[tuple[str, ServiceClass], datetime] = {}
+        for one in late:
+            of_class = one.app, one.service_class
+            numbers[of_class] += one.number
+            oldest[of_class] = min(one.oldest, oldest.get(of_class, one.oldest))
+        overdue = {key for key, accepted in oldest.items() if now - accepted > self._bounds[key[1]]}
+        self._late = {key: self._late.get(key) or (now, _Course(self._span)) for key in overdue}
+        for key, (_, course) in self._late.items():
+            course.take(numbers[key], now)
+
+    def conditions(self, app: str, late: Iterable[Late], now: datetime) -> Iterable[Condition]:
+        """Say which classes are late. One that will be caught up with in time, as it shrinks now, is not.
+
+        What was let go on after a pause is old at once. So it is told when it has been seen how it goes on.
+        """
+        for service_class, bound in self._bounds.items():
+            since, course = self._late.get((app, service_class), (now, None))
+            mine = [one for one in late if one.app == app and one.service_class is service_class]
+            if course is None or not course.is_known or not mine:
+                continue
+            if course.rate < 0 and timedelta(seconds=sum(one.number for one in mine) / -course.rate) <= bound:
+                continue
+            oldest = min(mine, key=lambda one: one.oldest)
+            minutes = (now - oldest.oldest).total_seconds() / 60
+            yield Condition(
+                cause="backlog",
+                scope=f"class:{service_class}",
+                since=since,
+                evidence=(
+                    f"{service_class} operations of app:{app} are late: the oldest, of {oldest.queue}, was asked"
+                    f" for {minutes:.0f} min ago"
+                ),
+            )
 
 
 class _Workers:

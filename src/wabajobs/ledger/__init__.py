@@ -11,7 +11,7 @@ from wabajobs.ledger.attempts import Ending
 from wabajobs.ledger.audit import Audit, Decision
 from wabajobs.ledger.callbacks import Backlog, Callbacks, Delivery, Missed
 from wabajobs.ledger.cancelling import Cancelling
-from wabajobs.ledger.census import Part, is_fine
+from wabajobs.ledger.census import Part, is_fine, less
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.dead import Dead
 from wabajobs.ledger.decisions import DISPATCHER, DecisionRecords, Leaderships
@@ -171,5 +171,6 @@ __all__ = [
     "Wish",
     "Wishes",
     "is_fine",
+    "less",
     "why_expired",
 ]

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Integer, Select, bindparam, func, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Integer, Select, and_, bindparam, func, or_, select, text
 
 from wabajobs.decisions import Pause, Scope, ScopeType
 from wabajobs.ledger.conditions import OPEN, any_keeps, covered
 from wabajobs.ledger.lines import Line
 from wabajobs.ledger.rows import as_operation, select_operations
-from wabajobs.ledger.tables import READY, OperationRow
+from wabajobs.ledger.tables import BEGUN, HELD, READY, OperationRow
 from wabajobs.operation import FINISHED, Operation, State
 
 _TOLD_BY_LINE: Final = frozenset(
@@ -75,6 +75,19 @@ def count(connection: Connection, *scopes: Scope, kinds: Collection[str] | None 
     counted = _among(fine).where(*map(_named, fine), *queues, *some)
     parts = [_part(row) for row in connection.execute(counted)]
     return [part for part in parts if all(map(part.is_covered_by, coarse))]
+
+
+def begun(connection: Connection, *scopes: Scope) -> list[Part]:
+    """Count what lies still, has been under way before, and is covered by all of these scopes.
+
+    It is read where it is short: among what has begun and is ready, and among what is held.
+    """
+    covering = [covered(scope) for scope in scopes]
+    return [
+        _part(row)
+        for lying in (text(BEGUN), and_(text(HELD), OperationRow.checkpoint.is_not(None)))
+        for row in connection.execute(_COUNTED_TOGETHER.where(lying, *covering).group_by(*_TOGETHER))
+    ]
 
 
 def among(
@@ -213,6 +226,7 @@ _COUNTED: Final = (func.count().label("operations"), func.min(OperationRow.creat
 _AMONG_ALL: Final = OperationRow.finished_at.is_(None)
 # Said otherwise, so that the database does not read the index of all that is open for the few of a WABA.
 _AMONG_FEW: Final = OperationRow.state.in_(sorted(set(State) - FINISHED))
+_COUNTED_TOGETHER: Final = select(*_TOGETHER, *_COUNTED)
 _ALL: Final = select(*_TOGETHER, *_COUNTED).where(_AMONG_ALL).group_by(*_TOGETHER)
 _FEW: Final = select(*_TOGETHER, *_COUNTED).where(_AMONG_FEW).group_by(*_TOGETHER)
 _OF_WABAS: Final = (
@@ -235,7 +249,7 @@ _LAST_IN_LINE: Final = (
 def _held_most() -> Select[Any]:
     held = (
         select(OperationRow.waba)
-        .where(text("state = 'held' AND leased_until IS NULL"), OperationRow.waba.is_not(None))
+        .where(text(HELD), OperationRow.waba.is_not(None))
         .order_by(OperationRow.due_at)
         .limit(bindparam("number", type_=Integer))
         .subquery()

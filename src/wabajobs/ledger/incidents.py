@@ -31,7 +31,7 @@ class Condition:
     """A reason for an alarm that is there now."""
 
     cause: str
-    """`breaker`, `budget`, `backlog`, `workers`."""
+    """`breaker`, `budget`, `limit`, `backlog`, `workers`."""
     scope: str
     """Whose: `app:1`, `app:1/uploads`, `class:interactive`, `queue:onboarding`."""
     since: datetime
@@ -315,6 +315,11 @@ class Incidents:
         newest = select(IncidentRow.id).where(*wanted).order_by(IncidentRow.id.desc()).limit(at_most)
         with self._database.read() as connection:
             return _read(connection, list(connection.scalars(newest)))[::-1]
+
+    def running(self, app: str) -> Episode | None:
+        """Return the episode of an app that is on, if there is one."""
+        with self._database.read() as connection:
+            return _running(connection, app)
 
     def revision(self) -> int:
         """Return a number that grows whenever something about incidents changes."""

@@ -448,6 +448,11 @@ class Operations:
         with self._database.read() as connection:
             return census.count(connection, *scopes, kinds=kinds)
 
+    def census_begun(self, *scopes: Scope) -> list[Part]:
+        """Count what lies still, has been under way before, and is covered by all of these scopes."""
+        with self._database.read() as connection:
+            return census.begun(connection, *scopes)
+
     def census_under(self, pauses: Collection[Pause]) -> list[Part]:
         """Count what is not finished, as it stands under these pauses."""
         with self._database.read() as connection:

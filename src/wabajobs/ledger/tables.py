@@ -68,6 +68,8 @@ READY: Final = "state = 'waiting' AND leased_until IS NULL AND blocked = false"
 """SQL of what a dispatcher may release. SQLite finds a partial index only by the very words it was made with."""
 BEGUN: Final = f"{READY} AND checkpoint IS NOT NULL"
 """SQL of what may be released, and has been under way before."""
+HELD: Final = "state = 'held' AND leased_until IS NULL"
+"""SQL of what waits for a moment."""
 WAITS_FOR_BUDGET: Final = "state = 'held' AND hold_by = 'retry_budget'"
 """SQL of the retries whose time has come and for which there is no room."""
 _LINE: Final = "CAST(class_rank AS TEXT) || ':' || app || ':' || capability || ':' || partner"
@@ -150,7 +152,7 @@ class OperationRow(Base):
         # What has begun, for queues that are to begin nothing new.
         _index("ix_operations_begun", "kind", "id", where=BEGUN),
         # What waits for a moment.
-        _index("ix_operations_held", "due_at", where="state = 'held' AND leased_until IS NULL"),
+        _index("ix_operations_held", "due_at", where=HELD),
         # What waits for room to be tried again.
         _index("ix_operations_retries", "app", "capability", "due_at", where=WAITS_FOR_BUDGET),
         _index("ix_operations_deadline", "deadline_at", where="deadline_at IS NOT NULL AND finished_at IS NULL"),

@@ -12,7 +12,7 @@ from wabajobs.feed import EventKind
 from wabajobs.ledger import order
 from wabajobs.ledger.history import tell
 from wabajobs.ledger.outbox import Told, gist, tell_operations
-from wabajobs.ledger.tables import WAITS_FOR_BUDGET, OperationRow
+from wabajobs.ledger.tables import HELD, WAITS_FOR_BUDGET, OperationRow
 from wabajobs.operation import State
 from wabajobs.outcome import Hold
 
@@ -20,7 +20,6 @@ RETRY: Final = "retry"
 """What holds an operation that is to be tried again after a passing failure."""
 RETRY_BUDGET: Final = "retry_budget"
 """What holds it when that time has come, and there are too many such operations."""
-_HELD: Final = "state = 'held' AND leased_until IS NULL"
 _AT_MOST: Final = 1000
 _OF_EACH: Final = 200
 """Retries of one capability that one look lets go, at most."""
@@ -103,8 +102,8 @@ def postpone(connection: Connection, holds: Mapping[str, Hold], *, now: datetime
     tell(connection, now, "dispatcher", "held", first)
 
 
-_NEXT_WAKE: Final = select(func.min(OperationRow.due_at)).where(text(_HELD))
-_DUE: Final = (text(_HELD), OperationRow.due_at <= bindparam("now"))
+_NEXT_WAKE: Final = select(func.min(OperationRow.due_at)).where(text(HELD))
+_DUE: Final = (text(HELD), OperationRow.due_at <= bindparam("now"))
 _IS_RETRY: Final = func.coalesce(OperationRow.hold_by, "").in_([RETRY, RETRY_BUDGET])
 _FACTS: Final = (
     OperationRow.id,
@@ -131,7 +130,7 @@ _AWAKE: Final = (
     .order_by(OperationRow.due_at, OperationRow.turn, OperationRow.place, OperationRow.id)
     .limit(_AT_MOST)
 )
-_LET_RETRY: Final = _QUEUEING.where(text(_HELD), _IS_RETRY, _THESE).order_by(
+_LET_RETRY: Final = _QUEUEING.where(text(HELD), _IS_RETRY, _THESE).order_by(
     OperationRow.due_at, OperationRow.turn, OperationRow.place, OperationRow.id
 )
 _QUEUE: Final = update(OperationRow).where(_THESE).values(state=State.WAITING)

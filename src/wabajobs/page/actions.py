@@ -158,18 +158,9 @@ def _resume(wish: Wish, actor: str) -> Act:
 
     def act(house: House) -> dict[str, Any]:
         decided = house.controls.resume(scope, reason=reason, actor=actor, percent=percent)
-        return _told(decided, f"{scope} goes on{_how(decided)}.")
+        return _told(decided, f"{scope} goes on{decided.pace}.")
 
     return act
-
-
-def _how(decided: Decided) -> str:
-    if not decided.going_on:
-        return ""
-    slowest = min(one.percent for one in decided.going_on)
-    if not decided.going_on[0].is_ramp:
-        return f" at {slowest} % of the budget, until somebody decides anew"
-    return f" at {slowest} % of the budget, and more step by step" if slowest else " when its turn comes"
 
 
 def _open(wish: Wish, actor: str) -> Act:
@@ -203,13 +194,10 @@ def _close(wish: Wish, actor: str) -> Act:
 
 
 def _told(decided: Decided, sentence: str) -> dict[str, Any]:
-    if not decided.in_force:
-        sentence = (
-            f"This is recorded, but the gate could not be told ({decided.why_not}). It comes into force by itself"
-            " as soon as the gate can be reached; until then the gate lets nothing pass that asks it."
-        )
-    elif decided.still_calling:
-        sentence += f" {decided.still_calling} calls had begun before, and are still on the wire."
+    if told := decided.not_in_force:
+        sentence = f"{told[0].upper()}{told[1:]}."
+    elif decided.still_going:
+        sentence += f" {decided.still_going}"
     return {
         "sentence": sentence,
         "in_force": decided.in_force,

@@ -21,7 +21,6 @@ from wabajobs.ledger import DISPATCHER, RETRY_BUDGET, Ledger, Line, Position, St
 from wabajobs.operation import Operation, State
 from wabajobs.outcome import Origin
 from wabajobs.partners import Partners
-from wabajobs.seeing.kept import is_pace
 from wabajobs.settings import Settings
 from wabajobs.signals import Presence
 
@@ -363,7 +362,16 @@ class _Look:
                 f"partner:{call.partner}/{call.waba}",
             ]
             reading = self.house.gate.read(call.app, wabas=[call.waba] if call.waba else (), budgets=own)
-        except (NotReady, ConfigurationError) as error:
+        except ConfigurationError as error:
+            yield Obstacle(
+                by="configuration",
+                origin=Origin.OURS,
+                reason=str(error),
+                scope=f"app:{call.app}",
+                then="it goes on as soon as the dispatcher and the workers are set up for it",
+            )
+            return
+        except NotReady as error:
             yield Obstacle(
                 by="gate",
                 origin=Origin.OURS,
@@ -371,7 +379,7 @@ class _Look:
                 then="it goes on by itself as soon as the gate answers",
             )
             return
-        if wait is not None and wait.because is not Because.PAUSE and not is_pace(wait, self.house.settings):
+        if wait is not None and self._is_told(wait):
             yield self._refusal(wait, reading, decided.overrides)
         for breaker in reading.breakers:
             if breaker.state != "closed" and self._concerns(breaker.scope):
@@ -379,6 +387,12 @@ class _Look:
         for window in reading.windows:
             if not window.shadow and _room(window, self.operation.service_class) < 1:
                 yield self._spent(window, wait)
+
+    def _is_told(self, wait: Wait) -> bool:
+        """Whether it is more than the pace. Pauses have been told; that a person slows it down always is."""
+        if wait.because in (Because.PAUSE, Because.SLOWED):
+            return wait.because is Because.SLOWED
+        return not wait.is_pace(self.house.settings.dispatch.short_wait)
 
     def _refusal(self, wait: Wait, reading: AppReading, overrides: Sequence[Override]) -> Obstacle:
         until = None if wait.delay is None else self.now + wait.delay

@@ -1,322 +1,32 @@
 """How long what waits will take, and what a pause would touch.
 
 Everything is worked out from what is measured now: the backlog by line (`Operations.census`), the calls that an
-operation of a kind takes, and what each budget would admit. docs/seeing.md has the formula.
+operation of a kind takes, and what each budget would admit.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import accumulate
-from typing import Any, Final
+from typing import Final
 
 from wabajobs.capability import ServiceClass
 from wabajobs.clock import Clock
-from wabajobs.decisions import Pause, PauseMode, Scope, ScopeType
+from wabajobs.decisions import PauseMode, Scope, ScopeType
 from wabajobs.errors import ConfigurationError, InvalidRequest, NotReady
-from wabajobs.freshness import spoken
 from wabajobs.gate import AppReading, Gate, Spender, WindowReading
 from wabajobs.kinds import Catalogue
 from wabajobs.ledger import Ledger, Part, is_fine
 from wabajobs.operation import State
-from wabajobs.settings import GateSettings, RampSettings, Settings
+from wabajobs.seeing.budgets import longest, ramped, room_of, takes
+from wabajobs.seeing.preview import Drain, Preview, Touched
+from wabajobs.settings import GateSettings, Settings
 from wabajobs.signals import Presence
 
 _DRAINING: Final = (State.WAITING, State.HELD, State.RUNNING)
 """What needs input waits for a person, and no budget hastens that."""
-_RECENT: Final = 1 / 12
-"""Part of a window over which `WindowReading.pace` is measured."""
 _FEWEST_RESULTS: Final = 5
-_AGREE: Final = 1.2
-"""Two times that differ by less are told as one."""
-_SHOWN: Final = 5
-
-
-# ── budgets ──────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, kw_only=True)
-class Room:
-    """What one budget lets one class of calls use, as it stands now."""
-
-    usable: float
-    """Calls in a window, ours and of this class or a higher one; less what others and the rest of us use."""
-    used: float
-    """Of these, those that are in the window now."""
-    recent: float
-    """Of these, those of the last twelfth of the window."""
-    turn: timedelta
-    """After which a call has certainly left the window."""
-    paced: bool
-    """Whether calls are spread over the window."""
-
-    def takes(self, calls: float) -> timedelta | None:
-        """Return how long so many calls take, all of them one after the other; None: for ever."""
-        if calls <= 0:
-            return timedelta(0)
-        if self.usable < 1:
-            return None
-        rounds = -(-calls // self.usable) - 1
-        ring = rounds * self.turn + self._leave(calls - rounds * self.usable - (self.usable - self.used))
-        return max(ring, calls / self.usable * self.turn) if self.paced else ring
-
-    def _leave(self, need: float) -> timedelta:
-        """Return when so many of the calls in the window have left it: the older ones evenly, then the recent."""
-        older = max(0.0, self.used - self.recent)
-        if need <= 0:
-            return timedelta(0)
-        if need <= older:
-            return need / older * (1 - _RECENT) * self.turn
-        return (1 - _RECENT + _RECENT * min(1.0, (need - older) / max(1.0, self.recent))) * self.turn
-
-
-def room_of(
-    window: WindowReading,
-    service_class: ServiceClass,
-    *,
-    gate: GateSettings,
-    rest: float = 0.0,
-    percent: int | None = None,
-) -> Room:
-    """Return what a budget leaves a class; `rest` calls of a window are made by us for other things.
-
-    With `percent`, no more than so many per cent of the limit.
-    """
-    usable = window.usable.get(service_class, window.limit) - window.others - rest
-    if percent is not None:
-        usable = min(usable, window.limit * percent / 100)
-    reach = window.window + timedelta(seconds=gate.spread_seconds)
-    return Room(
-        usable=max(0.0, usable),
-        used=max(0.0, window.used - rest),
-        recent=max(0.0, (window.pace - rest) * _RECENT),
-        turn=reach * (1 + 1 / gate.window_buckets),
-        paced=gate.pacing and service_class is not ServiceClass.INTERACTIVE,
-    )
-
-
-def takes(calls: Mapping[ServiceClass, float], rooms: Mapping[ServiceClass, Room]) -> timedelta | None:
-    """Return how long the calls of all classes take that share a budget; None: for ever.
-
-    Higher classes go first, and all calls count in the same window: so a class is done when its own calls and
-    those before it have found room beneath its ceiling. The last to be done counts.
-    """
-    together = accumulate(calls.get(one, 0.0) for one in ServiceClass)
-    spans = [
-        rooms[one].takes(before)
-        for one, before in zip(ServiceClass, together, strict=True)
-        if calls.get(one, 0.0) > 0
-    ]
-    return _longest(spans)
-
-
-def ramped(span: timedelta, ramp: RampSettings | None) -> timedelta:
-    """Return how long something takes that goes on in steps and would take `span` with the whole budget.
-
-    What would be done within the first step is not spread at all.
-    """
-    if ramp is None:
-        return span
-    step = timedelta(seconds=ramp.step_seconds)
-    if span <= step * ramp.steps[0] / 100:
-        return span
-    left = span
-    for nth, percent in enumerate(ramp.steps):
-        share = percent / 100
-        if left <= step * share:
-            return nth * step + left / share
-        left -= step * share
-    return len(ramp.steps) * step + left
-
-
-def _longest(spans: Iterable[timedelta | None]) -> timedelta | None:
-    longest = timedelta(0)
-    for span in spans:
-        if span is None:
-            return None
-        longest = max(longest, span)
-    return longest
-
-
-# ── answers ──────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drain:
-    """How long a backlog takes at the present budget, once it may go."""
-
-    operations: int
-    calls: int
-    """That they take, as far as one can tell."""
-    at_best: timedelta | None
-    """If we call for nothing else; None: never, or nobody can say (`doubts` tell)."""
-    at_present: timedelta | None
-    """If the rest of us goes on to call as in the last window; None: it leaves them nothing."""
-    bound_by: str | None
-    """The budget that takes longest: `app:1`, `waba:1:2`, `partner:acme`."""
-    percent: int | None = None
-    """Share of each budget that they may use; None: all that their class may."""
-    broken: tuple[str, ...] = ()
-    """Breakers that stand in its way: until Meta is well, nothing of it goes."""
-    doubts: tuple[str, ...] = ()
-    """Why it may take longer, a sentence each."""
-
-    def __str__(self) -> str:
-        if not self.operations:
-            return "nothing waits"
-        return self._how_long() + (f", once the breaker of {self.broken[0]} is closed" if self.broken else "")
-
-    def _how_long(self) -> str:
-        budget = "the present budget" if self.percent is None else f"{self.percent} % of the present budget"
-        if self.at_best is None:
-            return f"at {budget} they do not drain"
-        if self.at_present is None:
-            return f"they drain in {spoken(self.at_best)} at best; now the rest of our calls leaves them nothing"
-        if self.at_present <= self.at_best * _AGREE:
-            return f"at {budget} they drain in {spoken(self.at_present)}"
-        return f"at {budget} they drain in {spoken(self.at_best)} to {spoken(self.at_present)}"
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the public form; times in seconds."""
-        return {
-            "operations": self.operations,
-            "calls": self.calls,
-            "at_best_seconds": _seconds(self.at_best),
-            "at_present_seconds": _seconds(self.at_present),
-            "bound_by": self.bound_by,
-            "percent": self.percent,
-            "broken": list(self.broken),
-            "doubts": list(self.doubts),
-            "sentence": str(self),
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Touched:
-    """What a pause touches of one queue, as it stands under the pauses there are."""
-
-    queue: str
-    waiting: int
-    held: int
-    running: int
-    needs_input: int
-
-    @property
-    def operations(self) -> int:
-        """All of them."""
-        return self.waiting + self.held + self.running + self.needs_input
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preview:
-    """What a change of a pause would touch. Nothing is changed by looking."""
-
-    scope: Scope
-    mode: PauseMode | None
-    """The pause's; None: it is lifted."""
-    percent: int | None
-    """Share of the budget that the scope may use; None: nothing while it is paused, all when it is lifted."""
-    at: datetime
-    queues: tuple[Touched, ...]
-    partners: int
-    wabas: int
-    more_wabas: bool
-    """There may be more than that."""
-    oldest: datetime | None
-    drain: Drain
-    """Of what is there, once it may go."""
-    held_besides: tuple[tuple[Pause, int], ...]
-    """Other pauses that cover some of it, and how many operations; one may be covered by several."""
-    free: int
-    """Operations that no other pause covers."""
-
-    @property
-    def operations(self) -> int:
-        """All that is touched and not finished."""
-        return sum(queue.operations for queue in self.queues)
-
-    @property
-    def running(self) -> int:
-        """Operations that a worker is at."""
-        return sum(queue.running for queue in self.queues)
-
-    def __str__(self) -> str:
-        if not self.operations:
-            return "affects no operation that is there now"
-        whose = f"{_counted(self.operations, 'operation')} of {_counted(self.partners, 'partner')}"
-        return f"affects {whose}; {self.drain}"
-
-    @property
-    def sentences(self) -> tuple[str, ...]:
-        """Everything, a sentence each; the first is the shortest answer."""
-        return tuple(filter(None, (str(self), *self._details())))
-
-    def _details(self) -> Iterable[str]:
-        if not self.operations:
-            return
-        largest = sorted(self.queues, key=lambda one: -one.operations)
-        for one in largest[:_SHOWN]:
-            yield f"{one.queue}: {one.waiting:,} waiting, {one.held:,} held, {one.running:,} running" + (
-                f", {one.needs_input:,} need input" if one.needs_input else ""
-            )
-        if len(largest) > _SHOWN:
-            rest = sum(one.operations for one in largest[_SHOWN:])
-            yield f"{len(largest) - _SHOWN} other queues: {rest:,} operations"
-        if self.wabas:
-            yield f"they are about {'at least ' if self.more_wabas else ''}{_counted(self.wabas, 'WABA')}"
-        if self.oldest is not None:
-            yield f"the oldest was accepted {spoken(self.at - self.oldest)} ago"
-        yield self._about_running()
-        for pause, number in self.held_besides:
-            yield f"{number:,} of them stay held: {pause}"
-        if self.drain.calls:
-            calls = _counted(self.drain.calls, "call")
-            yield f"they take about {calls}" + (f"; {self.drain.bound_by} decides" if self.drain.bound_by else "")
-        yield from self.drain.doubts
-
-    def _about_running(self) -> str:
-        if not self.running or self.mode is None or self.percent:
-            return ""
-        if self.mode is PauseMode.DRAIN:
-            return f"{self.running:,} are running: they are finished"
-        return f"{self.running:,} are running: they stop before their next call"
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the public form."""
-        return {
-            "scope": str(self.scope),
-            "mode": None if self.mode is None else str(self.mode),
-            "percent": self.percent,
-            "at": self.at.isoformat(),
-            "operations": self.operations,
-            "running": self.running,
-            "partners": self.partners,
-            "wabas": self.wabas,
-            "wabas_is_exact": not self.more_wabas,
-            "oldest_seconds": None if self.oldest is None else (self.at - self.oldest).total_seconds(),
-            "queues": [
-                {
-                    "queue": one.queue,
-                    "waiting": one.waiting,
-                    "held": one.held,
-                    "running": one.running,
-                    "needs_input": one.needs_input,
-                }
-                for one in self.queues
-            ],
-            "drain": self.drain.as_json(),
-            "held_besides": [
-                {"pause": pause.id, "scope": str(pause.scope), "operations": number}
-                for pause, number in self.held_besides
-            ],
-            "free": self.free,
-            "sentence": str(self),
-            "sentences": list(self.sentences),
-        }
-
-
-# ── looking ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -393,8 +103,8 @@ class Forecast:
                 broken += _broken(reading, of_app)
             doubts += self._workers_missing(backlog)
             at_best, at_present = (
-                _longest(one.at_best for one in spans),
-                _longest(one.at_present for one in spans),
+                longest(one.at_best for one in spans),
+                longest(one.at_present for one in spans),
             )
             bound_by = max(spans, key=lambda one: one.order).budget if spans else None
         except (NotReady, ConfigurationError) as error:
@@ -619,11 +329,3 @@ def _number(parts: Iterable[Part]) -> int:
 
 def _waiting(parts: Iterable[Part]) -> int:
     return _number(part for part in parts if part.state in (State.WAITING, State.HELD))
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
-
-
-def _seconds(span: timedelta | None) -> float | None:
-    return None if span is None else round(span.total_seconds(), 1)

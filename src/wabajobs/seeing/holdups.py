@@ -6,22 +6,23 @@ breaker, a spent budget, no worker. Nothing is charged, and nothing is moved, by
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import partial
 from typing import Final
 
-from wabajobs.capability import Capability, ServiceClass
 from wabajobs.clock import Clock
 from wabajobs.decisions import Pause, Scope, longest
 from wabajobs.dispatcher.picking import Forecaster
 from wabajobs.errors import NotReady
 from wabajobs.freshness import spoken
-from wabajobs.gate import Because, Call, Wait
+from wabajobs.gate import Wait
 from wabajobs.kinds import Catalogue
-from wabajobs.ledger import Ledger, Line, Part, is_fine
+from wabajobs.ledger import Ledger, Line, Part, is_fine, less
 from wabajobs.operation import Operation, State, hold_of
 from wabajobs.outcome import Hold, Origin
+from wabajobs.seeing.kept import refusals
 from wabajobs.settings import DispatchSettings
 from wabajobs.signals import Presence
 
@@ -29,8 +30,6 @@ WORKERS: Final = "workers"
 NEEDS_INPUT: Final = "needs_input"
 _REST: Final = 200
 """A count rests so many times as long as it took."""
-_ASKED: Final = 500
-"""Lines of which the gate is asked in one look; the others are taken to fare like those that resemble them."""
 _LINES: Final = 5
 """From which examples are taken: each costs a query."""
 _WHO: Final = {Origin.PERSON: "A person", Origin.OURS: "We ourselves", Origin.META: "Meta"}
@@ -142,7 +141,7 @@ class Holdups:
         self._clock = clock
         self._settings = settings
         self._monotonic = monotonic
-        self._counts: dict[Scope | None, list[Part]] = {}
+        self._counts: dict[tuple[Scope | None, bool], list[Part]] = {}
         self._good_until = 0.0
         self._refused_before: dict[Line, Cause] = {}
 
@@ -152,15 +151,16 @@ class Holdups:
         pauses = tuple(self._ledger.decisions.pauses(now=now))
         parts = list(self._under(pauses))
         by_line = self._refused({part.line for part, pause in parts if not pause}, now)
-        causes: dict[Part, Cause] = {}
+        causes: list[tuple[Part, Cause]] = []
         for part, pause in parts:
             refused = by_line.get(part.line)
             if pause:
-                causes[part] = _of_pause(pause)
+                causes.append((part, _of_pause(pause)))
             elif part.state is State.WAITING:
-                causes |= {part: refused} if refused else {}
+                causes += [(part, refused)] if refused else []
             else:  # what the gate says now of what it has held is newer than what the row says
-                causes[part] = refused if refused and refused.by == part.held_by else _of_the_row(part)
+                is_same = refused is not None and refused.by == part.held_by
+                causes.append((part, refused if refused and is_same else _of_the_row(part)))
         holdups = sorted(self._gathered(causes), key=lambda one: (-one.operations, one.key))
         return Look(at=now, holdups=tuple(holdups), pauses=pauses, by_line=by_line)
 
@@ -175,27 +175,27 @@ class Holdups:
     def _under(self, pauses: Iterable[Pause]) -> Iterable[tuple[Part, Pause | None]]:
         """Return what lies in the ledger, in parts, and the pause that keeps each."""
         keeping = [pause for pause in pauses if pause.begins_nothing]
-        left = {part: part.operations for part in self._count(None)}
-        for pause in keeping:
-            for part in self._count(pause.scope) if is_fine(pause.scope) else ():
-                whole = next((one for one in left if one.key == part.key and not _over(one, keeping)), None)
-                if whole and part.state is not State.NEEDS_INPUT:
-                    left[whole] -= part.operations
-                    yield part, pause
-        for part, number in left.items():
-            if number > 0:
-                yield replace(part, operations=number), _over(part, keeping)
+        still = [pause for pause in keeping if pause.stands_still]
+        if still == keeping:
+            yield from _shared_out(self._count, keeping)
+            return
+        # Some let be finished what has begun: that is counted by itself.
+        begun = partial(self._count, begun=True)
+        yield from _shared_out(lambda scope: less(self._count(scope), begun(scope)), keeping)
+        yield from _shared_out(begun, still)
 
-    def _count(self, scope: Scope | None) -> list[Part]:
-        began = self._monotonic()
-        if began >= self._good_until:
+    def _count(self, scope: Scope | None, *, begun: bool = False) -> list[Part]:
+        asked = self._monotonic()
+        if asked >= self._good_until:
             self._counts.clear()
-        if scope not in self._counts:
-            found = self._ledger.operations.census(*([scope] if scope else []))
-            self._counts[scope] = [part for part in found if part.state is not State.RUNNING]
+        if (scope, begun) not in self._counts:
+            operations = self._ledger.operations
+            census = operations.census_begun if begun else operations.census
+            found = census(*([scope] if scope else []))
+            self._counts[scope, begun] = [part for part in found if part.state is not State.RUNNING]
             now = self._monotonic()
-            self._good_until = max(self._good_until, now + _REST * (now - began))
-        return self._counts[scope]
+            self._good_until = max(self._good_until, now + _REST * (now - asked))
+        return self._counts[scope, begun]
 
     # ── reasons ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -205,7 +205,7 @@ class Holdups:
             return {}
         try:
             idle = {queue for queue, workers in self._presence.living(self._kinds.names).items() if not workers}
-            waits = self._forecast(lines)
+            waits = refusals(lines, gate=self._gate, short=self._settings.short_wait)
         except NotReady as error:
             cause = Cause(by="gate", scope="gate", reason=f"no calls are made: {error}")
             return dict.fromkeys(lines, cause)
@@ -219,36 +219,19 @@ class Holdups:
                 found[line] = _without_worker(line.kind, found.get(line))
         return found
 
-    def _forecast(self, lines: set[Line]) -> dict[Line, Wait]:
-        """Ask the gate what each line would have to wait for now."""
-        asked = sorted(lines, key=lambda line: (line.kind, line.name))
-        answers = dict(zip(asked, self._gate.forecast([_call(line) for line in asked[:_ASKED]]), strict=False))
-        alike: dict[tuple[str, Capability, ServiceClass], Wait | None] = {}
-        for line, wait in answers.items():
-            if wait is None or not wait.scope.startswith("partner:"):
-                alike.setdefault((line.app, line.capability, line.service_class), wait)
-        for line in asked[_ASKED:]:
-            answers[line] = alike.get((line.app, line.capability, line.service_class))
-        return {line: wait for line, wait in answers.items() if wait and self._holds(wait)}
-
-    def _holds(self, wait: Wait) -> bool:
-        """Whether it is more than the moment between two calls that are spread over the window."""
-        if wait.because in (Because.BREAKER, Because.HELD_OPEN, Because.GATE) or wait.delay is None:
-            return True
-        return wait.delay > timedelta(seconds=self._settings.short_wait_seconds)
-
-    def _gathered(self, causes: Mapping[Part, Cause]) -> Iterable[Holdup]:
+    def _gathered(self, causes: Iterable[tuple[Part, Cause]]) -> Iterable[Holdup]:
         """Gather the parts of a queue that the same thing holds."""
-        together: dict[tuple[str, str, str], list[Part]] = defaultdict(list)
-        for part, cause in causes.items():
-            together[part.line.kind, cause.by, cause.scope].append(part)
-        for (queue, _, _), parts in together.items():
-            parts.sort(key=lambda part: (part.oldest, part.line.name))
-            told = next((causes[part] for part in parts if causes[part].reason), None)
-            cause = told or self._as_the_first_says(parts, causes[parts[0]])
-            yield Holdup(queue=queue, cause=cause, parts=tuple(parts))
+        together: dict[tuple[str, str, str], list[tuple[Part, Cause]]] = defaultdict(list)
+        for part, cause in causes:
+            together[part.line.kind, cause.by, cause.scope].append((part, cause))
+        for (queue, _, _), its in together.items():
+            its.sort(key=lambda one: (one[0].oldest, one[0].line.name))
+            parts = tuple(part for part, _ in its)
+            told = next((cause for _, cause in its if cause.reason), None)
+            cause = told or self._as_the_first_says(parts, its[0][1])
+            yield Holdup(queue=queue, cause=cause, parts=parts)
 
-    def _as_the_first_says(self, parts: list[Part], cause: Cause) -> Cause:
+    def _as_the_first_says(self, parts: Sequence[Part], cause: Cause) -> Cause:
         """Complete a cause of which each operation knows its own reason."""
         first = next(iter(self._ledger.operations.oldest(parts[0], at_most=1)), None)
         hold = _own_hold(first) if first else None
@@ -257,6 +240,22 @@ class Holdups:
         alone = sum(part.operations for part in parts) == 1
         reason = hold.reason if alone else f"{hold.reason} (so says {first.id}, the oldest)"
         return replace(cause, reason=reason, until=hold.until, notice=hold.notice)
+
+
+def _shared_out(
+    count: Callable[[Scope | None], Iterable[Part]], keeping: Sequence[Pause]
+) -> Iterable[tuple[Part, Pause | None]]:
+    """Return everything that is counted, in parts, and the pause among these that keeps each."""
+    left = {part: part.operations for part in count(None)}
+    for pause in keeping:
+        for part in count(pause.scope) if is_fine(pause.scope) else ():
+            whole = next((one for one in left if one.key == part.key and not _over(one, keeping)), None)
+            if whole and part.state is not State.NEEDS_INPUT:
+                left[whole] -= part.operations
+                yield part, pause
+    for part, number in left.items():
+        if number > 0:
+            yield replace(part, operations=number), _over(part, keeping)
 
 
 def _own_hold(operation: Operation) -> Hold | None:
@@ -271,17 +270,6 @@ def _over(part: Part, keeping: Iterable[Pause]) -> Pause | None:
     if part.state is State.NEEDS_INPUT:
         return None
     return longest(pause for pause in keeping if part.is_covered_by(pause.scope))
-
-
-def _call(line: Line) -> Call:
-    return Call(
-        app=line.app,
-        queue=line.kind,
-        partner=line.partner,
-        capability=line.capability,
-        reads=line.capability is Capability.TEMPLATE_READS,
-        service_class=line.service_class,
-    )
 
 
 def _of_pause(pause: Pause) -> Cause:

@@ -1,22 +1,26 @@
 """What keeps operations from going on, and whose word that is: a person's, our own gate's, or Meta's.
 
 What is held says so itself. Of what waits, the dispatcher leaves in the ledger whatever the gate would refuse: so
-the gate is asked, once for all calls that are alike.
+the gate is asked, once for each line.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from datetime import timedelta
 from typing import Final
 
+from wabajobs.capability import Capability, ServiceClass
+from wabajobs.dispatcher.picking import Forecaster
 from wabajobs.errors import NotReady
-from wabajobs.gate import Because, Call, Gate, Wait
+from wabajobs.gate import Because, Call, Wait
 from wabajobs.ledger import Line, Part
 from wabajobs.operation import State
 from wabajobs.outcome import Origin
-from wabajobs.settings import Settings
 
 Kept = dict[tuple[str, str], Counter[str]]
 """How many operations of each (app, queue) are kept by what (`Hold.by`)."""
+_ASKED: Final = 500
+"""Lines of which the gate is asked in one look; the others are taken to fare like those that resemble them."""
 _AWAY: Final = Wait(delay=None, because=Because.GATE, scope="gate", reason="the gate cannot be asked")
 
 
@@ -29,28 +33,35 @@ def held(parts: Iterable[Part]) -> Kept:
     return found
 
 
-def refused(parts: Iterable[Part], *, gate: Gate, settings: Settings) -> Kept:
-    """Return what the gate would refuse now of those that wait; one round trip, partners are not told apart."""
-    waiting: Counter[Call] = Counter()
-    for part in parts:
-        if part.state is State.WAITING and part.line.app in settings.apps:
-            waiting[_next_call(part.line)] += part.operations
-    calls = list(waiting)
+def refused(parts: Iterable[Part], *, gate: Forecaster, short: timedelta) -> Kept:
+    """Return what the gate would refuse now of those that wait; a gate that is away refuses all of them."""
+    waiting = [part for part in parts if part.state is State.WAITING]
+    lines = {part.line for part in waiting}
     try:
-        answers = gate.forecast(calls) if calls else []
+        waits = refusals(lines, gate=gate, short=short)
     except NotReady:
-        answers = [_AWAY] * len(calls)
+        waits = dict.fromkeys(lines, _AWAY)
     found: Kept = defaultdict(Counter)
-    for call, wait in zip(calls, answers, strict=True):
-        if wait is not None and not is_pace(wait, settings):
-            found[call.app, call.queue][str(wait.because)] += waiting[call]
+    for part in waiting:
+        if wait := waits.get(part.line):
+            found[part.line.app, part.line.kind][str(wait.because)] += part.operations
     return found
 
 
-def is_pace(wait: Wait, settings: Settings) -> bool:
-    """Whether a worker sleeps it out, as calls are spread over the window: that keeps nothing in the ledger."""
-    short = settings.dispatch.short_wait_seconds
-    return wait.because is Because.BUDGET and wait.delay is not None and wait.delay.total_seconds() <= short
+def refusals(lines: Collection[Line], *, gate: Forecaster, short: timedelta) -> dict[Line, Wait]:
+    """Return what the gate says of those lines of which nothing goes now, but at a worker's pace.
+
+    One round trip. Of very many lines only some are asked about. Raises `GateUnavailable`.
+    """
+    asked = sorted(lines, key=lambda line: (line.kind, line.name))
+    answers = dict(zip(asked, gate.forecast([_next_call(line) for line in asked[:_ASKED]]), strict=False))
+    alike: dict[tuple[str, Capability, ServiceClass], Wait | None] = {}
+    for line, wait in answers.items():
+        if wait is None or not wait.scope.startswith("partner:"):
+            alike.setdefault((line.app, line.capability, line.service_class), wait)
+    for line in asked[_ASKED:]:
+        answers[line] = alike.get((line.app, line.capability, line.service_class))
+    return {line: wait for line, wait in answers.items() if wait and not wait.is_pace(short)}
 
 
 def by_queue(kept: Kept) -> dict[str, Counter[str]]:
@@ -71,10 +82,11 @@ def by_origin(kept: Iterable[Mapping[str, int]]) -> dict[Origin, int]:
 
 
 def _next_call(line: Line) -> Call:
+    """Return the next call of what is in a line, as far as all of it makes the same."""
     return Call(
         app=line.app,
         queue=line.kind,
-        partner="",
+        partner=line.partner,
         capability=line.capability,
         service_class=line.service_class,
     )

@@ -15,7 +15,8 @@ from wabajobs.ledger import DISPATCHER, Alarm, Backlog, Incident, Ledger, Part, 
 from wabajobs.operation import Operation, State
 from wabajobs.outcome import Origin
 from wabajobs.seeing import kept
-from wabajobs.seeing.forecast import Drain, Forecast
+from wabajobs.seeing.forecast import Forecast
+from wabajobs.seeing.preview import Drain
 from wabajobs.seeing.top import Dimension, Spenders, Top
 from wabajobs.settings import Settings
 from wabajobs.signals import Presence
@@ -213,7 +214,7 @@ class Lookout:
             oldest[queue] = min(oldest.get(queue, part.oldest), part.oldest)
         ended = {(kind, state): number for kind, state, number in counts.finished}
         held = kept.by_queue(kept.held(counts.parts))
-        waits = kept.by_queue(kept.refused(counts.parts, gate=self.gate, settings=self.settings))
+        waits = kept.by_queue(kept.refused(counts.parts, gate=self.gate, short=self.settings.dispatch.short_wait))
         return tuple(
             QueueStatus(
                 queue=name,

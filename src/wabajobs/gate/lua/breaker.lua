@@ -114,9 +114,10 @@ local function trips_left(breaker, rules, now) -- one trip is forgotten per clea
   return max(0, breaker.k - stretches)
 end
 
-local function trip(breaker, regain, evidence, rules, random, now)
+-- `in_vain` is how long a probe is certain to be refused; never longer than the cap, since nobody knows a limit's future.
+local function trip(breaker, regain, in_vain, evidence, rules, random, now)
   local k = trips_left(breaker, rules, now)
-  local pause = min(rules.cap, rules.base * 2 ^ k) * (1 + random / 10)
+  local pause = min(rules.cap, max(in_vain, rules.base * 2 ^ k * (1 + random / 10)))
   breaker.til, breaker.k = now + max(regain, ceil(pause)), min(k + 1, 30)
   breaker.lease, breaker.tok, breaker.closed_at = 0, '', 0
   breaker.epoch, breaker.evidence, breaker.at = next_epoch(breaker, now), evidence, now

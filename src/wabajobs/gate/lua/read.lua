@@ -2,7 +2,7 @@
 -- keys: told
 -- args: digest of the rules, the time or '', the windows' scopes (JSON), the breakers' scopes (JSON)
 -- Answers {revision or '', learning, in flight,
---          eleven numbers of each window, its limit -1 when nobody has set one,
+--          twelve numbers of each window, its limit -1 when nobody has set one,
 --          til, lease, trips, evidence, when, override or '' of each breaker, til and lease -1 for none}
 
 local function recent_calls(window) -- of the last twelfth of the window, as calls in a whole one
@@ -20,6 +20,7 @@ local function add_window(answer, window, rules, now)
   end
   answer[#answer + 1] = floor(window.height * 1000000)
   answer[#answer + 1] = recent_calls(window)
+  answer[#answer + 1] = floor(12 * fade(window.interactive, now - window.interactive_at, window.limit.length))
   answer[#answer + 1] = window.limit.shadow and 1 or 0
   answer[#answer + 1] = window.trial
 end
@@ -52,7 +53,7 @@ register('read', function(keys, args)
       add_numbers(answer, window.calls, window.sum, window.others, limit.length)
       add_window(answer, window, rules, now)
     else
-      add_numbers(answer, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+      add_numbers(answer, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
     end
   end
   for _, scope in ipairs(decode(args[4])) do

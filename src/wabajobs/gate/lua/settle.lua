@@ -69,8 +69,23 @@ local function failures_key(told)
   return told.plan.keys[told.plan.asked + 1]
 end
 
+local function window_of(told, index) -- the limit of Meta's whose breaker that is
+  for nth, limit in ipairs(told.plan.limits) do
+    if limit.breaker == index then
+      return settled_window(told, nth)
+    end
+  end
+end
+
+-- At 212 % a probe is refused until more than half of the calls have left Meta's window: ours, and others' alike.
+local function in_vain(told, index)
+  local percent = told.percents[index] or 0
+  local window = percent > 100 and window_of(told, index)
+  return window and past_limit(window, percent, told.now) or 0
+end
+
 local function open_breaker(told, nth, breaker, evidence)
-  trip(breaker, told.regain, evidence, told.rules, told.random, told.now)
+  trip(breaker, told.regain, in_vain(told, nth), evidence, told.rules, told.random, told.now)
   if nth == #told.plan.breakers then
     call('DEL', failures_key(told))
   end
@@ -103,10 +118,9 @@ local function count_outcome(told, nth, breaker)
 end
 
 local function doubt_limit(told, index) -- a trip by a limit of ours that the header had not foretold
-  for nth, limit in ipairs(told.plan.limits) do
-    if limit.breaker == index and told.percents[index] < 98 then
-      doubt(settled_window(told, nth), told.now)
-    end
+  local window = (told.percents[index] or 100) < 98 and window_of(told, index)
+  if window then
+    doubt(window, told.now)
   end
 end
 

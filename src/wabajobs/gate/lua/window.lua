@@ -395,6 +395,11 @@ local function own_of(window, now) -- our calls in Meta's window: ours is longer
   return own
 end
 
+local function past_limit(window, percent, now) -- until so much of what Meta counts has left that it is below its limit
+  local own = own_of(window, now)
+  return ring_wait(window, window.sum - own * 100 / percent, now) or 0
+end
+
 local function others_of(window, used, mark, now) -- what Meta counts beyond what we had sent by then
   local later = max(0, window.charged - mark)
   local own = max(0, own_of(window, now) - later)
