@@ -147,7 +147,7 @@ class Picker:
         answers = self._foretold([_next_call(one) for one in going])
         for one, wait in zip(going, answers, strict=True):
             line = Line.of(one)
-            if not (wait and self._is_long(wait)) and self._has_room(line):
+            if not (wait and wait.is_long(self.settings.short_wait)) and self._has_room(line):
                 self.taken_back.discard(one.id)
                 self._picked[one.id] = one
                 self._from[line] += 1
