@@ -18,10 +18,12 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import asdict
+from statistics import fmean
 from typing import Any
 
 from benchmarks import support
-from tests.support.crashes import KINDS, Trial, Verdict
+from tests.support.crashes import KINDS, Resumed, Trial, Verdict
 from tests.support.databases import PostgresServer, SqliteFiles
 from tests.support.fleet import Fleet
 from tests.support.servers import RunningRedis, running_postgres
@@ -123,7 +125,7 @@ def _tell(report: support.Report, database: str, verdict: Verdict, trial: Trial,
         "unmirrored": len(verdict.unmirrored),
         "gave_up": len(verdict.gave_up),
         "standstills": verdict.standstills,
-        "resumed": sorted(verdict.resumed),
+        "resumed": [asdict(one) for one in sorted(verdict.resumed, key=lambda one: one.seconds)],
         "after": verdict.after,
         "faults": verdict.faults[:20],
     }
@@ -132,17 +134,42 @@ def _tell(report: support.Report, database: str, verdict: Verdict, trial: Trial,
     rows = [[name.replace("_", " "), f"{facts[name]:,}"] for name in list(facts)[3:12]]
     report.table(f"{len(trial.kills)} kills in {seconds:.0f} s.", ["", "number"], rows)
     times = [["all: without a call", *(f"{one:.1f}" for one in _shares(verdict.standstills))]]
-    if verdict.resumed:
-        times.append(["one: to its next attempt", *(f"{one:.1f}" for one in _shares(verdict.resumed))])
+    resumed = [one.seconds for one in verdict.resumed]
+    if resumed:
+        times.append(["one: to its next attempt", *(f"{one:.1f}" for one in _shares(resumed))])
     report.table("Seconds to go on (all: of the ten longest).", ["", "p50", "p95", "max"], times)
+    if resumed:
+        _tell_waits(report, verdict.resumed)
     rows = [[whom, *(f"{one:.1f}" for one in _shares(those))] for whom, those in sorted(verdict.after.items())]
     report.table("Seconds without a call after a kill, up to the next.", ["killed", "p50", "p95", "max"], rows)
     for fault in verdict.faults[:20]:
         print(f"FAULT: {fault}")
-    slowest = max([*verdict.standstills, *verdict.resumed])
+    slowest = max([*verdict.standstills, *resumed])
     word = "Reached" if slowest <= GOAL_SECONDS else "Missed"
     print(f"Goal: no faults. {'Missed' if verdict.faults else 'Reached'}: {len(verdict.faults)}.")
     print(f"Goal: {GOAL_SECONDS:g} s to go on. {word}: {slowest:.1f} s.\n")
+
+
+def _tell_waits(report: support.Report, resumed: list[Resumed]) -> None:
+    """Say what those waited for whose worker was killed: all, and those who waited too long."""
+    slow = [one for one in resumed if one.seconds > GOAL_SECONDS]
+    parts = {
+        "its lease": lambda one: one.lease,
+        "its turn": lambda one: one.turn,
+        "messages that were lost": lambda one: one.lost,
+        "the message": lambda one: one.message,
+    }
+    rows = [
+        [name, *(f"{fmean([part(one) for one in those]):.1f}" if those else "" for those in (resumed, slow))]
+        for name, part in parts.items()
+    ]
+    within = 1 - len(slow) / len(resumed)
+    report.table(
+        f"What they waited for, seconds on average; {within:.0%} of {len(resumed)} went on within"
+        f" {GOAL_SECONDS:g} s.",
+        ["", "all", "the others"],
+        rows,
+    )
 
 
 def _shares(values: list[float]) -> list[float]:

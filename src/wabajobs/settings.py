@@ -185,6 +185,8 @@ class DispatchSettings(_Table):
     """A running attempt whose lease was not renewed for so long is taken for dead."""
     renew_seconds: PositiveFloat = 3
     """How often a worker renews its leases."""
+    gone_seconds: PositiveFloat = 2
+    """A worker whose line to Redis was cut so long ago is gone, and what it had begun is taken back at once."""
     worker_alive_seconds: PositiveFloat = 5
     """A worker that has not announced itself for so long gets nothing any more."""
     leader_seconds: PositiveFloat = 4

@@ -45,7 +45,7 @@ from wabajobs.seeing.holdups import Holdups
 from wabajobs.seeing.status import Lookout
 from wabajobs.seeing.top import Spenders
 from wabajobs.settings import Settings
-from wabajobs.signals import Bell, Presence, Told
+from wabajobs.signals import Bell, Lifeline, Lifelines, Presence, Told
 from wabajobs.signals.bell import DECISIONS, WORK
 from wabajobs.vault import Vault
 
@@ -106,6 +106,18 @@ class House:
             self._redis(self.settings.gate.redis_timeout_seconds),
             alive_for=timedelta(seconds=self.settings.dispatch.worker_alive_seconds),
         )
+
+    @cached_property
+    def lifelines(self) -> Lifelines:
+        """What looks whose lines are cut."""
+        return Lifelines(
+            self._redis(self.settings.gate.redis_timeout_seconds),
+            gone_after=timedelta(seconds=self.settings.dispatch.gone_seconds),
+        )
+
+    def lifeline(self, name: str) -> Lifeline:
+        """Return the line that tells others that the process of this name is there."""
+        return Lifeline(self._redis(self.settings.gate.redis_timeout_seconds), name=name)
 
     @cached_property
     def holdups(self) -> Holdups:
@@ -306,6 +318,7 @@ class House:
             kinds=self.kinds,
             gate=self.gate,
             presence=self.presence,
+            lifelines=self.lifelines,
             send=send,
             clock=self.clock,
             settings=self.settings.dispatch,

@@ -114,6 +114,33 @@ def test_a_renewed_lease_is_not_reclaimed(book: Book) -> None:
     assert book.get(running).state is State.RUNNING
 
 
+def test_what_is_leased_to_a_worker_that_is_gone_is_taken_back_before_its_time(book: Book) -> None:
+    left, others = book.running(), book.accept_one(a_request())
+    [released] = book.release()
+    book.begin(released.id, released.fence, worker="another")
+
+    reclaimed = book.ledger.operations.reclaim(now=book.clock.now(), max_attempts=6, gone={WORKER})
+
+    assert [one.begun for one in reclaimed] == [True]
+    assert (book.get(left).state, book.get(others).state) == (State.WAITING, State.RUNNING)
+
+
+def test_a_worker_that_was_taken_for_gone_writes_nothing_any_more(book: Book) -> None:
+    running = book.running()
+    gone = {"now": book.clock.now(), "max_attempts": 6, "gone": {WORKER}}
+    book.ledger.operations.reclaim(**gone)
+
+    with pytest.raises(LeaseLost):
+        book.record(running, Done())
+    [released] = book.release()
+
+    assert book.ledger.operations.reclaim(**gone) == [], "it is released anew: who will begin it is not known yet"
+    begun = book.begin(released.id, released.fence, worker="another")
+    assert isinstance(begun, Operation)
+    assert book.ledger.operations.reclaim(**gone) == []
+    assert book.record(begun, Done()).state is State.SUCCEEDED
+
+
 def test_renewing_tells_which_leases_are_lost(book: Book) -> None:
     kept, reclaimed, recorded = (book.running() for _ in range(3))
     book.record(recorded, Done())

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import Engine
 
 from tests.ledger.conftest import KIND, LEASE, WORKER, a_request, a_sync
-from tests.support.fakes import FakeBroker, FakeGate, FakePresence, FakeRetryBudget
+from tests.support.fakes import FakeBroker, FakeGate, FakeLifelines, FakePresence, FakeRetryBudget
 from wabajobs.clock import HandClock
 from wabajobs.dispatcher.dispatch import Dispatcher
 from wabajobs.dispatcher.retention import Pruner
@@ -100,6 +100,7 @@ def _work(ledger: Ledger) -> None:
         kinds=catalogue(),
         gate=FakeGate(),
         presence=FakePresence({KIND: [SLOTS]}),  # type: ignore[arg-type]
+        lifelines=FakeLifelines({"nobody"}),  # type: ignore[arg-type]
         send=(broker := FakeBroker()),
         clock=clock,
         settings=DispatchSettings(),

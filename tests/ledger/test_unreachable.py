@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tests.ledger.conftest import Book, a_request, at_once
 from tests.support.databases import PostgresServer
+from tests.support.waiting import until
 from wabajobs.errors import ConfigurationError, LedgerUnavailable
 from wabajobs.ledger import Database, Ledger
 from wabajobs.machine.ports import free_port
@@ -71,13 +72,11 @@ def test_postgresql_that_hangs_up_is_found_again(
     book, other = book_at(url), book_at(url)
     operation = book.accept_one(a_request())
 
+    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     with other.ledger.database.write() as connection:
-        connection.execute(
-            text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-        )
+        connection.execute(text(f"SELECT pg_terminate_backend(pid) {others}"))
+    with other.ledger.database.read() as connection:
+        until(lambda: not connection.scalar(text(f"SELECT count(*) {others}")), what="they have hung up")
 
     assert book.get(operation) == operation
 

@@ -15,6 +15,7 @@ from tests.support.witness import (
     attempts,
     calls_about,
     mirrored,
+    open_attempts,
     pages_read,
     pages_read_twice,
     story,
@@ -48,6 +49,25 @@ def test_a_worker_killed_in_the_middle_of_a_page_loses_nothing(fleet_on: FleetOn
     assert (first.outcome, second.outcome) == ("lost", "succeeded")
     assert first.ended_at is not None
     assert first.ended_at <= second.begun_at
+
+
+def test_what_a_killed_worker_was_at_goes_on_long_before_its_lease_is_over(
+    fleet_on: FleetOn, database_url: str
+) -> None:
+    longer = {"dispatch": {"attempt_lease_seconds": 600}}
+    fleet = fleet_on(database_url, knobs={"wabas": 1, "templates": 90}, **longer, **SHORT_PAGES)
+    (waba,) = fleet.simulator.world.waba_ids
+    fleet.simulator.faults.add(FaultRule(path="message_templates", after=2, times=1, hang=True))
+    fleet.start("dispatcher", "worker-1", "worker-2")
+    (operation,) = fleet.sync(waba)
+    until(lambda: fleet.calls() == 3 and fleet.simulator.judge.in_flight == 1, what="the third page hangs")
+
+    [(pid, _)] = open_attempts(fleet).items()
+    fleet.kill(next(name for name, process in fleet.processes.items() if str(process.pid) == pid))
+
+    (done,) = fleet.finished([operation])
+    assert (done.state, done.attempts) == ("succeeded", 2)
+    assert [one.outcome for one in attempts(fleet, operation)] == ["lost", "succeeded"]
 
 
 def test_a_worker_that_is_started_again_goes_on_with_what_it_was_killed_at(

@@ -39,6 +39,22 @@ class Kill:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Resumed:
+    """How long it took until something was worked at again whose worker was killed, and what that time was."""
+
+    seconds: float
+    lease: float
+    """Until the ledger took it back."""
+    turn: float
+    """That it then lay in the ledger: nobody led, or no worker had room."""
+    lost: float
+    """That a message was on its way which nobody began."""
+    message: float
+    """That the message was on its way which was begun."""
+    operation: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """What came of a trial. Everything but the times ought to be empty."""
 
@@ -59,8 +75,8 @@ class Verdict:
     """WABAs whose templates we have other than they are."""
     standstills: list[float]
     """Seconds in which no call succeeded though there was work, the ten longest."""
-    resumed: list[float]
-    """Seconds from the kill of a worker to the next attempt at what it was working at."""
+    resumed: list[Resumed]
+    """From the kill of a worker to the next attempt at what it was working at."""
     after: dict[str, list[float]]
     """The longest standstill between each kill and the next, in seconds, by who was killed."""
 
@@ -249,7 +265,7 @@ class Trial:
                 if not mirrored(self.fleet, [waba])
             ],
             standstills=self._standstills(),
-            resumed=self._resumed(tries.values()),
+            resumed=self._resumed(done),
             after=self._after(),
         )
 
@@ -306,11 +322,31 @@ class Trial:
         during = [since, *(at for at in good if since < at < till), till]
         return [after - before for before, after in pairwise(during)]
 
-    def _resumed(self, tries: Sequence[Sequence[Attempt]] | Iterator[Sequence[Attempt]]) -> list[float]:
+    def _resumed(self, done: Sequence[Operation]) -> list[Resumed]:
         killed = {str(one.pid): one.at for one in self.kills if one.pid is not None}
-        return [
-            after.begun_at.timestamp() - killed[pid]
-            for those in tries
-            for before, after in pairwise(those)
-            if before.outcome == "lost" and (pid := before.worker.rpartition(":")[2]) in killed
-        ]
+        found = []
+        for operation in done:
+            at: float | None = None
+            worker, since, spent = "", 0.0, Counter[str]()
+            for event in self.fleet.house.ledger.operations.story(operation.id):
+                moment = event.at.timestamp()
+                if at is not None:
+                    # What has just ended is named by what ended it.
+                    spent[_SPENT.get(event.name, "turn")] += moment - since
+                if event.name == "begun":
+                    if at is not None:
+                        found.append(Resumed(seconds=moment - at, operation=operation.id, **_parts(spent)))
+                    worker, at = event.actor.rpartition(":")[2], None
+                elif event.name == "reclaimed" and worker in killed:
+                    at = killed[worker]
+                    spent = Counter({"lease": moment - at})
+                since = moment
+        return found
+
+
+_SPENT = {"begun": "message", "unclaimed": "lost", "taken back": "lost", "released": "turn"}
+"""What came before an event of an operation that was taken back."""
+
+
+def _parts(spent: Counter[str]) -> dict[str, float]:
+    return {name: spent[name] for name in ("lease", "turn", "lost", "message")}

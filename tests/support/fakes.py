@@ -172,6 +172,16 @@ def templates(number: int, **changes: Any) -> list[dict[str, Any]]:
 
 
 @dataclass
+class FakeLifelines:
+    """The lines of these are cut."""
+
+    gone: set[str] = field(default_factory=set)
+
+    def cut(self) -> set[str]:
+        return self.gone
+
+
+@dataclass
 class FakePresence:
     """So many slots for each queue."""
 

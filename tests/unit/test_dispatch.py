@@ -17,7 +17,7 @@ from wabajobs.gate import Call, Wait
 from wabajobs.ledger import RETRY_BUDGET
 from wabajobs.operation import Operation, State
 from wabajobs.outcome import Hold
-from wabajobs.settings import DispatchSettings
+from wabajobs.settings import DispatchSettings, PartnerSettings
 
 
 @pytest.fixture
@@ -142,6 +142,101 @@ def test_who_died_is_taken_back(yard: Yard) -> None:
 
     assert yard.dispatcher.reclaim() == 2
     assert yard.dispatcher.release_due().released == 2
+
+
+def test_what_a_worker_left_behind_whose_line_is_cut_goes_on_long_before_its_lease_ends(yard: Yard) -> None:
+    yard.accept(2)
+    yard.dispatcher.release_due()
+    yard.begin(yard.broker.sent[0])
+    yard.lifelines.gone = {"w"}
+    yard.dispatcher.lead()
+
+    assert yard.dispatcher.reclaim() == 1, "the other has just been released"
+    assert yard.dispatcher.release_due().released == 1
+    assert yard.dispatcher.reclaim() == 0, "it is released anew, and has not been begun"
+
+
+def test_what_a_dead_worker_may_have_fetched_and_not_begun_is_released_again(yard: Yard) -> None:
+    yard.accept(1)
+    [lost] = yard.release()
+    yard.bay.pass_time(yard.settings.gone_seconds + 0.1)
+    yard.accept(1)
+    [fresh] = yard.release()
+    yard.lifelines.gone = {"w"}
+    yard.dispatcher.lead()
+
+    assert yard.dispatcher.reclaim() == 1
+    assert yard.presence.complaints == [], "nobody failed to fetch it"
+    assert [(one.id, one.fence) for one in yard.release()] == [(lost.id, lost.fence + 1)]
+    yard.bay.pass_time(yard.settings.gone_seconds + 0.1)
+    yard.dispatcher.lead()
+    assert yard.dispatcher.reclaim() == 0, "he has died once, and the others get their time"
+    assert fresh.fence == yard.bay.ledger.operations.get(fresh.id).fence
+
+
+def test_what_is_taken_back_has_had_its_turn_and_goes_before_others(yard: Yard) -> None:
+    yard.presence.slots[KIND] = [1]
+    yard.accept(3, service_class=ServiceClass.BACKGROUND)
+    [left] = yard.release()
+    yard.begin(left)
+    yard.accept(3, service_class=ServiceClass.INTERACTIVE)
+    yard.lifelines.gone = {"w"}
+    yard.dispatcher.lead()
+    yard.dispatcher.reclaim()
+
+    [again] = yard.release()
+    assert (again.id, again.fence) == (left.id, 2)
+    yard.finish(again)
+    [other] = yard.release()
+    assert other.service_class is ServiceClass.INTERACTIVE
+
+
+@pytest.mark.parametrize("kept_by", ["a pause", "the gate", "its end"])
+def test_what_is_taken_back_and_may_not_go_keeps_no_others(yard: Yard, kept_by: str) -> None:
+    yard.presence.slots[KIND] = [1]
+    [left], others = yard.accept(1), yard.accept(2, partner="globex")
+    for one in yard.release():
+        yard.begin(one)
+    now = yard.bay.clock.now()
+    if kept_by == "a pause":
+        scope = Scope.of("partner", "acme")
+        yard.bay.ledger.decisions.pause(scope, reason="incident 7", actor="ops", now=now)
+    if kept_by == "the gate":
+        yard.gate.shut = lambda call: a_wait(60, scope="partner:acme") if call.partner == "acme" else None
+    yard.lifelines.gone = {"w"}
+    yard.dispatcher.lead()
+    assert yard.dispatcher.reclaim() == 1
+    if kept_by == "its end":
+        yard.bay.ledger.operations.cancel([left.id], reason="a trial", actor="ops", now=now)
+
+    [released] = yard.release()
+
+    assert released.id in {one.id for one in others}
+
+
+def test_what_is_taken_back_goes_as_far_as_its_partner_may(yard: Yard) -> None:
+    yard.presence.slots[KIND] = [2]
+    yard.accept(2)
+    for one in yard.release():
+        yard.begin(one)
+    yard.accept(2, partner="globex")
+    yard.partners["acme"] = PartnerSettings(at_most=1)
+    yard.lifelines.gone = {"w"}
+    capped = yard.another()
+    capped.lead()
+    assert capped.reclaim() == 2
+
+    assert capped.release_due().released == 2
+    assert [one.partner for one in yard.broker.sent[2:]] == ["acme", "globex"]
+
+
+def test_nothing_is_sent_to_a_worker_whose_line_is_cut(yard: Yard) -> None:
+    yard.presence.slots[KIND] = [4, 3]
+    yard.accept(10)
+    yard.lifelines.gone = {f"{KIND}@0"}
+    yard.dispatcher.lead()
+
+    assert yard.dispatcher.release_due().released == 3
 
 
 def test_a_second_dispatcher_leads_only_when_the_lease_of_the_first_is_over(yard: Yard) -> None:

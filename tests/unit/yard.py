@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from tests.support.fakes import FakeBroker, FakeGate, FakePresence, FakeRetryBudget
+from tests.support.fakes import FakeBroker, FakeGate, FakeLifelines, FakePresence, FakeRetryBudget
 from tests.unit.conftest import APP, WABA, Bay
 from wabajobs.capability import Capability, ServiceClass
 from wabajobs.dispatcher.dispatch import Dispatcher
@@ -26,6 +26,7 @@ class Yard:
 
     bay: Bay
     presence: FakePresence = field(default_factory=lambda: FakePresence({KIND: [4]}))
+    lifelines: FakeLifelines = field(default_factory=FakeLifelines)
     gate: FakeGate = field(default_factory=FakeGate)
     broker: FakeBroker = field(default_factory=FakeBroker)
     retry_budget: FakeRetryBudget = field(default_factory=FakeRetryBudget)
@@ -44,6 +45,7 @@ class Yard:
             kinds=self.kinds,
             gate=self.gate,
             presence=self.presence,  # type: ignore[arg-type]
+            lifelines=self.lifelines,  # type: ignore[arg-type]
             send=self.broker,
             clock=self.bay.clock,
             settings=self.settings,

@@ -47,6 +47,7 @@ def worker_app(*queues: str, settings: Settings | None = None) -> Celery:
             sender.options.update(without_mingle=True, without_gossip=True)
             sender.quiet |= settings.log == "json"  # a banner is no JSON
             _or_exit(lambda: house.ledger.database.wait_for_schema(time.sleep))
+            house.lifeline(bench.worker).hold()
 
     @signals.worker_shutting_down.connect(weak=False)
     def shut_down(**_: Any) -> None:

@@ -27,7 +27,7 @@ from wabajobs.ledger import DISPATCHER, Ledger, Line
 from wabajobs.operation import Operation
 from wabajobs.partners import Partners
 from wabajobs.settings import DispatchSettings
-from wabajobs.signals import Presence
+from wabajobs.signals import Lifelines, Presence
 
 Send = Callable[[Sequence[Operation]], Sequence[Operation]]
 """Publishes what was released; returns what could not be published."""
@@ -75,6 +75,7 @@ class Dispatcher:
         kinds: Catalogue,
         gate: Forecaster,
         presence: Presence,
+        lifelines: Lifelines,
         send: Send,
         clock: Clock,
         settings: DispatchSettings,
@@ -88,6 +89,7 @@ class Dispatcher:
         self._kinds = kinds
         self._gate = gate
         self._presence = presence
+        self._lifelines = lifelines
         self._send = send
         self._clock = clock
         self._settings = settings
@@ -101,9 +103,20 @@ class Dispatcher:
         # Host and process alone do not tell two containers apart that share the host's name.
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self._leads = False
+        self._taken_back: set[str] = set()
+        self._gone: set[str] = set()
+        """Workers that are known to be dead, though they may have announced themselves a moment ago."""
+        self._somebody_died = False
+        """Since it was looked last what has to be taken back."""
 
     def lead(self) -> bool:
-        """Take or keep the lead; False while another dispatcher has it."""
+        """Take or keep the lead; False while another dispatcher has it.
+
+        Who waits for it looks who is gone, too: once he leads he knows for how long.
+        """
+        gone = self._lifelines.cut()
+        self._somebody_died |= not gone <= self._gone
+        self._gone = gone
         leads = self._ledger.leaderships.lead(
             DISPATCHER,
             holder=self._name,
@@ -157,13 +170,21 @@ class Dispatcher:
 
     def reclaim(self) -> int:
         """Take back what was leased to somebody who is gone; return how many."""
+        now, settings = self._clock.now(), self._settings
+        may_be_lost = now + timedelta(seconds=settings.release_lease_seconds - settings.gone_seconds)
         reclaimed = self._ledger.operations.reclaim(
-            now=self._clock.now(), max_attempts=self._settings.max_attempts
+            now=now,
+            max_attempts=settings.max_attempts,
+            gone=self._gone,
+            unbegun_until=may_be_lost if self._somebody_died else None,
         )
+        self._taken_back |= {one.id for one in reclaimed}
         for one in reclaimed:
             events.tell("operation_reclaimed", what=one)
-        for queue in {one.kind for one in reclaimed if not one.begun}:
-            self._presence.complain(queue)
+        if not self._somebody_died:  # the messages have died with him, and nobody else is to blame
+            for queue in {one.kind for one in reclaimed if not one.begun}:
+                self._presence.complain(queue)
+        self._somebody_died = False
         return len(reclaimed)
 
     def release_due(self) -> Turn:
@@ -171,7 +192,7 @@ class Dispatcher:
         now = self._clock.now()
         wakes = self._wake(now)
         living = self._presence.living(self._kinds.names)
-        workers = [worker for theirs in living.values() for worker in theirs]
+        workers = [worker for theirs in living.values() for worker in theirs if worker.name not in self._gone]
         if not workers:
             return wakes
         out = self._ledger.operations.out()
@@ -188,6 +209,7 @@ class Dispatcher:
             out=_by(1, out),
             rules=rules,
             now=now,
+            taken_back=self._taken_back,
         )
         return sum((self._serve(pool, picker) for pool in slots.pools()), wakes)
 

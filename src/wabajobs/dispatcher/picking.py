@@ -74,6 +74,8 @@ class Picker:
     """Operations that are out, by partner."""
     rules: Rules
     now: datetime
+    taken_back: set[str] = field(default_factory=set)
+    """Ids of what its worker could not finish, until it is picked: it has had its turn."""
     waits: list[timedelta] = field(default_factory=list)
     """After which something could go that was refused now."""
     dry: set[Line] = field(default_factory=set)
@@ -87,6 +89,8 @@ class Picker:
 
     def pick(self, pool: Pool, lines: Iterable[Line]) -> list[Operation]:
         """Return operations to be released, in order."""
+        if self.taken_back:
+            self._pick_taken_back(pool)
         going = {line for line in lines if not self.rules.pass_by(line)}
         if self.rules.drains:
             self._pick_begun(pool)
@@ -135,6 +139,20 @@ class Picker:
             case _:
                 return self._slowed[line] < allowed
 
+    def _pick_taken_back(self, pool: Pool) -> None:
+        """Pick what has had its turn before anything else, as far as it may go."""
+        found = self.ledger.operations.ready(self.taken_back)
+        self.taken_back.intersection_update(one.id for one in found)
+        going = [one for one in found if one.kind in pool and one.pause_among(self.rules.pauses) is None]
+        answers = self._foretold([_next_call(one) for one in going])
+        for one, wait in zip(going, answers, strict=True):
+            line = Line.of(one)
+            if not (wait and wait.is_long(self.settings.short_wait)) and self._has_room(line):
+                self.taken_back.discard(one.id)
+                self._picked[one.id] = one
+                self._from[line] += 1
+                self.out[one.partner] += 1
+
     def _pick_begun(self, pool: Pool) -> None:
         """Pick what has begun where nothing may begin any more."""
         found = self.ledger.operations.begun(pool, at_most=_BEGUN_AT_MOST)
@@ -142,7 +160,9 @@ class Picker:
         going = [
             one
             for one in found
-            if one.pause_among(self.rules.pauses) is None and any(map(one.is_covered_by, drained))
+            if one.id not in self._picked
+            and one.pause_among(self.rules.pauses) is None
+            and any(map(one.is_covered_by, drained))
         ]
         answers = self.gate.forecast([_next_call(one) for one in going]) if going else ()
         for one, wait in zip(going, answers, strict=True):

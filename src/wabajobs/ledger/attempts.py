@@ -1,14 +1,30 @@
 """An attempt in the ledger: its beginning, its checkpoints, its end. All of it is fenced."""
 
-from collections.abc import Collection, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
-from sqlalchemy import Connection, Integer, and_, bindparam, case, exists, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Text,
+    Update,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
+from sqlalchemy.types import TypeEngine
 
 from wabajobs.capability import Capability
 from wabajobs.decisions import Pause
@@ -16,13 +32,14 @@ from wabajobs.errors import LeaseLost, StopAsked
 from wabajobs.feed import EventKind
 from wabajobs.ledger import expiring, lanes
 from wabajobs.ledger.conditions import LEASES, OPEN, held_by, locked, named
+from wabajobs.ledger.database import table_of
 from wabajobs.ledger.decisions import live_pauses
 from wabajobs.ledger.ending import NO_HOLD, final, told_of_end
 from wabajobs.ledger.history import tell
 from wabajobs.ledger.outbox import Told, gist, tell_operations
 from wabajobs.ledger.rows import as_operation, select_operations
 from wabajobs.ledger.secrets import keep
-from wabajobs.ledger.tables import OperationRow, UtcDateTime
+from wabajobs.ledger.tables import Json, OperationRow, UtcDateTime
 from wabajobs.operation import Operation, State, hold_of
 from wabajobs.outcome import Cancelled, Done, End, Expired, Failed, Hold, NeedsInput, NotBegun, Unbegun
 
@@ -87,7 +104,7 @@ def end_all(
             (one, _ending(one.outcome, now, rows[one.operation.id, one.operation.fence].deadline_at))
             for one in kept
         ]
-        connection.execute(_END, [{"whom": one.operation.id, **values} for one, (_, _, values) in told])
+        _write(connection, [{"whom": one.operation.id, **values} for one, (_, _, values) in told])
         for name in {name for _, (name, _, _) in told}:
             whom = [
                 (one.operation.id, detail, one.operation.fence) for one, (its, detail, _) in told if its == name
@@ -318,23 +335,60 @@ _BEGIN: Final = (
 _GIVE_BACK: Final = update(OperationRow).where(_LEASED).values(leased_until=None, state=State.WAITING, **NO_HOLD)
 
 
-_END: Final = (
-    update(OperationRow)
-    .where(OperationRow.id == bindparam("whom"))
-    .values(
-        leased_until=None,
-        state=bindparam("state"),
-        due_at=func.coalesce(bindparam("due", type_=UtcDateTime), OperationRow.due_at),
-        attempts=OperationRow.attempts - bindparam("refund", type_=Integer),
-        result=bindparam("result"),
-        error=bindparam("error"),
-        finished_at=bindparam("finished"),
-        needs=bindparam("needs"),
-        told=bindparam("its_told"),
-        deadline_at=func.coalesce(bindparam("deadline", type_=UtcDateTime), OperationRow.deadline_at),
-        hold_reason=bindparam("hold_reason"),
-        hold_by=bindparam("hold_by"),
-        hold_until=bindparam("hold_until"),
-        hold_notice=bindparam("hold_notice"),
+_GIVEN: Final[dict[str, TypeEngine[Any]]] = {
+    "whom": Text(),
+    "state": Text(),
+    "due": UtcDateTime(),
+    "refund": Integer(),
+    "result": Json,
+    "error": Json,
+    "finished": UtcDateTime(),
+    "needs": Json,
+    "its_told": Text(),
+    "deadline": UtcDateTime(),
+    "hold_reason": Text(),
+    "hold_by": Text(),
+    "hold_until": UtcDateTime(),
+    "hold_notice": Text(),
+}
+"""What is written into the row of an attempt that has ended."""
+
+
+def _ended_by(given: Callable[[str], ColumnElement[Any]]) -> Update:
+    return (
+        update(OperationRow)
+        .where(OperationRow.id == given("whom"))
+        .values(
+            leased_until=None,
+            state=given("state"),
+            due_at=func.coalesce(given("due"), OperationRow.due_at),
+            attempts=OperationRow.attempts - given("refund"),
+            result=given("result"),
+            error=given("error"),
+            finished_at=given("finished"),
+            needs=given("needs"),
+            told=given("its_told"),
+            deadline_at=func.coalesce(given("deadline"), OperationRow.deadline_at),
+            hold_reason=given("hold_reason"),
+            hold_by=given("hold_by"),
+            hold_until=given("hold_until"),
+            hold_notice=given("hold_notice"),
+        )
     )
+
+
+_END: Final = _ended_by(lambda name: bindparam(name, type_=_GIVEN[name]))
+_ENDS: Final = table_of("ends", _GIVEN)
+# The ids lead to the rows, whatever the planner thinks of the table.
+_END_TOGETHER: Final = _ended_by(lambda name: _ENDS.c[name]).where(
+    OperationRow.id.in_(bindparam("ids", expanding=True))
 )
+
+
+def _write(connection: Connection, ends: Sequence[dict[str, Any]]) -> None:
+    """Write how attempts ended into their rows; on PostgreSQL with one statement."""
+    if connection.dialect.name == "postgresql":
+        given = {"ends": json.dumps(ends, default=datetime.isoformat), "ids": [one["whom"] for one in ends]}
+        connection.execute(_END_TOGETHER, given)
+    else:
+        connection.execute(_END, ends)

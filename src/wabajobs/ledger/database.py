@@ -4,9 +4,10 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from select import POLLIN, poll
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -31,11 +32,13 @@ from sqlalchemy.exc import (
     DBAPIError,
     InterfaceError,
     InternalError,
+    InvalidatePoolError,
     NoSuchModuleError,
     OperationalError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.types import TypeEngine
 
 from wabajobs import events
 from wabajobs.errors import ConfigurationError, LedgerUnavailable, WrongSchema
@@ -61,6 +64,11 @@ class Database:
         self.url: Final = _driver_url(url)
         self._engine = _engine(self.url)
         self._writer = self._engine.execution_options(**_WRITES)
+        # PostgreSQL's statements see what is committed when they begin, each by itself: around those that only
+        # read a transaction would be two more ways to the server and back.
+        self._reader = (
+            self._engine if self.is_sqlite else self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        )
         # SQLite lets one write at a time, and who finds it busy sleeps and looks again. Threads of one process
         # need not do that to each other: they queue.
         self._turn = _InTurn() if self.is_sqlite else nullcontext()
@@ -78,8 +86,8 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One consistent view, without writing."""
-        with _in_plain_words(self), self._engine.connect() as connection:
+        """Read, without writing. On SQLite all of it is of one moment, on PostgreSQL each statement by itself."""
+        with _in_plain_words(self), self._reader.connect() as connection:
             yield connection
 
     def upgrade(self) -> str:
@@ -188,6 +196,13 @@ def each(connection: Connection, name: str) -> Any:
     return func.json_each(given).table_valued("value")
 
 
+def table_of(name: str, columns: Mapping[str, TypeEngine[Any]]) -> Any:
+    """Return the table that PostgreSQL makes of the JSON list of objects that is bound as `name`."""
+    given = func.jsonb_to_recordset(cast(bindparam(name, type_=Text), postgresql.JSONB))
+    made = given.table_valued(*(sql_column(each_, type_) for each_, type_ in columns.items()), name=name)
+    return made.render_derived(name=name, with_types=True)
+
+
 def _driver_url(url: str) -> URL:
     try:
         parsed = make_url(url)
@@ -218,12 +233,14 @@ def _engine(url: URL) -> Engine:
             url,
             pool_size=10,
             max_overflow=20,
-            pool_pre_ping=True,
             hide_parameters=True,
             # In a database without an encoding of its own (SQL_ASCII) text would come back as bytes.
             connect_args={"client_encoding": "utf8"},
         )
         event.listen(engine, "connect", _prepare_postgresql)
+        event.listen(engine, "checkout", _require_open)
+        # Several rows of a table are one statement, not one each.
+        engine.dialect.use_insertmanyvalues_wo_returning = True
         return engine
     except (ArgumentError, NoSuchModuleError) as error:
         raise ConfigurationError(f"the database URL cannot be used: {error}") from None
@@ -236,6 +253,21 @@ def _prepare_postgresql(dbapi: Any, _entry: ConnectionPoolEntry) -> None:
         cursor.execute("SET enable_seqscan = off")
         cursor.execute("SET enable_bitmapscan = off")
     dbapi.commit()
+
+
+def _require_open(dbapi: Any, _entry: ConnectionPoolEntry, _proxy: object) -> None:
+    """Let the pool give out no connection that was closed while it lay idle: its server has left a last word.
+
+    To ask the server each time would be a way to it and back for each transaction.
+    """
+    waiting = poll()
+    waiting.register(dbapi.fileno(), POLLIN)
+    if waiting.poll(0):
+        with suppress(Exception):  # afterwards it knows by itself whether it is closed
+            dbapi.execute("SELECT 1")
+            dbapi.rollback()
+        if dbapi.closed:
+            raise InvalidatePoolError
 
 
 def _prepare_sqlite(dbapi: Any, _entry: ConnectionPoolEntry) -> None:

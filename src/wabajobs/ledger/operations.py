@@ -109,6 +109,13 @@ class Operations:
         with self._database.read() as connection:
             return lines.heads(connection, asked, but=but)
 
+    def ready(self, ids: Collection[str]) -> list[Operation]:
+        """Return those of these operations that could be released now, the oldest first."""
+        query = select_operations().where(OperationRow.id.in_(sorted(ids)), _STILL_READY)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(OperationRow.id)).mappings().all()
+        return [as_operation(row) for row in rows]
+
     def release(self, due: Collection[Operation], *, now: datetime, lease: timedelta) -> list[Operation]:
         """Lease those that have not moved meanwhile, each under a new fence; return them, to be published."""
         if not due:
@@ -322,14 +329,26 @@ class Operations:
 
     # ── rescue ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def reclaim(self, *, now: datetime, max_attempts: int) -> list[Reclaimed]:
-        """Take back what was leased to somebody who is gone.
+    def reclaim(
+        self,
+        *,
+        now: datetime,
+        max_attempts: int,
+        gone: Collection[str] = (),
+        unbegun_until: datetime | None = None,
+    ) -> list[Reclaimed]:
+        """Take back what was leased to somebody who is gone: by its time, or because he is known to be `gone`.
+
+        With him may have gone what he had fetched and not begun. So what nobody has begun is taken back where its
+        lease ends before `unbegun_until`.
 
         A message that no worker has begun costs no attempt. A worker that died under way has spent one; who
         has killed `max_attempts` workers fails, for a person to look at.
         """
         with self._database.write() as connection:
-            return reclaiming.reclaim(connection, now=now, max_attempts=max_attempts)
+            return reclaiming.reclaim(
+                connection, now=now, max_attempts=max_attempts, gone=gone, unbegun_until=unbegun_until
+            )
 
     def expire(self, *, now: datetime, at_most: int = 200) -> list[Operation]:
         """End what waits or is held past its deadline; return what has ended."""

@@ -1,10 +1,11 @@
 """Reclaiming: what was leased to somebody who is gone comes back."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, and_, bindparam, or_, select, update
 
 from wabajobs.ledger import lanes
 from wabajobs.ledger.attempts import let_join_again
@@ -15,11 +16,23 @@ from wabajobs.ledger.tables import OperationRow
 from wabajobs.operation import Operation, State
 from wabajobs.outcome import Cancelled, Failed
 
+_AT_MOST: Final = 500
 _EXPIRED: Final = (
     select(OperationRow.id, OperationRow.lane)
     .where(OperationRow.leased_until < bindparam("now"))
     .order_by(OperationRow.leased_until)
-    .limit(500)
+    .limit(_AT_MOST)
+)
+_LEFT: Final = or_(
+    # A release forgets the worker of the attempt before.
+    OperationRow.worker.in_(bindparam("gone", expanding=True)),
+    and_(OperationRow.state != State.RUNNING, OperationRow.leased_until < bindparam("unbegun_until")),
+)
+_LEFT_BEHIND: Final = (
+    select(OperationRow.id, OperationRow.lane)
+    .where(OperationRow.leased_until.is_not(None), _LEFT)
+    .order_by(OperationRow.leased_until)
+    .limit(_AT_MOST)
 )
 
 
@@ -27,6 +40,7 @@ _EXPIRED: Final = (
 class Reclaimed:
     """An operation that was taken back."""
 
+    id: str
     kind: str
     begun: bool
     """Whether a worker had begun it; if not, its message was lost, or nobody fetched it."""
@@ -36,20 +50,34 @@ class Reclaimed:
         return self.sentence
 
 
-def reclaim(connection: Connection, *, now: datetime, max_attempts: int) -> list[Reclaimed]:
-    """Take back what is leased to nobody any more."""
-    looked = connection.execute(_EXPIRED, {"now": now}).all()
+def reclaim(
+    connection: Connection,
+    *,
+    now: datetime,
+    max_attempts: int,
+    gone: Collection[str] = (),
+    unbegun_until: datetime | None = None,
+) -> list[Reclaimed]:
+    """Take back what is leased to nobody any more, as `Operations.reclaim` says."""
+    left = {"gone": sorted(gone), "unbegun_until": unbegun_until or now}
+    looked = list(connection.execute(_EXPIRED, {"now": now}))
+    if gone:
+        looked += connection.execute(_LEFT_BEHIND, left)
     if not looked:
         return []
     lanes.lock(connection, {row.lane for row in looked if row.lane})
     expired = (
         select_operations()
-        .where(OperationRow.id.in_([row.id for row in looked]), OperationRow.leased_until < now)
+        .where(
+            OperationRow.id.in_([row.id for row in looked]),
+            OperationRow.leased_until.is_not(None),
+            or_(OperationRow.leased_until < now, _LEFT),
+        )
         .order_by(OperationRow.id)
         .with_for_update(skip_locked=True)
     )
     reclaimed = []
-    for row in connection.execute(expired).mappings().all():
+    for row in connection.execute(expired, left).mappings().all():
         operation = as_operation(row)
         begun = operation.state is State.RUNNING
         sentence = (
@@ -57,7 +85,7 @@ def reclaim(connection: Connection, *, now: datetime, max_attempts: int) -> list
             if begun
             else _unbegun(connection, operation, now)
         )
-        reclaimed.append(Reclaimed(operation.kind, begun, sentence))
+        reclaimed.append(Reclaimed(operation.id, operation.kind, begun, sentence))
     return reclaimed
 
 
