@@ -73,7 +73,7 @@ class Desk:
     _kept: dict[str, Any] = field(init=False)
     _done: dict[str, dict[str, Any]] = field(init=False)
     _progress: dict[str, dict[str, Any]] = field(init=False)
-    _begun: dict[str, str] = field(init=False)
+    _begun: dict[str, str | bool] = field(init=False)
     """Steps that happen once, and whose changing call may have left; and when the last of them did."""
     _again: dict[str, bool] = field(init=False)
     """Steps that were gone back to."""
@@ -142,9 +142,10 @@ class Desk:
 
     def _let_land(self, step: Step) -> None:
         """Raise `Held` while a call of the step may be on its way: its caller may have died, and the call not."""
-        landed = datetime.fromisoformat(self._begun[step.name]) + timedelta(
-            seconds=self.settings.graph.in_flight_seconds
-        )
+        left = self._begun[step.name]
+        if not isinstance(left, str):  # marked by an earlier version, which did not say when
+            return
+        landed = datetime.fromisoformat(left) + timedelta(seconds=self.settings.graph.in_flight_seconds)
         if (wait := landed - self.now()) > timedelta():
             raise Held(
                 reason=f"a call of step {step.name} may still be on its way; then it is looked what it has done",
@@ -280,14 +281,17 @@ class Desk:
         self.keep(progress, **secrets)
 
     def _may_call(self) -> None:
-        """Raise when no further call may be made: the lease, the deadline or a person says so."""
+        """Raise when no further call may be made: the lease, the deadline or a person says so.
+
+        What was taken back may be out with another worker already, long before its old lease would have ended.
+        """
         self.may_go_on()
         timely = {"past_return", "in_time"} & self._kept.keys()
         if not timely and self.operation.is_overdue(self.now()):
             raise DeadlinePassed(why_expired(self.operation))
         # A read by primary key, beside a call over the Internet. While the database is away, the lease decides.
         with suppress(LedgerUnavailable):
-            if stop := self.bench.ledger.operations.stop_asked(self.operation.id):
+            if stop := self.bench.ledger.operations.stop_asked(self.operation):
                 raise StopAsked(stop["reason"], stop["by"])
 
     def _mark_begun(self) -> None:

@@ -203,7 +203,7 @@ def test_a_running_one_is_asked_to_stop_and_is_cancelled_when_its_attempt_says_s
 
     assert cancel(book, running) == ["stopping"]
     assert book.get(running).state is State.RUNNING
-    assert book.ledger.operations.stop_asked(running.id) == book.get(running).stop
+    assert book.ledger.operations.stop_asked(running) == book.get(running).stop
 
     assert book.record(running, Cancelled("they have left", "anna")).state is State.CANCELLED
     assert book.story(running)[-2:] == ["cancel asked", "cancelled"]
@@ -348,7 +348,7 @@ def test_a_cancelled_one_does_not_stop_again(book: Book) -> None:
     running = book.run(operation.id)
 
     assert running.stop is None
-    assert book.ledger.operations.stop_asked(running.id) is None
+    assert book.ledger.operations.stop_asked(running) is None
 
 
 def test_what_goes_again_waits_for_what_goes_in_its_lane(book: Book) -> None:

@@ -28,7 +28,7 @@ QUICK: dict[str, Any] = {
     "dispatch": {
         "poll_seconds": 0.5,
         "release_lease_seconds": 3,
-        "attempt_lease_seconds": 3,
+        "attempt_lease_seconds": 5,
         "renew_seconds": 0.7,
         "worker_alive_seconds": 2.5,
         "leader_seconds": 2,

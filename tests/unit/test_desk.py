@@ -14,7 +14,7 @@ from wabajobs.errors import Ask, Conflict, InvalidRequest, SyncError
 from wabajobs.kinds import Kind, Step, Work
 from wabajobs.kinds.inputs import Pin
 from wabajobs.operation import Operation, State
-from wabajobs.outcome import Cancelled, NeedsInput
+from wabajobs.outcome import Cancelled, NeedsInput, NotBegun
 from wabajobs.secret import Secret
 
 Stages = Callable[..., AbstractContextManager[Stage]]
@@ -114,7 +114,7 @@ def test_the_mark_is_committed_before_the_call_leaves(stages: Stages) -> None:
 
         stage.attempt(operation, Crash(1, Point.BEFORE))
 
-        assert begun(stage, operation) == {"say": True}
+        assert begun(stage, operation) == {"say": stage.clock.now().isoformat()}
         assert stage.calls(operation) == []
 
 
@@ -198,7 +198,23 @@ def test_a_refusal_takes_no_mark_back_where_another_call_has_gone_through(stages
         stage.attempt(operation)
 
         assert methods(stage, operation) == ["POST", "POST"]
-        assert begun(stage, operation) == {"twice": True}
+        assert list(begun(stage, operation)) == ["twice"]
+
+
+def test_no_call_leaves_under_a_lease_that_was_taken_back_though_it_is_not_over(stages: Stages) -> None:
+    def looks_twice(work: Work) -> dict[str, Any]:
+        look(work)
+        taken = stage.house.ledger.operations.reclaim(now=work.now() + timedelta(hours=1), max_attempts=6)
+        assert len(taken) == 1
+        return look(work)
+
+    with stages(kinds=[a_kind(Step(name="looks", run=looks_twice, capability=Capability.PROFILE))]) as stage:
+        operation = accepted(stage)
+
+        assert isinstance(stage.attempt(operation), NotBegun)
+
+        assert methods(stage, operation) == ["GET"]
+        assert stage.get(operation).state is State.WAITING
 
 
 def test_a_call_that_our_own_client_refuses_leaves_no_mark(stages: Stages) -> None:
@@ -359,8 +375,8 @@ def test_who_is_cancelled_in_the_last_moment_does_not_reach_the_point(stages: St
         operations = stage.house.ledger.operations
         asked = operations.stop_asked
 
-        def one_moment_too_early(id: str) -> Any:
-            found = asked(id)
+        def one_moment_too_early(of: Operation) -> Any:
+            found = asked(of)
             cancel(stage, operation)
             return found
 

@@ -114,7 +114,7 @@ def end_all(
         tell_operations(connection, now, [_told(one) for one in kept if _is_news(one, known[one.operation.id])])
         _clear_up(connection, kept)
     written = {(one.operation.id, one.operation.fence): one.outcome for one in kept}
-    return [written.get(lease) or _lost(*lease) for lease in leases]
+    return [written.get(lease) or lost(*lease) for lease in leases]
 
 
 def _as_asked(outcome: End, stop: dict[str, Any] | None) -> End:
@@ -182,7 +182,7 @@ def write_checkpoint(
     ).rowcount
     if not moved:
         stop = connection.scalar(select(OperationRow.stop).where(*held_by(operation_id, fence)))
-        raise StopAsked(stop["reason"], stop["by"]) if stop else _lost(operation_id, fence)
+        raise StopAsked(stop["reason"], stop["by"]) if stop else lost(operation_id, fence)
     if secrets:
         keep(connection, secrets, operation_id=operation_id, now=now)
 
@@ -191,10 +191,11 @@ def require_lease(connection: Connection, operation: Operation) -> None:
     """Raise `LeaseLost` unless the operation still runs under this lease; it does until the transaction's end."""
     held = select(OperationRow.id).where(*held_by(operation.id, operation.fence)).with_for_update()
     if connection.scalar(held) is None:
-        raise _lost(operation.id, operation.fence)
+        raise lost(operation.id, operation.fence)
 
 
-def _lost(operation_id: str, fence: int) -> LeaseLost:
+def lost(operation_id: str, fence: int) -> LeaseLost:
+    """Return what is raised towards an attempt whose lease is over."""
     return LeaseLost(f"operation {operation_id}: lease {fence} has gone to somebody else")
 
 

@@ -292,10 +292,17 @@ class Operations:
                 now=now,
             )
 
-    def stop_asked(self, operation_id: str) -> dict[str, Any] | None:
-        """Return who wants a running operation cancelled, and why; None when nobody does."""
+    def stop_asked(self, operation: Operation) -> dict[str, Any] | None:
+        """Return who wants a running operation cancelled, and why; None when nobody does.
+
+        Raises `LeaseLost` when it does not run under this lease any more: then nobody may call for it.
+        """
         with self._database.read() as connection:
-            return connection.scalar(_STOP, {"whom": operation_id})
+            row = connection.execute(_STOP, {"whom": operation.id, "fence": operation.fence}).one_or_none()
+        if row is None:
+            raise attempts.lost(operation.id, operation.fence)
+        stop: dict[str, Any] | None = row.stop
+        return stop
 
     def record(self, operation: Operation, outcome: End, *, worker: str, now: datetime) -> End:
         """Write down how the attempt ended, end its lease, and return what was written. Raises `LeaseLost`."""
@@ -594,5 +601,7 @@ _RENEW: Final = (
 
 
 _STOP: Final = select(OperationRow.stop).where(
-    OperationRow.id == bindparam("whom"), OperationRow.state == State.RUNNING
+    OperationRow.id == bindparam("whom"),
+    OperationRow.fence == bindparam("fence"),
+    OperationRow.state == State.RUNNING,
 )
