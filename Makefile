@@ -30,7 +30,7 @@ up: install ## Run everything here against a simulated Graph API, until Ctrl-C
 	@$(BIN)/wabajobs up --simulator
 
 test: install ## Run all tests, three files at a time: most of them wait for something
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 lint: install ## Check style and imports
 	$(BIN)/ruff check .
