@@ -113,12 +113,13 @@ def playing(
     load: float,
     fleet: int,
     phases: Sequence[Mapping[str, Any]] = (),
+    probes: scale.Probes = scale.PROBES,
 ) -> Iterator[Scene]:
     """Yield a drill that has just begun."""
     options.console.print(f"{len(asked):,} requests in {hours:.0f} hours, an hour in {hour:g} s.")
     knobs = {"app_limit": round(LIMIT * load), "seed": options.seed, "count_refused": options.count_refused}
     needs, logs = arrivals.needs(asked), options.out / "logs"
-    with site.running(hour=hour, knobs=knobs, needs=needs, fleet=fleet, keep_logs=logs) as stage:
+    with site.running(hour=hour, knobs=knobs, needs=needs, fleet=fleet, probes=probes, keep_logs=logs) as stage:
         product = Product(stage)
         run = Run(stage, asked, hours=hours, sides={PRODUCT: product})
         scene = Scene(options=options, site=stage, run=run, product=product)

@@ -11,6 +11,9 @@ from wabajobs.drills.drill import Options, Played
 SAID: Final = 3.0
 """When Meta says it, in hours."""
 MOST_REFUSED: Final = 0.02
+PROBES: Final = (5 / 60, 10 / 60)
+"""Hours between two probes. Each time that the lie is found out costs one, and it is to cost as little of an hour
+as with the product's own half minute."""
 
 
 def play(options: Options) -> Played:
@@ -23,7 +26,9 @@ def play(options: Options) -> Played:
         alone.phase("the exception is misapplied", SAID, applied, limits={"claimed_app_limit": 2 * limit}),
         alone.phase("the exception is applied", applied, None, limits={"app_limit": 2 * limit}),
     ]
-    with alone.playing(options, asked, hours=hours, hour=hour, load=load, fleet=fleet, phases=script) as scene:
+    with alone.playing(
+        options, asked, hours=hours, hour=hour, load=load, fleet=fleet, phases=script, probes=PROBES
+    ) as scene:
         scene.at(SAID)
         scene.say(
             f"Meta confirms an exception: {2 * limit} calls an hour. It is not so, and its header says it is."

@@ -12,8 +12,15 @@ PROBES_AT_MOST: Final = 40 / 60
 has some hundreds of calls and not some hundred thousand, and the share of probes among them is to stay small."""
 
 
-def settings(hour: float) -> dict[str, Any]:
-    """Return the tables of the product's settings for an hour that lasts `hour` seconds."""
+Probes = tuple[float, float]
+PROBES: Final[Probes] = (PROBES_AT_FIRST, PROBES_AT_MOST)
+
+
+def settings(hour: float, probes: Probes = PROBES) -> dict[str, Any]:
+    """Return the tables of the product's settings for an hour that lasts `hour` seconds.
+
+    `probes` are the hours between two probes, at first and at most.
+    """
     scale = hour / 3600
     return {
         "gate": {
@@ -24,8 +31,8 @@ def settings(hour: float) -> dict[str, Any]:
             "registration_window_seconds": 72 * hour,
             "pacing_burst_seconds": max(0.02, 2 * scale),
             "ask_again_seconds": 0.05,
-            "breaker_seconds": PROBES_AT_FIRST * hour,
-            "breaker_cap_seconds": PROBES_AT_MOST * hour,
+            "breaker_seconds": probes[0] * hour,
+            "breaker_cap_seconds": probes[1] * hour,
             "failure_window_seconds": hour / 3,
             "failure_calls": 10,
             "header_stale_seconds": max(0.1, 30 * scale),

@@ -40,11 +40,19 @@ class Site:
     """Everything that runs for one drill."""
 
     def __init__(
-        self, folder: Path, *, hour: float, knobs: Mapping[str, Any], needs: Mapping[str, int], fleet: int
+        self,
+        folder: Path,
+        *,
+        hour: float,
+        knobs: Mapping[str, Any],
+        needs: Mapping[str, int],
+        fleet: int,
+        probes: scale.Probes = scale.PROBES,
     ):
         """Plan it; an hour lasts `hour` seconds."""
         self.folder = folder
         self.hour = hour
+        self._probes = probes
         self._server = RedisServer(find_server(), folder=folder / "redis")
         (folder / "logs").mkdir(exist_ok=True)
         plan = {
@@ -78,7 +86,7 @@ class Site:
                     "system_user": app["system_user"],
                 }
             },
-            **scale.settings(self.hour),
+            **scale.settings(self.hour, self._probes),
         }
         path = self.folder / "wabajobs.toml"
         path.write_text(tomli_w.dumps(table), encoding="utf-8")
@@ -234,6 +242,7 @@ def running(
     needs: Mapping[str, int],
     fleet: int,
     naive: float | None = None,
+    probes: scale.Probes = scale.PROBES,
     keep_logs: Path | None = None,
 ) -> Iterator[Site]:
     """Yield a site that is up; afterwards nothing is left of it but, if wanted, its logs.
@@ -243,7 +252,7 @@ def running(
     with ExitStack() as stack:
         place = tempfile.TemporaryDirectory(prefix="wabajobs-drill-", dir=_in_memory())
         folder = Path(stack.enter_context(place))
-        site = Site(folder, hour=hour, knobs=knobs, needs=needs, fleet=fleet)
+        site = Site(folder, hour=hour, knobs=knobs, needs=needs, fleet=fleet, probes=probes)
         stack.callback(site.close)
         if keep_logs is not None:
             stack.callback(_copy_logs, folder / "programs" / "logs", keep_logs)
