@@ -54,9 +54,9 @@ def play(options: Options) -> Played:
     )
     drained = account.backlog(0.5)[int(2 * served)]
     scene.claims.check(
-        f"requests that still wait {served - monday:.0f} hours after the recovery: no more than WABAs",
-        f"{drained} of {fleet}",
-        drained <= fleet,
+        f"requests that still wait {served - monday:.0f} hours after the recovery: at most one for each WABA",
+        f"{drained} of {most}",
+        drained <= most,
     )
     return Played(scene.claims, facts={**scene.facts(account), "friday": friday, "sunday": sunday})
 
