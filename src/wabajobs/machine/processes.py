@@ -38,6 +38,8 @@ lock that another thread held stays locked for ever. The signal survives exec. T
 covers a supervisor that died before prctl."""
 
 _POLL_SECONDS: Final = 0.05
+_KILLED_WITHIN_SECONDS: Final = 10.0
+"""How long the kernel may take to end what was killed; one that hangs in a disk is not waited for any longer."""
 
 
 def leashed(argv: Sequence[str]) -> list[str]:
@@ -202,6 +204,10 @@ def _stop_together(those: Sequence[Running], *, grace: timedelta, hurry: Callabl
     for each in those:
         if each.lives:
             kill_group(each.pid)
+    # Its port and its files are free when it is gone, not when the signal was sent.
+    gone_by = time.monotonic() + _KILLED_WITHIN_SECONDS
+    while any(each.lives for each in those) and time.monotonic() < gone_by:
+        time.sleep(_POLL_SECONDS)
 
 
 class FolderLock:
