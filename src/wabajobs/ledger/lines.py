@@ -20,17 +20,15 @@ from sqlalchemy import (
     String,
     Text,
     bindparam,
-    cast,
-    column,
     func,
     select,
     text,
     true,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import aliased
 
 from wabajobs.capability import Capability, ServiceClass
+from wabajobs.ledger.database import table_of
 from wabajobs.ledger.request import line_name
 from wabajobs.ledger.rows import as_operation, select_operations
 from wabajobs.ledger.tables import READY, OperationRow
@@ -142,9 +140,7 @@ def of_waba(operation: Operation) -> Select[str]:
 
 
 def _heads_laterally() -> Select[Any]:
-    columns = (column("of_kind", String), column("of_line", String), column("number", Integer))
-    given = cast(bindparam("asked", type_=Text), JSONB)
-    one = func.jsonb_to_recordset(given).table_valued(*columns).render_derived(name="one", with_types=True)
+    one = table_of("asked", {"of_kind": String(), "of_line": String(), "number": Integer()})
     first = _first(one.c.of_kind, one.c.of_line, one.c.number).lateral("first")
     return select(*first.c).select_from(one.join(first, true()))
 

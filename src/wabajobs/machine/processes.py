@@ -194,19 +194,21 @@ def stop_leftovers(
 
 
 def _stop_together(those: Sequence[Running], *, grace: timedelta, hurry: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + grace.total_seconds()
     for each in those:
         if each.lives:
             with suppress(ProcessLookupError):
                 os.kill(each.pid, signal.SIGTERM)
-    while any(each.lives for each in those) and time.monotonic() < deadline and not hurry():
-        time.sleep(_POLL_SECONDS)
+    _wait_for_end(those, grace.total_seconds(), hurry)
     for each in those:
         if each.lives:
             kill_group(each.pid)
     # Its port and its files are free when it is gone, not when the signal was sent.
-    gone_by = time.monotonic() + _KILLED_WITHIN_SECONDS
-    while any(each.lives for each in those) and time.monotonic() < gone_by:
+    _wait_for_end(those, _KILLED_WITHIN_SECONDS, lambda: False)
+
+
+def _wait_for_end(those: Sequence[Running], at_most: float, hurry: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + at_most
+    while any(each.lives for each in those) and time.monotonic() < deadline and not hurry():
         time.sleep(_POLL_SECONDS)
 
 

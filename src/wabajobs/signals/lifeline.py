@@ -18,6 +18,8 @@ from redis.client import PubSub
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 
+from wabajobs.signals.moments import milliseconds
+
 _NAMES: Final = "wabajobs:lifelines"
 _SAY_SECONDS: Final = 1.0
 """How often a process says that it has a line, for a Redis that was emptied, and whether it still has it."""
@@ -51,7 +53,7 @@ class Lifeline:
         with self._redis.pubsub() as line:  # type: ignore[no-untyped-call]
             line.subscribe(_channel(self._name))
             while True:
-                self._redis.zadd(_NAMES, {self._name: _now_ms(self._redis)})
+                self._redis.zadd(_NAMES, {self._name: milliseconds(self._redis.time())})
                 _require_answer(line)
                 line.get_message(timeout=_SAY_SECONDS)  # ends at once when the line is cut
 
@@ -91,7 +93,7 @@ class Lifelines:
         return {name for name, since in self._missing_since.items() if now - since >= self._gone_after}
 
     def _missing(self) -> list[str]:
-        now = _now_ms(self._redis)
+        now = milliseconds(self._redis.time())
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.info("server")
             pipe.zremrangebyscore(_NAMES, "-inf", now - _KEPT_MS)
@@ -123,8 +125,3 @@ def _require_answer(line: PubSub) -> None:
 
 def _channel(name: str) -> str:
     return f"wabajobs:lifeline:{name}"
-
-
-def _now_ms(redis: Redis) -> int:
-    seconds, micros = redis.time()
-    return int(seconds) * 1000 + int(micros) // 1000

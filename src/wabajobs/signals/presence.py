@@ -13,6 +13,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from wabajobs.errors import NotReady
+from wabajobs.signals.moments import milliseconds
 
 _COMPLAINT_MS: Final = 60_000
 
@@ -82,7 +83,7 @@ class Presence:
                 for queue in queues:
                     pipe.hgetall(_key(queue))
                 time, *answers = pipe.execute()
-            now = _milliseconds(time)
+            now = milliseconds(time)
             return {queue: self._alive(queue, answer, now) for queue, answer in zip(queues, answers, strict=True)}
         except (RedisError, OSError) as error:
             raise NotReady(f"Redis cannot be reached: {error}") from error
@@ -98,13 +99,7 @@ class Presence:
         return alive
 
     def _now_ms(self) -> int:
-        # Redis's own clock: the hosts' may differ by more than a worker may be silent.
-        return _milliseconds(self._redis.time())
-
-
-def _milliseconds(time: tuple[int, int]) -> int:
-    seconds, micros = time
-    return int(seconds) * 1000 + int(micros) // 1000
+        return milliseconds(self._redis.time())
 
 
 def _complaint(queue: str) -> str:
