@@ -1,18 +1,17 @@
 """Group commit: what several threads ask for at the same time is answered by one of them, for all.
 
 A transaction costs the same for one row as for ten. So who finds one under way waits for its end, and the first
-of those who wait then takes everybody's question along. While others come all the time, he lets a moment pass for
-them first (as PostgreSQL's `commit_delay` does); who is alone never waits.
+of those who wait then takes everybody's question along. While others come all the time, he first waits a moment
+until as many have come as last time (PostgreSQL's `commit_delay` is such a moment); who was alone never waits.
 """
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
 
 from wabajobs.errors import NotReady
 
-_GATHER_SECONDS: Final = 0.002
+_GATHER_SECONDS: Final = 0.004
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -42,17 +41,26 @@ class _Ticket(Generic[Q, A]):
 class Together(Generic[Q, A]):
     """Answers questions, those of several threads at once."""
 
-    def __init__(self, answer: Callable[[Sequence[Q]], Sequence[A | Exception]]) -> None:
+    def __init__(
+        self,
+        answer: Callable[[Sequence[Q]], Sequence[A | Exception]],
+        *,
+        gather_seconds: float = _GATHER_SECONDS,
+    ) -> None:
         """Answer through `answer`: all or nothing, and in the order of the questions.
 
-        An exception among the answers is raised for the one who asked.
+        An exception among the answers is raised for the one who asked. Who goes first waits so long at most for
+        company.
         """
         self._answer = answer
-        self._inside = threading.Lock()
+        self._gather_seconds = gather_seconds
+        self._inside = threading.Condition(threading.Lock())
         self._waiting: list[_Ticket[Q, A]] = []
         self._busy = False
         self._company = 0
-        """How many came together last time."""
+        """How many came together last time, or half of those before if that was fewer: one may have been late."""
+        self._wanted = 0
+        """For how many a leader waits now."""
 
     def __call__(self, question: Q) -> A:
         """Return the answer, or raise what went wrong."""
@@ -60,6 +68,8 @@ class Together(Generic[Q, A]):
         with self._inside:
             self._waiting.append(mine)
             leads, self._busy = not self._busy, True
+            if len(self._waiting) == self._wanted:
+                self._inside.notify()
         if not leads:
             mine.wait()  # for an answer, or for the lead
         if not mine.done:
@@ -71,11 +81,12 @@ class Together(Generic[Q, A]):
     def _lead(self, mine: _Ticket[Q, A]) -> None:
         batch = [mine]
         try:
-            if self._company > 1:
-                time.sleep(_GATHER_SECONDS)
             with self._inside:
+                self._wanted = self._company
+                self._inside.wait_for(lambda: len(self._waiting) >= self._wanted, self._gather_seconds)
+                self._wanted = 0
                 batch, self._waiting = self._waiting, []
-            self._company = len(batch)
+            self._company = max(len(batch), self._company // 2)
             self._settle(batch)
         finally:
             self._hand_on(batch, mine)

@@ -13,6 +13,7 @@ from kombu.transport import pyamqp
 
 from tests.support.servers import RunningRedis
 from tests.support.waiting import until
+from wabajobs.broker import redis_transport
 from wabajobs.broker.redis_transport import Connection
 
 
@@ -185,6 +186,28 @@ def test_in_an_event_loop_a_late_word_to_redis_still_frees_the_slot_at_once(line
     until(lambda: (hub.run_once(), len(line.came) == 3)[1], what="the third")
     line.came[2].ack()
     until(lambda: (hub.run_once(), not line.unacked())[1], what="Redis is told also when nothing else is to do")
+
+
+def test_in_an_event_loop_slots_are_filled_together_unless_all_are_free(
+    line_of: LineOf, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_FREE_WITHIN_SECONDS", "_ACK_WITHIN_SECONDS"):
+        monkeypatch.setattr(redis_transport, name, 600)
+    line = line_of(3)
+    line.send(0, 1, 2, 3, 4, 5)
+    line.connection.register_with_event_loop(hub)
+    line.consumer.consume()
+    until(lambda: (hub.run_once(), len(line.came) == 3)[1], what="the first three")
+
+    line.came[0].ack()
+    line.came[1].ack()
+    for _ in range(20):
+        hub.call_soon(lambda: None)  # it goes round without waiting for anything
+        hub.run_once()
+    assert len(line.came) == 3
+
+    line.came[2].ack()
+    until(lambda: (hub.run_once(), len(line.came) == 6)[1], what="all three slots")
 
 
 def test_what_redis_has_not_been_told_yet_is_told_at_the_end(line_of: LineOf, hub: Hub) -> None:

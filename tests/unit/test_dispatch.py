@@ -316,7 +316,7 @@ def test_it_looks_again_in_a_breath_after_a_release_and_rests_otherwise(yard: Ya
 
     loop.run()
 
-    assert loop.waits == [0.005, 1.0, 1.0, 1.0]
+    assert loop.waits == [0.008, 1.0, 1.0, 1.0]
 
 
 def test_it_resigns_when_it_stops(yard: Yard) -> None:

@@ -14,6 +14,7 @@ from wabajobs.signals import Worker
 QUEUES = ("a", "b", "c", "d")
 TEAMS = st.lists(st.tuples(st.sets(st.sampled_from(QUEUES), min_size=1), st.integers(0, 3)), max_size=5)
 OUT = st.dictionaries(st.sampled_from(QUEUES), st.integers(0, 5))
+ENDING = st.dictionaries(st.sampled_from(QUEUES), st.integers(0, 12))
 Teams = list[tuple[set[str], int]]
 
 
@@ -24,6 +25,10 @@ def workers(teams: Iterable[tuple[Iterable[str], int]]) -> list[Worker]:
         for number, (queues, slots) in enumerate(teams)
         for queue in sorted(queues)
     ]
+
+
+def slots_of(queue: str, teams: Teams) -> int:
+    return sum(slots for queues, slots in teams if queue in queues)
 
 
 def seats(teams: Teams, wanted: Mapping[str, int]) -> int:
@@ -65,20 +70,30 @@ def test_asking_takes_nothing(teams: Teams, out: dict[str, int]) -> None:
     assert [asked.take(queue) for queue in QUEUES * 6] == [other.take(queue) for queue in QUEUES * 6]
 
 
-@given(teams=TEAMS, out=OUT, ending=OUT)
-def test_what_ends_soon_frees_its_seat_and_no_more_than_there_are(
+@given(teams=TEAMS, out=OUT, ending=ENDING)
+def test_for_each_that_ends_soon_one_more_may_go_and_for_each_slot_at_most_two(
     teams: Teams, out: dict[str, int], ending: dict[str, int]
 ) -> None:
-    def of(queue: str) -> int:
-        return sum(slots for queues, slots in teams if queue in queues)
-
-    stay = {
-        queue: number - min(number, ending.get(queue, 0), of(queue)) for queue, number in out.items() if number
-    }
-
+    ahead = {queue: min(ending.get(queue, 0), 2 * slots_of(queue, teams)) for queue in QUEUES}
+    stay = {queue: max(0, number - ahead[queue]) for queue, number in out.items()}
+    left = {queue: max(0, number - out.get(queue, 0)) for queue, number in ahead.items()}
     early, plain = Slots(workers(teams), out, ending=ending), Slots(workers(teams), stay)
 
+    for queue in QUEUES:
+        assert [early.take(queue) for _ in range(left[queue])] == [True] * left[queue]
+        assert early.taken(queue) == plain.taken(queue) + left[queue]
     assert [early.take(queue) for queue in QUEUES * 6] == [plain.take(queue) for queue in QUEUES * 6]
+
+
+@given(teams=TEAMS, out=OUT, ending=ENDING, asked=st.lists(st.sampled_from(QUEUES), max_size=16))
+def test_what_is_given_back_can_be_taken_again(
+    teams: Teams, out: dict[str, int], ending: dict[str, int], asked: list[str]
+) -> None:
+    slots, untouched = (Slots(workers(teams), out, ending=ending) for _ in range(2))
+    for queue in [queue for queue in asked if slots.take(queue)]:
+        slots.give_back(queue)
+
+    assert [slots.take(queue) for queue in QUEUES * 6] == [untouched.take(queue) for queue in QUEUES * 6]
 
 
 @given(teams=TEAMS)

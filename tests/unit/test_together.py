@@ -89,6 +89,34 @@ def test_those_who_wait_are_answered_together_each_with_his_own() -> None:
     assert len(desk.batches) == 2
 
 
+def together_with_company(desk: Desk, company: int, *, gather_seconds: float) -> Together[int, int]:
+    """One of whom so many have just asked together."""
+    together: Together[int, int] = Together(desk, gather_seconds=gather_seconds)
+    together._company = company
+    desk.open.set()
+    return together
+
+
+def test_while_others_come_the_first_waits_until_as_many_have_come_as_last_time() -> None:
+    desk = Desk()
+    together = together_with_company(desk, 3, gather_seconds=60)
+
+    def one(question: int) -> int:
+        _until_waiting(together, question)  # one after the other, none of them too late
+        return together(question)
+
+    assert at_once(3, one) == [0, 10, 20]
+    assert [sorted(batch) for batch in desk.batches] == [[0, 1, 2]]
+
+
+def test_who_waits_for_company_that_does_not_come_is_answered_all_the_same() -> None:
+    desk = Desk()
+    together = together_with_company(desk, 8, gather_seconds=0.001)
+
+    assert [together(question) for question in range(5)] == [0, 10, 20, 30, 40]
+    assert together._company == 1, "and soon nobody waits any more"
+
+
 def test_none_is_an_answer() -> None:
     together: Together[int, None] = Together(lambda questions: [None for _ in questions])
 

@@ -16,6 +16,8 @@ from kombu.transport import redis
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 
+_FREE_WITHIN_SECONDS: Final = 0.005
+"""Slots that become free wait so long for others, while some are taken: messages are then fetched together."""
 _ACK_WITHIN_SECONDS: Final = 0.02
 """Acknowledgements wait so long for company, or for the next fetch."""
 
@@ -42,6 +44,8 @@ class QoS(redis.QoS):
         self.fetched: deque[tuple[str, dict[str, Any]]] = deque()
         """Messages that came along with another, and their queues."""
         self._noted: set[str] = set()
+        self._over: list[str] = []
+        """Messages whose tasks are over, and whose slots are not free yet."""
         self._acked: list[str] = []
         self._due = False
 
@@ -54,23 +58,34 @@ class QoS(redis.QoS):
         super(redis.QoS, self).append(message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
-        """Free the slot now, and tell Redis with the next errand.
+        """Free the slot soon, and tell Redis with an errand after that.
 
         Should Redis not hear of it, the loop breaks and Celery connects anew: better than a worker that goes on
         with a count of its own. The message then comes once more, and the ledger says that it is stale.
         """
-        super(redis.QoS, self).ack(delivery_tag)
-        self._acked.append(delivery_tag)
+        self._over.append(delivery_tag)
         loop = getattr(self.channel.connection, "loop", None)
         if loop is None or self.channel.closed:
             self.tell_acked()
-        elif not self._due:
+            return
+        if len(self._over) + len(self._dirty) >= len(self._delivered):
+            self._free()
+        elif len(self._over) == 1:
+            loop.call_later(_FREE_WITHIN_SECONDS, self._free)
+        if not self._due:
             self._due = True
             loop.call_later(_ACK_WITHIN_SECONDS, self.tell_acked)
+
+    def _free(self) -> None:
+        for delivery_tag in self._over:
+            super(redis.QoS, self).ack(delivery_tag)
+        self._acked += self._over
+        self._over.clear()
 
     def tell_acked(self) -> None:
         """Tell Redis what is acknowledged, if there is anything."""
         self._due = False
+        self._free()
         if self._acked:
             with self.pipe_or_acquire() as pipe:
                 told = self._add_acked(pipe)

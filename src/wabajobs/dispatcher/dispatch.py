@@ -33,7 +33,7 @@ Send = Callable[[Sequence[Operation]], Sequence[Operation]]
 """Publishes what was released; returns what could not be published."""
 
 
-_BREATH_SECONDS = 0.005
+_BREATH_SECONDS = 0.008
 """Between two turns that release something: the slots that become free meanwhile are filled together."""
 _DROPPED_AT_ONCE = 500
 _SCAN_SHARE = 0.1

@@ -1,9 +1,14 @@
 """How many more operations of each queue the living workers can begin, when some of them serve several queues."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from wabajobs.signals import Worker
+
+_AHEAD: Final = 2
+"""How many operations may be on their way for each slot that will be free by the time that they arrive."""
 
 
 @dataclass
@@ -31,8 +36,9 @@ class Slots:
     ) -> None:
         """Seat what is `out`, by queue; what finds no room was released to a worker that is gone.
 
-        What is `ending`, by queue, frees its slot before a message could arrive: of what is out so many need no
-        seat, but never more than there are slots.
+        What is `ending`, by queue, frees its slot before a message could arrive: so many need no seat, of those
+        that are out and then of those that are sent. Never more than twice the slots, as a rate that was true a
+        moment ago may be no more.
         """
         served: dict[str, tuple[set[str], int]] = {}
         for worker in workers:
@@ -42,9 +48,14 @@ class Slots:
         for queues, slots in served.values():
             group = self._groups.setdefault(frozenset(queues), _Group(frozenset(queues)))
             group.slots += slots
+        self._ahead = {queue: min(number, _AHEAD * self.of(queue)) for queue, number in (ending or {}).items()}
+        self._gone_ahead: Counter[str] = Counter()
         self._left_over: dict[str, int] = {}
         for queue, there in out.items():
-            number = there - min((ending or {}).get(queue, 0), self.of(queue), there)
+            without_seat = min(there, self._ahead.get(queue, 0))
+            if without_seat:
+                self._ahead[queue] -= without_seat
+            number = there - without_seat
             for seated in range(number):
                 if not self._seat(queue, set()):
                     self._left_over[queue] = number - seated
@@ -52,6 +63,10 @@ class Slots:
 
     def take(self, queue: str) -> bool:
         """Take a slot for one more operation of a queue; False when there is none."""
+        if self._ahead.get(queue):
+            self._ahead[queue] -= 1
+            self._gone_ahead[queue] += 1
+            return True
         return queue not in self._left_over and self._seat(queue, set())
 
     def has(self, queue: str) -> bool:
@@ -63,6 +78,10 @@ class Slots:
 
     def give_back(self, queue: str) -> None:
         """Leave a slot that was taken."""
+        if self._gone_ahead[queue]:
+            self._gone_ahead[queue] -= 1
+            self._ahead[queue] += 1
+            return
         group = next(one for one in self._groups.values() if one.taken.get(queue))
         group.taken[queue] -= 1
 
@@ -72,7 +91,7 @@ class Slots:
 
     def taken(self, queue: str) -> int:
         """Return how many slots operations of a queue have."""
-        return sum(group.taken.get(queue, 0) for group in self._groups.values())
+        return self._gone_ahead[queue] + sum(group.taken.get(queue, 0) for group in self._groups.values())
 
     def pools(self) -> list[frozenset[str]]:
         """Return which queues share workers with each other: what is released of one may cost another."""

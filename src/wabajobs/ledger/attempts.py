@@ -32,7 +32,7 @@ from wabajobs.errors import LeaseLost, StopAsked
 from wabajobs.feed import EventKind
 from wabajobs.ledger import expiring, lanes
 from wabajobs.ledger.conditions import LEASES, OPEN, held_by, locked, named
-from wabajobs.ledger.database import table_of
+from wabajobs.ledger.database import listed, table_of
 from wabajobs.ledger.decisions import live_pauses
 from wabajobs.ledger.ending import NO_HOLD, final, told_of_end
 from wabajobs.ledger.history import tell
@@ -381,14 +381,17 @@ _END: Final = _ended_by(lambda name: bindparam(name, type_=_GIVEN[name]))
 _ENDS: Final = table_of("ends", _GIVEN)
 # The ids lead to the rows, whatever the planner thinks of the table.
 _END_TOGETHER: Final = _ended_by(lambda name: _ENDS.c[name]).where(
-    OperationRow.id.in_(bindparam("ids", expanding=True))
+    OperationRow.id == func.any(func.array(select(listed("ids")).scalar_subquery()))
 )
 
 
 def _write(connection: Connection, ends: Sequence[dict[str, Any]]) -> None:
     """Write how attempts ended into their rows; on PostgreSQL with one statement."""
     if connection.dialect.name == "postgresql":
-        given = {"ends": json.dumps(ends, default=datetime.isoformat), "ids": [one["whom"] for one in ends]}
+        given = {
+            "ends": json.dumps(ends, default=datetime.isoformat),
+            "ids": json.dumps([one["whom"] for one in ends]),
+        }
         connection.execute(_END_TOGETHER, given)
     else:
         connection.execute(_END, ends)

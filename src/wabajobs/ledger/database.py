@@ -1,11 +1,14 @@
 """The way to the ledger's database: transactions, and how SQLite is made to behave."""
 
+import json
 import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from datetime import datetime
+from functools import cache
 from pathlib import Path
 from select import POLLIN, poll
 from typing import Any, Final
@@ -13,12 +16,14 @@ from typing import Any, Final
 from sqlalchemy import (
     Connection,
     Engine,
+    Insert,
     Text,
     bindparam,
     cast,
     create_engine,
     event,
     func,
+    insert,
     inspect,
     select,
     table,
@@ -190,10 +195,14 @@ def upsert(connection: Connection, table: type[Base]) -> Any:
 
 def each(connection: Connection, name: str) -> Any:
     """Return a table of one column, `value`: the texts of the JSON list that is bound as `name`."""
-    given = bindparam(name, type_=Text)
     if connection.dialect.name == "postgresql":
-        return func.jsonb_array_elements_text(cast(given, postgresql.JSONB)).table_valued("value")
-    return func.json_each(given).table_valued("value")
+        return listed(name).table_valued("value")
+    return func.json_each(bindparam(name, type_=Text)).table_valued("value")
+
+
+def listed(name: str) -> Any:
+    """Return what gives PostgreSQL the texts of the JSON list that is bound as `name`."""
+    return func.jsonb_array_elements_text(cast(bindparam(name, type_=Text), postgresql.JSONB))
 
 
 def table_of(name: str, columns: Mapping[str, TypeEngine[Any]]) -> Any:
@@ -201,6 +210,27 @@ def table_of(name: str, columns: Mapping[str, TypeEngine[Any]]) -> Any:
     given = func.jsonb_to_recordset(cast(bindparam(name, type_=Text), postgresql.JSONB))
     made = given.table_valued(*(sql_column(each_, type_) for each_, type_ in columns.items()), name=name)
     return made.render_derived(name=name, with_types=True)
+
+
+def insert_all(connection: Connection, into: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows that name the same columns.
+
+    On PostgreSQL as one JSON list: the statement's text is then the same for any number of rows, and a text that
+    is known costs neither the driver nor the server what reading it costs.
+    """
+    if not rows:
+        return
+    if connection.dialect.name == "postgresql":
+        given = {"rows": json.dumps(rows, default=datetime.isoformat)}
+        connection.execute(_inserted(into, tuple(rows[0])), given)
+    else:
+        connection.execute(insert(into), rows)
+
+
+@cache
+def _inserted(into: type[Base], names: tuple[str, ...]) -> Insert:
+    rows = table_of("rows", {name: into.__table__.c[name].type for name in names})
+    return insert(into).from_select(names, select(*(rows.c[name] for name in names)))
 
 
 def _driver_url(url: str) -> URL:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
+from wabajobs.ledger.database import insert_all
 from wabajobs.ledger.tables import EventRow
 
 
@@ -30,21 +31,15 @@ def tell(
     whom: Sequence[tuple[str, dict[str, Any] | None, int | None]],
 ) -> None:
     """Write one event for each operation, its detail and the number of its lease, where it happened under one."""
-    if whom:
-        connection.execute(
-            _EVENT,
-            [
-                {
-                    "operation_id": operation_id,
-                    "at": now,
-                    "name": name,
-                    "actor": actor,
-                    "attempt": attempt,
-                    "detail": detail,
-                }
-                for operation_id, detail, attempt in whom
-            ],
-        )
-
-
-_EVENT: Final = insert(EventRow)
+    events = [
+        {
+            "operation_id": operation_id,
+            "at": now,
+            "name": name,
+            "actor": actor,
+            "attempt": attempt,
+            "detail": detail,
+        }
+        for operation_id, detail, attempt in whom
+    ]
+    insert_all(connection, EventRow, events)

@@ -12,12 +12,12 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
 
-from sqlalchemy import BigInteger, Connection, bindparam, func, insert, select, text, update
+from sqlalchemy import BigInteger, Connection, bindparam, func, select, text, update
 from sqlalchemy import cast as sql_cast
 
 from wabajobs.errors import InvalidRequest
 from wabajobs.feed import Event, EventKind
-from wabajobs.ledger.database import Database
+from wabajobs.ledger.database import Database, insert_all
 from wabajobs.ledger.tables import OutboxRow
 from wabajobs.outcome import Hold
 
@@ -52,8 +52,9 @@ class Told(NamedTuple):
 
 def tell_operations(connection: Connection, now: datetime, told: Sequence[Told]) -> None:
     """Write events of operations down, all with one statement."""
-    _write(
+    insert_all(
         connection,
+        OutboxRow,
         [
             {
                 "at": now,
@@ -81,8 +82,9 @@ def tell_templates(
         "app": sync.app if sync else None,
         "waba": waba,
     }
-    _write(
+    insert_all(
         connection,
+        OutboxRow,
         [{"at": now, "kind": EventKind.TEMPLATE_CHANGED, **about, "data": change} for change in changes],
     )
 
@@ -90,11 +92,6 @@ def tell_templates(
 def gist(hold: Hold) -> str:
     """Return what makes two holds the same for the Hub: who holds, and why, without its numbers and traces."""
     return hashlib.sha256(f"{hold.by}:{_VARYING.sub('', hold.reason)}".encode()).hexdigest()[:16]
-
-
-def _write(connection: Connection, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        connection.execute(_INSERT, rows)
 
 
 class Outbox:
@@ -183,7 +180,6 @@ def event_of(row: Any) -> Event:
     )
 
 
-_INSERT: Final = insert(OutboxRow)
 _NUMBERED: Final = OutboxRow.number.is_not(None)  # said, so that the index of numbers is found
 NEWEST: Final = select(func.max(OutboxRow.number)).where(_NUMBERED)
 """The highest number."""
