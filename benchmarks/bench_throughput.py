@@ -1,6 +1,6 @@
 """How many operations a second go through, from release to the end, beside others that run tasks.
 
-Beside a plain Celery worker on the same Redis server (one process, threads, concurrency 8, task events, late
+Beside a plain Celery worker on the same Redis server (one process, threads, task events, late
 acknowledgement, prefetch 1); with PostgreSQL also beside a worker of Procrastinate on the same server. The task
 does nothing.
 """
@@ -39,7 +39,6 @@ from wabajobs.intake import Request
 from wabajobs.ledger.tables import EventRow, OperationRow
 from wabajobs.wiring import House
 
-CONCURRENCY = 8
 WARM = 100
 GOALS = {"Celery": 0.7, "Procrastinate": 1.5}
 """Of our rate to theirs."""
@@ -50,15 +49,17 @@ def main() -> None:
     """Run."""
     parser = support.parser(__doc__, rounds=5)
     parser.add_argument("--operations", type=int, help="operations a round (2000; quick 300)")
+    parser.add_argument("--concurrency", type=int, default=32, help="threads of each side's one worker (32)")
     parser.add_argument("--profile", action="store_true", help="show where the dispatcher and an attempt spend")
     options = parser.parse_args()
     number = options.operations or (300 if options.quick else 2000)
+    threads: int = options.concurrency
     conditions = [
         f"{number} no-op operations a round, enqueued first; {options.rounds} rounds, sides interleaved",
-        f"ours: 1 dispatcher, 1 worker process (threads, {CONCURRENCY}), from the first release to the last end",
+        f"ours: 1 dispatcher, 1 worker process (threads, {threads}), from the first release to the last end",
         "Celery: 1 worker process with the same pool, concurrency, task events, late acknowledgement, prefetch 1;"
         " from the first task to the last",
-        f"Procrastinate: 1 worker process, concurrency {CONCURRENCY}, a function that it runs in threads; from"
+        f"Procrastinate: 1 worker process, concurrency {threads}, a function that it runs in threads; from"
         " its first job to its last, as its own events say",
         f"both sides have worked off {WARM} before; nobody listens to the task events; log level INFO",
         "CPU: user + system of the process, per operation of the round; of PostgreSQL all its processes",
@@ -71,22 +72,22 @@ def main() -> None:
         results: dict[str, list[dict[str, Any]]] = {name: [] for name, _ in sides}
         for round_ in range(options.rounds):
             for name, measure in support.in_turn(sides, round_):
-                result = measure(stage, number)
+                result = measure(stage, number, threads)
                 stage.flush()
                 results[name].append(result)
-                report.keep(what="side", round=round_, side=name, **result)
+                report.keep(what="side", round=round_, side=name, threads=threads, **result)
         _tell(report, results)
         if options.profile:
-            profile(stage, number)
+            profile(stage, number, threads)
         report.end()
 
 
 # ── our side ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def ours(stage: support.Stage, number: int) -> dict[str, Any]:
+def ours(stage: support.Stage, number: int, threads: int) -> dict[str, Any]:
     """Work off so many operations; return the rate and what it cost."""
-    config = _config(stage)
+    config = _config(stage, threads)
     client, house = support.opened(config)
     worker = _start_worker(stage, config)
     leader = stage.start(
@@ -148,8 +149,8 @@ def _postgresql(url: str) -> dict[str, psutil.Process]:
     return {"postgresql": _Family(int((Path(folder[0]) / "postmaster.pid").read_text().split()[0]))}
 
 
-def _config(stage: support.Stage) -> Path:
-    return stage.config(stage.databases.fresh(), workers={"concurrency": CONCURRENCY})
+def _config(stage: support.Stage, threads: int) -> Path:
+    return stage.config(stage.databases.fresh(), workers={"concurrency": threads})
 
 
 def _start_worker(stage: support.Stage, config: Path) -> psutil.Process:
@@ -189,11 +190,11 @@ def _drain(house: House, number: int) -> tuple[float, int]:
 # ── Celery's side ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def plain(stage: support.Stage, number: int) -> dict[str, Any]:
+def plain(stage: support.Stage, number: int, threads: int) -> dict[str, Any]:
     """Let a plain worker run so many tasks; return the rate and what it cost."""
     told = stage.folder / "told.json"
     told.unlink(missing_ok=True)
-    celery = stage.plain(BENCH_CONCURRENCY=str(CONCURRENCY), BENCH_EVENTS="1", BENCH_TOLD=str(told))
+    celery = stage.plain(BENCH_CONCURRENCY=str(threads), BENCH_EVENTS="1", BENCH_TOLD=str(told))
     argv = [sys.executable, "-m", "celery", "-A", "benchmarks.plain", "worker", *_QUIET]
     worker = stage.start("plain", argv, {})
     for _ in range(WARM):
@@ -220,7 +221,7 @@ def plain(stage: support.Stage, number: int) -> dict[str, Any]:
 # ── Procrastinate's side ────────────────────────────────────────────────────────────────────────────────────
 
 
-def procrastinate(stage: support.Stage, number: int) -> dict[str, Any]:
+def procrastinate(stage: support.Stage, number: int, threads: int) -> dict[str, Any]:
     """Let a worker of Procrastinate run so many jobs; return the rate and what it cost."""
     url = stage.databases.fresh()
     env = {"BENCH_PG_URL": url}
@@ -231,7 +232,7 @@ def procrastinate(stage: support.Stage, number: int) -> dict[str, Any]:
         queue.schema_manager.apply_schema()
         noop.batch_defer(*({} for _ in range(WARM)))
         argv = [sys.executable, "-m", "procrastinate", "--app", "benchmarks.procrastinate_app.app", "worker"]
-        worker = stage.start("procrastinate", [*argv, "--concurrency", str(CONCURRENCY)], env)
+        worker = stage.start("procrastinate", [*argv, "--concurrency", str(threads)], env)
         stage.until(lambda: _succeeded(url)[0] == WARM, what="the first jobs")
         worker.send_signal(signal.SIGSTOP)
         noop.batch_defer(*({} for _ in range(number)))
@@ -283,9 +284,9 @@ def _tell(report: support.Report, results: dict[str, list[dict[str, Any]]]) -> N
     print()
 
 
-def profile(stage: support.Stage, number: int) -> None:
+def profile(stage: support.Stage, number: int, threads: int) -> None:
     """Print where the time goes: the dispatcher beside a real worker, and attempts without Celery."""
-    config = _config(stage)
+    config = _config(stage, threads)
     client, house = support.opened(config)
     _start_worker(stage, config)
     stage.wait_for_workers(house, "noop")
