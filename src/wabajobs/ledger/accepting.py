@@ -18,8 +18,8 @@ from sqlalchemy import (
 from wabajobs.errors import IdempotencyConflict, LedgerUnavailable, NotFound
 from wabajobs.ledger import lanes, media, order
 from wabajobs.ledger.conditions import OPEN
-from wabajobs.ledger.database import each, upsert
-from wabajobs.ledger.history import tell
+from wabajobs.ledger.database import each, insert_new
+from wabajobs.ledger.history import tell, tell_whose
 from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.rows import as_operation, select_operations
 from wabajobs.ledger.secrets import keep
@@ -74,9 +74,6 @@ def _claim_keys(connection: Connection, requests: Sequence[NewOperation], now: d
     # ON CONFLICT, not an exception: inside the caller's own transaction on PostgreSQL a violated
     # constraint would have spoilt everything the caller has done so far.
     with_key = [one for one in requests if one.key is not None]
-    if not with_key:
-        return set()
-    statement = upsert(connection, RequestRow).on_conflict_do_nothing().returning(RequestRow.operation_id)
     rows = [
         {
             "partner": one.partner,
@@ -87,7 +84,7 @@ def _claim_keys(connection: Connection, requests: Sequence[NewOperation], now: d
         }
         for one in sorted(with_key, key=lambda one: (one.partner, one.key or ""))
     ]
-    return set(connection.scalars(statement, rows))
+    return insert_new(connection, RequestRow, rows, unique="partner key", returning="operation_id")
 
 
 def refuse_conflicts(connection: Connection, requests: Sequence[NewOperation]) -> None:
@@ -190,17 +187,10 @@ def _join(connection: Connection, request: NewOperation, now: datetime) -> Opera
 
 def _insert(connection: Connection, requests: Sequence[NewOperation], now: datetime) -> set[str]:
     """Write new operations; return the ids of those whose lane had no pending one."""
-    if not requests:
-        return set()
-    statement = (
-        upsert(connection, OperationRow)
-        .on_conflict_do_nothing(index_elements=["coalesce_key"])
-        .returning(OperationRow.id)
-    )
-    inserted = set(connection.scalars(statement, _rows_of(connection, requests, now)))
-    for partner in {one.partner for one in requests if one.id in inserted}:
-        theirs = [one.id for one in requests if one.partner == partner and one.id in inserted]
-        tell(connection, now, f"partner:{partner}", "accepted", [(id_, None, None) for id_ in theirs])
+    rows = _rows_of(connection, requests, now)
+    inserted = insert_new(connection, OperationRow, rows, unique="coalesce_key", returning="id")
+    whose = [(one.id, f"partner:{one.partner}") for one in requests if one.id in inserted]
+    tell_whose(connection, now, "accepted", whose)
     for one in requests:
         if one.secrets and one.id in inserted:
             keep(connection, one.secrets, operation_id=one.id, now=now)

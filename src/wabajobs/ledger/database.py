@@ -16,14 +16,12 @@ from typing import Any, Final
 from sqlalchemy import (
     Connection,
     Engine,
-    Insert,
     Text,
     bindparam,
     cast,
     create_engine,
     event,
     func,
-    insert,
     inspect,
     select,
     table,
@@ -200,6 +198,16 @@ def each(connection: Connection, name: str) -> Any:
     return func.json_each(bindparam(name, type_=Text)).table_valued("value")
 
 
+def each_of(dialect: str, name: str, *columns: str) -> Any:
+    """Return a table of these texts: those of the JSON list of objects that is bound as `name`."""
+    if dialect == "postgresql":
+        return table_of(name, dict.fromkeys(columns, Text()))
+    one = func.json_each(bindparam(name, type_=Text)).table_valued("value", name="one")
+    return select(*(func.json_extract(one.c.value, f"$.{each_}").label(each_) for each_ in columns)).subquery(
+        name
+    )
+
+
 def listed(name: str) -> Any:
     """Return what gives PostgreSQL the texts of the JSON list that is bound as `name`."""
     return func.jsonb_array_elements_text(cast(bindparam(name, type_=Text), postgresql.JSONB))
@@ -218,19 +226,37 @@ def insert_all(connection: Connection, into: type[Base], rows: Sequence[Mapping[
     On PostgreSQL as one JSON list: the statement's text is then the same for any number of rows, and a text that
     is known costs neither the driver nor the server what reading it costs.
     """
+    if rows:
+        dialect = connection.dialect.name
+        connection.execute(_inserted(dialect, into, tuple(rows[0])), _given(dialect, rows))
+
+
+def insert_new(
+    connection: Connection, into: type[Base], rows: Sequence[Mapping[str, Any]], *, unique: str, returning: str
+) -> set[Any]:
+    """Insert those rows of which nobody has the unique columns yet; return a column of what was inserted."""
     if not rows:
-        return
-    if connection.dialect.name == "postgresql":
-        given = {"rows": json.dumps(rows, default=datetime.isoformat)}
-        connection.execute(_inserted(into, tuple(rows[0])), given)
-    else:
-        connection.execute(insert(into), rows)
+        return set()
+    dialect = connection.dialect.name
+    statement = _inserted(dialect, into, tuple(rows[0]), tuple(unique.split()), returning)
+    return set(connection.scalars(statement, _given(dialect, rows)))
 
 
 @cache
-def _inserted(into: type[Base], names: tuple[str, ...]) -> Insert:
-    rows = table_of("rows", {name: into.__table__.c[name].type for name in names})
-    return insert(into).from_select(names, select(*(rows.c[name] for name in names)))
+def _inserted(
+    dialect: str, into: type[Base], names: tuple[str, ...], unique: tuple[str, ...] = (), returning: str = ""
+) -> Any:
+    statement: Any = (postgresql if dialect == "postgresql" else sqlite).insert(into)
+    if dialect == "postgresql":
+        rows = table_of("rows", {name: into.__table__.c[name].type for name in names})
+        statement = statement.from_select(names, select(*(rows.c[name] for name in names)))
+    if unique:
+        statement = statement.on_conflict_do_nothing(index_elements=unique)
+    return statement.returning(into.__table__.c[returning]) if returning else statement
+
+
+def _given(dialect: str, rows: Sequence[Mapping[str, Any]]) -> Any:
+    return {"rows": json.dumps(rows, default=datetime.isoformat)} if dialect == "postgresql" else rows
 
 
 def _driver_url(url: str) -> URL:

@@ -31,15 +31,32 @@ def tell(
     whom: Sequence[tuple[str, dict[str, Any] | None, int | None]],
 ) -> None:
     """Write one event for each operation, its detail and the number of its lease, where it happened under one."""
-    events = [
-        {
-            "operation_id": operation_id,
-            "at": now,
-            "name": name,
-            "actor": actor,
-            "attempt": attempt,
-            "detail": detail,
-        }
-        for operation_id, detail, attempt in whom
-    ]
-    insert_all(connection, EventRow, events)
+    _write(connection, now, name, [(id_, actor, detail, attempt) for id_, detail, attempt in whom])
+
+
+def tell_whose(connection: Connection, now: datetime, name: str, whom: Sequence[tuple[str, str]]) -> None:
+    """Write one event for each operation, each with an actor of its own."""
+    _write(connection, now, name, [(id_, actor, None, None) for id_, actor in whom])
+
+
+def _write(
+    connection: Connection,
+    now: datetime,
+    name: str,
+    whom: Sequence[tuple[str, str, dict[str, Any] | None, int | None]],
+) -> None:
+    insert_all(
+        connection,
+        EventRow,
+        [
+            {
+                "operation_id": operation_id,
+                "at": now,
+                "name": name,
+                "actor": actor,
+                "attempt": attempt,
+                "detail": detail,
+            }
+            for operation_id, actor, detail, attempt in whom
+        ],
+    )

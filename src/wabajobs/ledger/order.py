@@ -7,13 +7,14 @@ Source: Goyal, Vin, Cheng: Start-time fair queueing, 1997; each WABA is a flow, 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, Final, Protocol
 
-from sqlalchemy import Connection, bindparam, func, select, text, update
+from sqlalchemy import Connection, Select, bindparam, func, select, text, update
 
-from wabajobs.ledger.database import each
+from wabajobs.ledger.database import each, each_of
 from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.tables import READY, OperationRow, TemplateListRow
 from wabajobs.operation import Order
@@ -36,19 +37,16 @@ class Queuing(Protocol):
 
 def turns(connection: Connection, requests: Sequence[Queuing]) -> dict[str, int]:
     """Return the round of each request, by its id."""
-    rounds = dict.fromkeys((one.id for one in requests), 0)
     # Who coalesces has one pending operation per WABA at most: every round is the first.
-    flows: dict[tuple[str, str], list[Queuing]] = {}
-    for one in requests:
-        if not one.coalesces:
-            flows.setdefault((one.kind, one.line), []).append(one)
-    for (kind, line), theirs in flows.items():
-        last = _last_turns(connection, kind, line, {one.waba for one in theirs if one.waba})
-        first = _first_turn(connection, kind, line)
-        for one in theirs:
-            rounds[one.id] = max(first, last.get(one.waba or "", -1) + 1)
-            if one.waba:
-                last[one.waba] = rounds[one.id]
+    rounds = dict.fromkeys((one.id for one in requests), 0)
+    flowing = [one for one in requests if not one.coalesces]
+    heads = _turns_of_heads(connection, {(one.kind, one.line) for one in flowing})
+    last = _last_turns(connection, {(one.kind, one.line, one.waba) for one in flowing if one.waba})
+    for one in flowing:
+        first = heads.get((one.kind, one.line), -1) + 1
+        rounds[one.id] = max(first, last.get((one.kind, one.line, one.waba or ""), -1) + 1)
+        if one.waba:
+            last[one.kind, one.line, one.waba] = rounds[one.id]
     return rounds
 
 
@@ -72,28 +70,38 @@ def places(connection: Connection, requests: Sequence[NewOperation], now: dateti
     return {one.id: fixed.get(one.order, read_at.get(one.waba or "", 0.0)) for one in requests}
 
 
-def _first_turn(connection: Connection, kind: str, line: str) -> int:
-    head = connection.scalar(_HEAD_TURN, {"kind": kind, "line": line})
-    return 0 if head is None else head + 1
+def _turns_of_heads(connection: Connection, lines: Collection[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """Return the round that is under way in each line (kind, line) that is not empty."""
+    asked = [{"of_kind": kind, "of_line": line} for kind, line in sorted(lines)]
+    found = connection.execute(_heads(connection.dialect.name), {"asked": json.dumps(asked)}) if asked else ()
+    return {(kind, line): turn for kind, line, turn in found if turn is not None}
 
 
-def _last_turns(connection: Connection, kind: str, line: str, wabas: set[str]) -> dict[str, int]:
-    if not wabas:
-        return {}
-    waba = each(connection, "wabas")
-    last = (
-        select(func.max(OperationRow.turn))
-        .where(
-            OperationRow.kind == bindparam("kind"),
-            OperationRow.line == bindparam("line"),
-            OperationRow.waba == waba.c.value,
-            text(READY),
-        )
-        .scalar_subquery()
-    )
-    asked = {"kind": kind, "line": line, "wabas": json.dumps(sorted(wabas))}
-    found = connection.execute(select(waba.c.value, last), asked)
-    return {name: turn for name, turn in found if turn is not None}
+def _last_turns(
+    connection: Connection, flows: Collection[tuple[str, str, str]]
+) -> dict[tuple[str, str, str], int]:
+    """Return the last round in which each flow (kind, line, WABA) has a place that has one."""
+    asked = [{"of_kind": kind, "of_line": line, "of_waba": waba} for kind, line, waba in sorted(flows)]
+    found = connection.execute(_lasts(connection.dialect.name), {"asked": json.dumps(asked)}) if asked else ()
+    return {(kind, line, waba): turn for kind, line, waba, turn in found if turn is not None}
+
+
+@cache
+def _heads(dialect: str) -> Select[Any]:
+    line = each_of(dialect, "asked", "of_kind", "of_line")
+    head = select(func.min(OperationRow.turn)).where(*_ready_in(line)).scalar_subquery()
+    return select(*line.c, head)
+
+
+@cache
+def _lasts(dialect: str) -> Select[Any]:
+    flow = each_of(dialect, "asked", "of_kind", "of_line", "of_waba")
+    of_it = (*_ready_in(flow), OperationRow.waba == flow.c.of_waba)
+    return select(*flow.c, select(func.max(OperationRow.turn)).where(*of_it).scalar_subquery())
+
+
+def _ready_in(line: Any) -> tuple[Any, ...]:
+    return OperationRow.kind == line.c.of_kind, OperationRow.line == line.c.of_line, text(READY)
 
 
 def _read_at(connection: Connection, wabas: set[str]) -> dict[str, float]:
@@ -107,7 +115,4 @@ def _read_at(connection: Connection, wabas: set[str]) -> dict[str, float]:
     return {name: moment.timestamp() for name, moment in found if moment is not None}
 
 
-_HEAD_TURN: Final = select(func.min(OperationRow.turn)).where(
-    OperationRow.kind == bindparam("kind"), OperationRow.line == bindparam("line"), text(READY)
-)
 _MOVE: Final = update(OperationRow).where(OperationRow.id == bindparam("whom")).values(turn=bindparam("to"))
