@@ -158,6 +158,25 @@ def test_a_message_that_came_twice_begins_once_though_both_copies_came_together(
     assert [one.attempts for one in book.all()] == [1, 1]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_message_of_an_old_lease_does_not_hide_that_of_the_new_which_came_with_it(
+    book: Book, order: int
+) -> None:
+    operation = book.accept_one(a_request())
+    leases = [(operation.id, book.release()[0].fence)]
+    book.pass_time(61)
+    book.reclaim()
+    leases.append((operation.id, book.release()[0].fence))
+
+    answers = book.ledger.operations.begin_all(
+        leases[::order], worker=WORKER, now=book.clock.now(), lease=LEASE, pauses=()
+    )[::order]
+
+    assert isinstance(answers[0], NotBegun)
+    assert isinstance(answers[1], Operation)
+    assert answers[1].fence == 2
+
+
 def test_an_end_under_an_old_lease_writes_nothing_beside_one_under_the_new(book: Book) -> None:
     late = book.running(a_request(lane=LANE))
     book.pass_time(16)

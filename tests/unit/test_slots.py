@@ -61,9 +61,14 @@ def test_a_slot_is_taken_exactly_when_everything_that_is_out_still_finds_a_seat(
         taken[queue] += room
 
 
-@given(teams=TEAMS, out=OUT)
-def test_asking_takes_nothing(teams: Teams, out: dict[str, int]) -> None:
-    asked, other = Slots(workers(teams), out), Slots(workers(teams), out)
+@given(teams=TEAMS, out=OUT, ending=ENDING, before=st.lists(st.sampled_from(QUEUES), max_size=16))
+def test_asking_takes_nothing(
+    teams: Teams, out: dict[str, int], ending: dict[str, int], before: list[str]
+) -> None:
+    asked, other = (Slots(workers(teams), out, ending=ending) for _ in range(2))
+    for queue in before:
+        asked.take(queue)
+        other.take(queue)
     for queue in QUEUES * 3:
         asked.has(queue)
 
@@ -92,6 +97,7 @@ def test_what_is_given_back_can_be_taken_again(
     slots, untouched = (Slots(workers(teams), out, ending=ending) for _ in range(2))
     for queue in [queue for queue in asked if slots.take(queue)]:
         slots.give_back(queue)
+        slots.has(queue)
 
     assert [slots.take(queue) for queue in QUEUES * 6] == [untouched.take(queue) for queue in QUEUES * 6]
 

@@ -77,13 +77,13 @@ class Slots:
         return has
 
     def give_back(self, queue: str) -> None:
-        """Leave a slot that was taken."""
-        if self._gone_ahead[queue]:
+        """Leave a slot that was taken: a seat, if the queue has one, as that is of use to others too."""
+        group = next((one for one in self._groups.values() if one.taken.get(queue)), None)
+        if group is not None:
+            group.taken[queue] -= 1
+        else:
             self._gone_ahead[queue] -= 1
             self._ahead[queue] += 1
-            return
-        group = next(one for one in self._groups.values() if one.taken.get(queue))
-        group.taken[queue] -= 1
 
     def of(self, queue: str) -> int:
         """Return how many slots serve a queue, taken or not."""
