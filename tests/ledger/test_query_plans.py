@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import Engine
 
 from tests.ledger.conftest import KIND, LEASE, WORKER, a_request, a_sync
+from tests.support.databases import PostgresServer
 from tests.support.fakes import FakeBroker, FakeGate, FakeLifelines, FakePresence, FakeRetryBudget
 from wabajobs.clock import HandClock
 from wabajobs.dispatcher.dispatch import Dispatcher
@@ -39,12 +41,16 @@ FEW = 1_000
 def big(database_url: str) -> Iterator[Ledger]:
     """A ledger with a past and a backlog."""
     database = Database(database_url)
+    yield _filled(database)
+    database.close()
+
+
+def _filled(database: Database) -> Ledger:
     ledger = Ledger(database)
     (first,) = ledger.operations.accept([a_request()], now=HandClock().now())
     with database.write() as connection:
         _multiply(connection, first.operation.id, is_sqlite=database.is_sqlite)
-    yield ledger
-    database.close()
+    return ledger
 
 
 def _multiply(connection: Connection, original: str, *, is_sqlite: bool) -> None:
@@ -153,6 +159,41 @@ def test_no_query_reads_through_the_operations(big: Ledger, analyzed: bool) -> N
     assert faults == {}
 
 
+def test_a_plan_that_was_made_when_there_was_nothing_is_good_when_there_is_much(postgres: PostgresServer) -> None:
+    """PostgreSQL keeps the plans of a session's statements until somebody counts its tables' rows."""
+    other = Database(postgres.fresh())
+    with listened_to() as told:
+        _work(_filled(other))
+    other.close()
+    database = Database(postgres.fresh())
+    with database.write() as connection:
+        session: psycopg.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
+        session.execute("SET plan_cache_mode = force_generic_plan")
+        session.commit()
+        for statement, asked in told:
+            session.execute(statement, asked, prepare=True)
+            session.commit()
+
+        _filled(database)
+
+        read = {}
+        for statement, asked in told:
+            before = _operations_read(session)
+            session.execute(statement, asked, prepare=True)
+            read[statement] = _operations_read(session) - before
+            session.commit()
+    database.close()
+
+    assert len(told) > 10
+    assert {statement: number for statement, number in read.items() if number > FEW} == {}
+
+
+def _operations_read(session: psycopg.Connection) -> int:
+    """Return how many rows of operations this transaction has looked at."""
+    query = "SELECT idx_tup_fetch + seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'operations'"
+    return int(session.execute(query).fetchall()[0][0])
+
+
 def _sqlite_fault(database: Database, statement: str, asked: Any) -> str | None:
     """Return a step of the plan that goes through all operations, or through all that wait."""
     with database.read() as connection:
@@ -168,6 +209,8 @@ def _postgresql_fault(database: Database, statement: str, asked: Any) -> str | N
         done = connection.begin_nested()
         (plan,) = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", asked).scalar_one()
         done.rollback()
+    if "JIT" in plan:
+        return f"compiled, which takes longer than what it is for: {plan['JIT']}"
     for node in _nodes(plan["Plan"]):
         rows = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
         if node.get("Relation Name") == "operations" and rows > FEW:

@@ -188,7 +188,7 @@ class _InTurn:
 
 def upsert(connection: Connection, table: type[Base]) -> Any:
     """Return an INSERT that can have an ON CONFLICT clause; each of the two databases has one of its own."""
-    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
+    return _insert(connection.dialect.name, table)
 
 
 def each(connection: Connection, name: str) -> Any:
@@ -246,13 +246,17 @@ def insert_new(
 def _inserted(
     dialect: str, into: type[Base], names: tuple[str, ...], unique: tuple[str, ...] = (), returning: str = ""
 ) -> Any:
-    statement: Any = (postgresql if dialect == "postgresql" else sqlite).insert(into)
+    statement = _insert(dialect, into)
     if dialect == "postgresql":
         rows = table_of("rows", {name: into.__table__.c[name].type for name in names})
         statement = statement.from_select(names, select(*(rows.c[name] for name in names)))
     if unique:
         statement = statement.on_conflict_do_nothing(index_elements=unique)
     return statement.returning(into.__table__.c[returning]) if returning else statement
+
+
+def _insert(dialect: str, into: type[Base]) -> Any:
+    return (postgresql if dialect == "postgresql" else sqlite).insert(into)
 
 
 def _given(dialect: str, rows: Sequence[Mapping[str, Any]]) -> Any:
@@ -304,10 +308,12 @@ def _engine(url: URL) -> Engine:
 
 def _prepare_postgresql(dbapi: Any, _entry: ConnectionPoolEntry) -> None:
     # Each of our queries has its index. Without statistics, as in the first minute of a flood, the planner takes
-    # nearly every row for one that is leased, and would read them all at each look.
+    # nearly every row for one that is leased, and would read them all at each look. With statistics it may take a
+    # query for worth compiling: 9 ms, for one of 0.1.
     with dbapi.cursor() as cursor:
         cursor.execute("SET enable_seqscan = off")
         cursor.execute("SET enable_bitmapscan = off")
+        cursor.execute("SET jit = off")
     dbapi.commit()
 
 

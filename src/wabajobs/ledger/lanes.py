@@ -58,9 +58,11 @@ def _taken(connection: Connection, lanes: Collection[str]) -> dict[str, int]:
     lane = each(connection, "lanes")
     row = aliased(OperationRow)
     of_lane = and_(row.lane == lane.c.value, row.finished_at.is_(None))
-    # One look for each lane; of an EXISTS PostgreSQL makes a join, which may read all that is open.
-    somebody = select(func.min(row.id)).where(of_lane).scalar_subquery()
-    last = select(func.max(row.turn)).where(of_lane, row.blocked.is_(True)).scalar_subquery()
+    # One look for each lane: of an EXISTS PostgreSQL makes a join, which may read all that is open, and only the
+    # order of a lane's own index leaves it no other.
+    last_first = select(row.turn).where(of_lane).order_by(row.blocked.desc(), row.turn.desc(), row.id.desc())
+    somebody = last_first.limit(1).scalar_subquery()
+    last = last_first.where(row.blocked.is_(True)).limit(1).scalar_subquery()
     query = select(lane.c.value.label("lane"), (func.coalesce(last, 0) + 1).label("number")).where(
         somebody.is_not(None)
     )

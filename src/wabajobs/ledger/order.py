@@ -19,6 +19,8 @@ from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.tables import READY, OperationRow, TemplateListRow
 from wabajobs.operation import Order
 
+_FLOW: Final = ("of_kind", "of_line", "of_waba")
+
 
 class Queuing(Protocol):
     """What decides in which round an operation comes."""
@@ -40,8 +42,9 @@ def turns(connection: Connection, requests: Sequence[Queuing]) -> dict[str, int]
     # Who coalesces has one pending operation per WABA at most: every round is the first.
     rounds = dict.fromkeys((one.id for one in requests), 0)
     flowing = [one for one in requests if not one.coalesces]
-    heads = _turns_of_heads(connection, {(one.kind, one.line) for one in flowing})
-    last = _last_turns(connection, {(one.kind, one.line, one.waba) for one in flowing if one.waba})
+    dialect = connection.dialect.name
+    heads = _rounds(connection, _heads(dialect), {(one.kind, one.line) for one in flowing})
+    last = _rounds(connection, _lasts(dialect), {(one.kind, one.line, one.waba) for one in flowing if one.waba})
     for one in flowing:
         first = heads.get((one.kind, one.line), -1) + 1
         rounds[one.id] = max(first, last.get((one.kind, one.line, one.waba or ""), -1) + 1)
@@ -70,32 +73,27 @@ def places(connection: Connection, requests: Sequence[NewOperation], now: dateti
     return {one.id: fixed.get(one.order, read_at.get(one.waba or "", 0.0)) for one in requests}
 
 
-def _turns_of_heads(connection: Connection, lines: Collection[tuple[str, str]]) -> dict[tuple[str, str], int]:
-    """Return the round that is under way in each line (kind, line) that is not empty."""
-    asked = [{"of_kind": kind, "of_line": line} for kind, line in sorted(lines)]
-    found = connection.execute(_heads(connection.dialect.name), {"asked": json.dumps(asked)}) if asked else ()
-    return {(kind, line): turn for kind, line, turn in found if turn is not None}
-
-
-def _last_turns(
-    connection: Connection, flows: Collection[tuple[str, str, str]]
-) -> dict[tuple[str, str, str], int]:
-    """Return the last round in which each flow (kind, line, WABA) has a place that has one."""
-    asked = [{"of_kind": kind, "of_line": line, "of_waba": waba} for kind, line, waba in sorted(flows)]
-    found = connection.execute(_lasts(connection.dialect.name), {"asked": json.dumps(asked)}) if asked else ()
-    return {(kind, line, waba): turn for kind, line, waba, turn in found if turn is not None}
+def _rounds(
+    connection: Connection, query: Select[Any], of: Collection[tuple[str, ...]]
+) -> dict[tuple[str, ...], int]:
+    """Return the round that is found for each line (kind, line), or flow (kind, line, WABA), that has one."""
+    asked = [dict(zip(_FLOW, one, strict=False)) for one in sorted(of)]
+    found = connection.execute(query, {"asked": json.dumps(asked)}) if asked else ()
+    return {tuple(whose): turn for *whose, turn in found if turn is not None}
 
 
 @cache
 def _heads(dialect: str) -> Select[Any]:
-    line = each_of(dialect, "asked", "of_kind", "of_line")
+    """The round that is under way in each line that is not empty."""
+    line = each_of(dialect, "asked", *_FLOW[:2])
     head = select(func.min(OperationRow.turn)).where(*_ready_in(line)).scalar_subquery()
     return select(*line.c, head)
 
 
 @cache
 def _lasts(dialect: str) -> Select[Any]:
-    flow = each_of(dialect, "asked", "of_kind", "of_line", "of_waba")
+    """The last round in which each flow has a place."""
+    flow = each_of(dialect, "asked", *_FLOW)
     of_it = (*_ready_in(flow), OperationRow.waba == flow.c.of_waba)
     return select(*flow.c, select(func.max(OperationRow.turn)).where(*of_it).scalar_subquery())
 

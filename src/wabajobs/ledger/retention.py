@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, or_, select, tuple_, update
 
 from wabajobs.ledger.database import Database
 from wabajobs.ledger.outbox import NEWEST, OLDEST
@@ -149,7 +149,7 @@ def _operations(connection: Connection, state: State, before: datetime) -> tuple
 
 
 def _of_ended(before: datetime) -> ColumnElement[bool]:
-    return exists().where(OperationRow.id == StagedPageRow.operation_id, OperationRow.finished_at < before)
+    return _is_of(StagedPageRow.operation_id, OperationRow.finished_at < before)
 
 
 def _pages(connection: Connection, before: datetime) -> tuple[bool, int]:
@@ -167,7 +167,7 @@ def _pages(connection: Connection, before: datetime) -> tuple[bool, int]:
 
 def _old_media(before: datetime) -> ColumnElement[bool]:
     old = or_(OperationRow.state == State.SUCCEEDED, OperationRow.finished_at < before)
-    return exists().where(OperationRow.id == MediaRow.operation_id, old)
+    return _is_of(MediaRow.operation_id, old)
 
 
 def _events(connection: Connection, before: datetime) -> tuple[bool, int]:
@@ -198,17 +198,21 @@ def _old_sights(before: datetime) -> list[tuple[str, Any, ColumnElement[bool]]]:
 def _old_requests(before: datetime) -> ColumnElement[bool]:
     # The key of a request that joined what waited already goes at its age: asked again it joins again. Else those
     # who ask for the same sync each hour of a long pause would leave their keys as long as it lasts.
-    made = exists().where(
-        OperationRow.id == RequestRow.operation_id,
+    made = _is_of(
+        RequestRow.operation_id,
         OperationRow.finished_at.is_(None),
         OperationRow.created_at >= RequestRow.created_at,
     )
     return and_(RequestRow.created_at < before, ~made)
 
 
-_NEEDED_NO_MORE: Final = exists().where(
-    OperationRow.id == SecretRow.operation_id, OperationRow.state.in_(sorted(FINISHED - {State.FAILED}))
-)
+def _is_of(operation_id: Any, *such: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether there is such an operation; a look for each, where of an EXISTS a join with all of them is made."""
+    found = select(OperationRow.id).where(OperationRow.id == operation_id, *such).limit(1)
+    return found.scalar_subquery().is_not(None)
+
+
+_NEEDED_NO_MORE: Final = _is_of(SecretRow.operation_id, OperationRow.state.in_(sorted(FINISHED - {State.FAILED})))
 """What failed may be let go again, with the secrets that it was given; they go when it does."""
 
 
