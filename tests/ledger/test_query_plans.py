@@ -65,6 +65,8 @@ def _multiply(connection: Connection, original: str, *, is_sqlite: bool) -> None
         "turn": f"i / {WABAS}",
         "state": state,
         "finished_at": f"CASE WHEN i <= {FINISHED} THEN created_at END",
+        "lane": f"'lane-' || (CASE WHEN i % 2 = 0 THEN i ELSE {MANY} END)",
+        "blocked": f"i % 2 = 1 AND i < {MANY} - 1",
         "due_at": f"CASE WHEN {state} = 'held' THEN {moment} ELSE due_at END",
     }
     names = [column.name for column in OperationRow.__table__.columns if column.computed is None]
@@ -116,7 +118,10 @@ def _work(ledger: Ledger) -> None:
     )
     operations = ledger.operations
     operations.accept([a_request(partner="partner-7", waba="20000007"), a_sync("20000009")], now=now)
-    operations.accept([a_sync("20000009")], now=now)
+    for _ in range(2):
+        operations.accept([a_sync("20000009"), a_sync("20000010")], now=now)
+    ledger.fleet.plan([a_sync("20000009"), a_sync("20000011")], now=now)
+    ledger.fleet.planned()
     assert dispatcher.lead()
     dispatcher.look_after()
     assert dispatcher.release_due().released == SLOTS

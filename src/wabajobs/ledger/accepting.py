@@ -18,7 +18,7 @@ from sqlalchemy import (
 from wabajobs.errors import IdempotencyConflict, LedgerUnavailable, NotFound
 from wabajobs.ledger import lanes, media, order
 from wabajobs.ledger.conditions import OPEN
-from wabajobs.ledger.database import each, insert_new
+from wabajobs.ledger.database import among, insert_new
 from wabajobs.ledger.history import tell, tell_whose
 from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.rows import as_operation, select_operations
@@ -139,10 +139,9 @@ def _of_key(connection: Connection, request: NewOperation) -> Operation:
 
 
 def _lock_pending(connection: Connection, lanes_: Collection[str]) -> None:
-    """Lock what is to be joined in the order of the ids, as all do who move several at once."""
-    if len(lanes_) > 1:
-        lane = each(connection, "lanes")
-        pending = select(OperationRow.id).where(OperationRow.coalesce_key.in_(select(lane.c.value)))
+    """Lock what is to be joined in the order of the ids, as all do who move several; SQLite locks no rows."""
+    if len(lanes_) > 1 and connection.dialect.name == "postgresql":
+        pending = select(OperationRow.id).where(among(connection, OperationRow.coalesce_key, "lanes"))
         in_order = pending.order_by(OperationRow.id).with_for_update()
         connection.execute(in_order, {"lanes": json.dumps(sorted(lanes_))}).all()
 

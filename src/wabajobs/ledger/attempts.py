@@ -32,7 +32,7 @@ from wabajobs.errors import LeaseLost, StopAsked
 from wabajobs.feed import EventKind
 from wabajobs.ledger import expiring, lanes
 from wabajobs.ledger.conditions import LEASES, OPEN, held_by, locked, named
-from wabajobs.ledger.database import listed, table_of
+from wabajobs.ledger.database import one_of, table_of
 from wabajobs.ledger.decisions import live_pauses
 from wabajobs.ledger.ending import NO_HOLD, final, told_of_end
 from wabajobs.ledger.history import tell
@@ -380,9 +380,7 @@ def _ended_by(given: Callable[[str], ColumnElement[Any]]) -> Update:
 _END: Final = _ended_by(lambda name: bindparam(name, type_=_GIVEN[name]))
 _ENDS: Final = table_of("ends", _GIVEN)
 # The ids lead to the rows, whatever the planner thinks of the table.
-_END_TOGETHER: Final = _ended_by(lambda name: _ENDS.c[name]).where(
-    OperationRow.id == func.any(func.array(select(listed("ids")).scalar_subquery()))
-)
+_END_TOGETHER: Final = _ended_by(lambda name: _ENDS.c[name]).where(one_of(OperationRow.id, "ids"))
 
 
 def _write(connection: Connection, ends: Sequence[dict[str, Any]]) -> None:

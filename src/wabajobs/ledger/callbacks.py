@@ -16,7 +16,7 @@ from wabajobs.feed import Event, EventKind
 from wabajobs.ledger import outbox
 from wabajobs.ledger.database import Database, upsert
 from wabajobs.ledger.outbox import Outbox
-from wabajobs.ledger.tables import CallbackRow, CursorRow, OutboxRow
+from wabajobs.ledger.tables import CallbackRow, CursorRow
 
 _CURSOR: Final = "callbacks"
 
@@ -97,15 +97,20 @@ class Callbacks:
             earlier.line == CallbackRow.line, earlier.failed_at.is_(None), earlier.number < CallbackRow.number
         )
         query = (
-            select(CallbackRow.tries, CallbackRow.first_at, OutboxRow.__table__)
-            .join(OutboxRow, OutboxRow.number == CallbackRow.number)
+            select(CallbackRow.number, CallbackRow.tries, CallbackRow.first_at)
             .where(CallbackRow.failed_at.is_(None), CallbackRow.due_at <= now, ~in_its_way)
             .order_by(CallbackRow.number)
             .limit(at_most)
         )
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        return [Delivery(event=outbox.event_of(row), tries=row.tries, first_at=row.first_at) for row in rows]
+            # Not in one with the outbox, which has a month of events: all of them might be joined to the few.
+            told = outbox.those(connection, [row.number for row in rows])
+        return [
+            Delivery(event=told[row.number], tries=row.tries, first_at=row.first_at)
+            for row in rows
+            if row.number in told
+        ]
 
     def settle(self, delivered: Sequence[int], missed: Mapping[int, Missed], *, now: datetime) -> None:
         """Write down what came of tries."""

@@ -14,6 +14,7 @@ from select import POLLIN, poll
 from typing import Any, Final
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Engine,
     Text,
@@ -196,6 +197,24 @@ def each(connection: Connection, name: str) -> Any:
     if connection.dialect.name == "postgresql":
         return listed(name).table_valued("value")
     return func.json_each(bindparam(name, type_=Text)).table_valued("value")
+
+
+def among(connection: Connection, column: Any, name: str) -> ColumnElement[bool]:
+    """Whether a column has one of the texts of the JSON list that is bound as `name`.
+
+    As an array, which leads to the rows by the column's index: what is read like a table PostgreSQL may join to
+    the whole of the other.
+    """
+    if connection.dialect.name == "postgresql":
+        return one_of(column, name)
+    one: ColumnElement[bool] = column.in_(select(each(connection, name).c.value))
+    return one
+
+
+def one_of(column: Any, name: str) -> ColumnElement[bool]:
+    """`among`, for statements that only PostgreSQL is given."""
+    one: ColumnElement[bool] = column == func.any(func.array(select(listed(name)).scalar_subquery()))
+    return one
 
 
 def each_of(dialect: str, name: str, *columns: str) -> Any:

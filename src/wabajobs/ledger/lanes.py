@@ -8,7 +8,7 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, and_, exists, func, select, text, update
+from sqlalchemy import Connection, and_, func, select, text, update
 from sqlalchemy.orm import aliased
 
 from wabajobs.ledger import order
@@ -78,7 +78,8 @@ def let_next_go(connection: Connection, lanes: Collection[str]) -> None:
     row = aliased(OperationRow)
     of_lane = and_(row.lane == lane.c.value, row.finished_at.is_(None))
     in_order = select(row.id).where(of_lane, row.blocked.is_(True)).order_by(row.turn, row.id)
-    nobody_goes = ~exists().where(of_lane, row.blocked.is_(False))
+    who_goes = select(row.id).where(of_lane, row.blocked.is_(False)).order_by(row.turn, row.id).limit(1)
+    nobody_goes = who_goes.scalar_subquery().is_(None)
     query = select(in_order.limit(1).scalar_subquery()).select_from(lane).where(nobody_goes)
     found = connection.scalars(query, {"lanes": json.dumps(sorted(lanes))})
     if following := [id_ for id_ in found if id_ is not None]:

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from sqlalchemy import Connection, Select, bindparam, func, select, text, update
 
-from wabajobs.ledger.database import each, each_of
+from wabajobs.ledger.database import among, each_of
 from wabajobs.ledger.request import NewOperation
 from wabajobs.ledger.tables import READY, OperationRow, TemplateListRow
 from wabajobs.operation import Order
@@ -105,10 +105,8 @@ def _ready_in(line: Any) -> tuple[Any, ...]:
 def _read_at(connection: Connection, wabas: set[str]) -> dict[str, float]:
     if not wabas:
         return {}
-    waba = each(connection, "wabas")
-    query = select(TemplateListRow.waba, TemplateListRow.last_success_at).where(
-        TemplateListRow.waba.in_(select(waba.c.value))
-    )
+    those = among(connection, TemplateListRow.waba, "wabas")
+    query = select(TemplateListRow.waba, TemplateListRow.last_success_at).where(those)
     found: Any = connection.execute(query, {"wabas": json.dumps(sorted(wabas))})
     return {name: moment.timestamp() for name, moment in found if moment is not None}
 

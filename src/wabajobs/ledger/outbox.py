@@ -135,6 +135,12 @@ def read(connection: Connection, *, after: int, at_most: int, kinds: Collection[
     return [event_of(row) for row in connection.execute(query)]
 
 
+def those(connection: Connection, numbers: Collection[int]) -> dict[int, Event]:
+    """Return the events of these numbers, as far as they are kept."""
+    found = connection.execute(_of(()).where(OutboxRow.number.in_(numbers)))
+    return {row.number: event_of(row) for row in found}
+
+
 def newest(connection: Connection) -> int:
     """Return the highest number; 0 when there is none."""
     return connection.scalar(NEWEST) or 0
