@@ -185,7 +185,6 @@ def _site(stage: support.Stage, hour: float, gate: dict[str, Any]) -> Iterator[S
                     ("finished_days", "failed_days", "key_days", "event_days", "seen_days"), kept_days
                 ),
                 **dict.fromkeys(("pages_days", "media_days", "changes_days"), kept_days),
-                "rest_seconds": 0.1,
             },
         )
         env = {"WABAJOBS_CONFIG": str(config)}

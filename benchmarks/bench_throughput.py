@@ -22,7 +22,6 @@ import signal
 import statistics
 import threading
 import time
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -104,7 +103,7 @@ def ours(stage: support.Stage, number: int, threads: int) -> dict[str, Any]:
         dispatcher=leader,
         worker=worker,
         redis=psutil.Process(stage.redis_pid),
-        **_postgresql(house.settings.database),
+        **support.postgresql(house.settings.database),
     )
     house.controls.resume(queue, reason="the ledger is filled", actor="benchmark", percent=100)
     house.work_bell.ring()
@@ -122,31 +121,6 @@ def ours(stage: support.Stage, number: int, threads: int) -> dict[str, Any]:
         "seconds": seconds,
         "cpu_ms": {name: 1000 * each / number for name, each in cpu.items()},
     }
-
-
-class _Family(psutil.Process):
-    """A process with its children, also those that have ended."""
-
-    def cpu_times(self) -> Any:
-        own = super().cpu_times()
-        living = []
-        for child in self.children():
-            with suppress(psutil.NoSuchProcess):  # PostgreSQL's own come and go
-                living.append(child.cpu_times())
-        return own._replace(
-            user=own.user + own.children_user + sum(one.user for one in living),
-            system=own.system + own.children_system + sum(one.system for one in living),
-        )
-
-
-def _postgresql(url: str) -> dict[str, psutil.Process]:
-    """Return the server of the database, if it is one."""
-    if not url.startswith("postgresql"):
-        return {}
-    with psycopg.connect(url) as connection:
-        folder = connection.execute("SHOW data_directory").fetchone()
-    assert folder is not None
-    return {"postgresql": _Family(int((Path(folder[0]) / "postmaster.pid").read_text().split()[0]))}
 
 
 def _config(stage: support.Stage, threads: int) -> Path:
@@ -236,7 +210,7 @@ def procrastinate(stage: support.Stage, number: int, threads: int) -> dict[str, 
         stage.until(lambda: _succeeded(url)[0] == WARM, what="the first jobs")
         worker.send_signal(signal.SIGSTOP)
         noop.batch_defer(*({} for _ in range(number)))
-    used = support.CpuUse(worker=worker, **_postgresql(url))
+    used = support.CpuUse(worker=worker, **support.postgresql(url))
     worker.send_signal(signal.SIGCONT)
     stage.until(lambda: _succeeded(url)[0] == WARM + number, what="all jobs", within=300, every=0.1)
     cpu = used.seconds()

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
+import psycopg
 import requests
 import tomli_w
 from redis import Redis
@@ -254,6 +255,31 @@ class CpuUse:
     def seconds(self) -> dict[str, float]:
         """Return how much each has used."""
         return {name: _cpu_seconds(one) - self._before[name] for name, one in self._processes.items()}
+
+
+class _Family(psutil.Process):
+    """A process with its children, also those that have ended."""
+
+    def cpu_times(self) -> Any:
+        own = super().cpu_times()
+        living = []
+        for child in self.children():
+            with suppress(psutil.NoSuchProcess):  # PostgreSQL's own come and go
+                living.append(child.cpu_times())
+        return own._replace(
+            user=own.user + own.children_user + sum(one.user for one in living),
+            system=own.system + own.children_system + sum(one.system for one in living),
+        )
+
+
+def postgresql(url: str) -> dict[str, psutil.Process]:
+    """Return the server of the database, if it is one."""
+    if not url.startswith("postgresql"):
+        return {}
+    with psycopg.connect(url) as connection:
+        folder = connection.execute("SHOW data_directory").fetchone()
+    assert folder is not None
+    return {"postgresql": _Family(int((Path(folder[0]) / "postmaster.pid").read_text().split()[0]))}
 
 
 def _cpu_seconds(process: psutil.Process) -> float:

@@ -261,8 +261,8 @@ class RetentionSettings(_Table):
     """What was seen of Meta and the breakers, samples of budgets and queues, and who spent the budgets."""
     incident_days: PositiveFloat = 1095
     """Incidents, from when they were closed on. One that is open stays."""
-    rest_seconds: PositiveFloat = 0.5
-    """Pause between two of the small transactions that delete."""
+    busy_seconds: PositiveFloat = 0.05
+    """How long the leading dispatcher deletes in each of its poll intervals, in small transactions."""
 
 
 class WorkerSettings(_Table):

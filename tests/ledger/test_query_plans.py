@@ -14,18 +14,19 @@ import pytest
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import Engine
 
-from tests.ledger.conftest import KIND, LEASE, WORKER, a_request, a_sync
+from tests.ledger.conftest import APP, KIND, LEASE, WORKER, a_request, a_sync
 from tests.support.databases import PostgresServer
 from tests.support.fakes import FakeBroker, FakeGate, FakeLifelines, FakePresence, FakeRetryBudget
+from wabajobs.capability import Capability
 from wabajobs.clock import HandClock
 from wabajobs.dispatcher.dispatch import Dispatcher
 from wabajobs.dispatcher.retention import Pruner
 from wabajobs.dispatcher.retries import Retries
 from wabajobs.kinds import catalogue
-from wabajobs.ledger import Database, Ledger
+from wabajobs.ledger import Database, Ledger, Line, Part
 from wabajobs.ledger.attempts import Ending
 from wabajobs.ledger.tables import OperationRow
-from wabajobs.operation import Operation
+from wabajobs.operation import Operation, State
 from wabajobs.outcome import Done
 from wabajobs.partners import Partners
 from wabajobs.settings import DispatchSettings, RetentionSettings
@@ -143,6 +144,10 @@ def _work(ledger: Ledger) -> None:
     line = operations.lines([KIND])[0]
     paused = {str(20_000_000 + number) for number in range(WABAS - PARTNERS)}
     assert len(operations.heads({line: 30}, but=paused)[line]) < len(operations.heads({line: 30})[line])
+    for state, held_by in ((State.WAITING, None), (State.HELD, "backoff")):
+        of_line = Line.at(KIND, 1, APP, Capability.TEMPLATE_READS, "partner-8")
+        operations.oldest(Part(of_line, state, held_by, operations=1, oldest=now), at_most=10)
+    operations.resting([one.id for one in begun])
     operations.get(begun[0].id)
     operations.story(begun[0].id)
     operations.find(partner="partner-7")

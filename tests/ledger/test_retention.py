@@ -1,5 +1,6 @@
 """What is old is deleted in steps so small that nobody waits for them; what is not, stays."""
 
+import itertools
 import threading
 from datetime import timedelta
 from itertools import pairwise
@@ -9,6 +10,7 @@ from sqlalchemy import func, insert, select, update
 
 from tests.ledger.conftest import Book, a_request, a_sync, hold
 from wabajobs.decisions import Scope
+from wabajobs.dispatcher.retention import Pruner
 from wabajobs.errors import NotFound
 from wabajobs.ledger import Ages
 from wabajobs.ledger.history import tell
@@ -23,6 +25,7 @@ from wabajobs.ledger.tables import (
 )
 from wabajobs.operation import State, new_id
 from wabajobs.outcome import Done, Failed
+from wabajobs.settings import RetentionSettings
 
 DAY = timedelta(days=1)
 AGES = Ages(
@@ -206,6 +209,23 @@ def test_what_was_begun_can_be_left_and_taken_up_again(book: Book) -> None:
     prune(book)
 
     assert book.all() == []
+
+
+def test_the_dispatcher_deletes_for_a_moment_each_time_not_one_small_step(
+    book: Book,
+) -> None:
+    _fill(book, 200, events=1)
+    days(book, 31)
+    seconds = (number / 100 for number in itertools.count())  # a hundredth passes between two looks at the clock
+    settings = RetentionSettings(busy_seconds=0.025)
+    pruner = Pruner(book.ledger, settings, clock=book.clock, monotonic=lambda: next(seconds))
+
+    left = []
+    for _ in range(2):
+        pruner.work()
+        left.append(len(book.all()))
+
+    assert left == [50, 0]
 
 
 def _fill(book: Book, number: int, *, events: int) -> None:

@@ -138,7 +138,7 @@ class Dispatcher:
         self.reclaim()
         self.expire()
         self.drop()
-        self._pruner.step()
+        self._pruner.work()
         self._retries.tell()
         self._retries.let_go(now=self._clock.now())
 

@@ -48,16 +48,19 @@ class Pruner:
         self._steps: Iterator[tuple[str, int]] | None = None
         self._rest_until = 0.0
 
-    def step(self) -> None:
-        """Delete a little, unless it is time to rest."""
-        if self._monotonic() < self._rest_until:
+    def work(self) -> None:
+        """Delete a little, unless it is time to rest: in small transactions, one after the other for a moment.
+
+        One at each call would be some fifty operations a second, and more than that may end.
+        """
+        now = self._monotonic()
+        if now < self._rest_until:
             return
         if self._steps is None:
             self._steps = self._ledger.retention.prune(ages(self._settings), now=self._clock.now())
-        step = next(self._steps, None)
-        if step is None:
-            self._steps = None
-        else:
-            events.tell("rows_pruned", what=step[0], rows=step[1])
-        rest = _LOOK_SECONDS if step is None else self._settings.rest_seconds
-        self._rest_until = self._monotonic() + rest
+        for what, rows in self._steps:
+            events.tell("rows_pruned", what=what, rows=rows)
+            if self._monotonic() >= now + self._settings.busy_seconds:
+                return
+        self._steps = None
+        self._rest_until = self._monotonic() + _LOOK_SECONDS
