@@ -555,9 +555,10 @@ def _under_way(connection: Connection, lanes: Sequence[str]) -> dict[str, str]:
         .where(
             OperationRow.lane == lane.c.value,
             OperationRow.finished_at.is_(None),
+            OperationRow.blocked.is_(False),
             OperationRow.leased_until.is_not(None),
         )
-        .order_by(OperationRow.blocked, OperationRow.turn, OperationRow.id)  # as in the index of lanes
+        .order_by(OperationRow.turn, OperationRow.id)  # as in the index of lanes
         .limit(1)
     )
     query = select(lane.c.value, pending.scalar_subquery(), out.scalar_subquery())
