@@ -59,6 +59,8 @@ class Account:
     checkpoint: dict[str, Any] | None = None
     leased_until: datetime | None = None
     blocked: bool = False
+    retries: bool = False
+    """What holds it, when something does, is the back-off after a failure."""
     stops: bool = False
 
     @property
@@ -223,8 +225,12 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
             return released
 
         def _wake(self) -> None:
+            held = [one for one in self.memory.accounts.values() if one.state is State.HELD]
+            for retries in (False, True):  # these are let go by their budget, when the others queue already
+                self._let_queue([one for one in held if one.retries is retries])
+
+        def _let_queue(self, held: list[Account]) -> None:
             now = self.book.clock.now()
-            held = (one for one in self.memory.accounts.values() if one.state is State.HELD)
             awake = [one for one in held if not one.leased_until and one.due <= now]
             queueing = [one for one in awake if not one.blocked]
             ready = list(filter(self._ready, self.memory.accounts.values()))
@@ -371,7 +377,7 @@ def machine(ledger: Ledger) -> type[RuleBasedStateMachine]:
                     account.state, account.due = State.WAITING, now
                     self._pending_again(account)
                 case _:
-                    account.state, account.due = State.HELD, later
+                    account.state, account.due, account.retries = State.HELD, later, ending == "retry"
                     self._pending_again(account)
 
         def _pending_again(self, account: Account) -> None:
