@@ -46,7 +46,7 @@ def test_a_limit_of_metas_becomes_an_incident_by_itself_and_a_person_closes_it(o
         knobs={"wabas": 8, "templates": 2, "latency": 0.05, "window": 6, "app_limit": 200},
         gate=SHORT,
         watch=WATCH,
-        # One at a time: where two are refused at one moment, the episode begins with that which opens the breaker.
+        # One at a time: of two refused at one moment the episode begins with that which opens the breaker.
         workers={"concurrency": 1},
     )
     app, wabas = fleet.simulator.app.id, fleet.simulator.world.waba_ids
